@@ -1,0 +1,65 @@
+"""Every error of the money plane, on one page.
+
+    BillingError
+    ├── InsufficientFunds      the wallet cannot cover the hold; nothing was held
+    ├── UnknownWallet          no wallet in that currency for that customer
+    ├── TransferConflict       an id was used again with another payload
+    ├── HoldNotOpen            capture or release of a hold that ended the other way
+    ├── CaptureExceedsHold     more would be charged than was held
+    ├── PriceMissing           the rate card has no price for those dimensions
+    └── RateCardInvalid        a rate card that cannot be published
+
+The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
+"""
+
+
+class BillingError(Exception):
+    """The billing system refused the operation."""
+
+    code = "billing_error"
+
+    def __init__(self, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(f"{self.code}: {detail}" if detail else self.code)
+
+
+class InsufficientFunds(BillingError):
+    """The wallet does not cover this request. Top it up, or ask for fewer seconds or a smaller size."""
+
+    code = "insufficient_funds"
+
+
+class UnknownWallet(BillingError):
+    """The organization has no wallet in this currency. Create one with a first top-up."""
+
+    code = "unknown_wallet"
+
+
+class TransferConflict(BillingError):
+    """This id was already used with other contents. Use a new id for a new operation."""
+
+    code = "transfer_conflict"
+
+
+class HoldNotOpen(BillingError):
+    """The hold has already been captured or released. Nothing was changed."""
+
+    code = "hold_not_open"
+
+
+class CaptureExceedsHold(BillingError):
+    """A capture may not exceed its hold. Nothing was changed."""
+
+    code = "capture_exceeds_hold"
+
+
+class PriceMissing(BillingError):
+    """This model has no price for the requested size, audio or service tier. Ask for another combination."""
+
+    code = "price_missing"
+
+
+class RateCardInvalid(BillingError):
+    """The rate card cannot be published. Correct the named entry."""
+
+    code = "rate_card_invalid"

@@ -1,0 +1,1 @@
+"""Primitives shared by both packages: typed SQL, ids, money, group commit, migrations."""

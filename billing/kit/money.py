@@ -1,0 +1,30 @@
+"""Integer money. Amounts are micro-units (10⁻⁶ of the currency), time is milliseconds; no float, ever."""
+
+MICRO = 1_000_000
+
+
+def charge_micro(duration_ms: int, rate_micro_per_s: int) -> int:
+    """The price of a duration, rounded down: the one rounding between measured time and money.
+
+    It is monotone in `duration_ms`, so what was held for a maximum always covers what is captured.
+    """
+    return duration_ms * rate_micro_per_s // 1000
+
+
+def format_micro(amount_micro: int, currency: str) -> str:
+    """`-1_500_000, "CNY"` → `-¥1.50`. At least two decimals, more only when they are not zero."""
+    symbol = {"CNY": "¥", "USD": "$"}.get(currency, f"{currency} ")
+    units, fraction = divmod(abs(amount_micro), MICRO)
+    digits = f"{fraction:06d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if amount_micro < 0 else ''}{symbol}{units:,}.{digits}"
+
+
+def parse_micro(text: str) -> int:
+    """`"12.5"` → 12_500_000. Raises ValueError for anything but a plain decimal with at most six places."""
+    units, _, fraction = text.strip().partition(".")
+    digits = units.removeprefix("-") + fraction
+    if not (digits.isascii() and digits.isdigit()) or len(fraction) > 6 or len(digits) > 18:
+        message = f"{text!r} is not an amount; write a decimal such as 12.50 with at most six places"
+        raise ValueError(message)
+    value = int(digits.ljust(len(digits) + 6 - len(fraction), "0"))
+    return -value if units.startswith("-") else value

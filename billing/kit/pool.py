@@ -1,0 +1,45 @@
+"""Connections with bounded waits. Everything that talks to PostgreSQL goes through a pool made here."""
+
+import asyncpg
+import msgspec
+
+from billing.kit.query import Pool, Record
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+async def _prepare(conn: "asyncpg.Connection[Record]") -> None:
+    await conn.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + (value if isinstance(value, bytes) else _encode(value)),
+        decoder=lambda value: value[1:],
+        format="binary",
+    )
+
+
+async def open_pool(dsn: str, *, name: str, size_min: int = 2, size_max: int = 8, statement_timeout_ms: int = 5000) -> Pool:
+    """A pool whose jsonb values travel as encoded bytes both ways: decode where the struct is known.
+
+    Timeouts bound a statement, a lock wait and a transaction left idle, so that a lost client cannot keep a wallet locked.
+    Raises OSError or asyncpg errors when the server cannot be reached within 10 s.
+    """
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=size_min,
+        max_size=size_max,
+        timeout=10,
+        command_timeout=statement_timeout_ms / 1000 + 1,
+        max_inactive_connection_lifetime=300,
+        init=_prepare,
+        server_settings={
+            "application_name": name,
+            "statement_timeout": str(statement_timeout_ms),
+            "lock_timeout": str(statement_timeout_ms),
+            "idle_in_transaction_session_timeout": str(statement_timeout_ms * 2),
+            "timezone": "UTC",
+        },
+    )
+    assert pool is not None
+    return pool

@@ -1,0 +1,32 @@
+"""Open an organization with its wallets and first project."""
+
+from billing.kit.ids import new_id
+from billing.kit.query import Conn
+from billing.ledger.wallets import open_wallet
+from gateway.access import sql
+from gateway.access.model import Organization
+from gateway.errors import InvalidRequest, NotFound
+
+
+async def open_organization(conn: Conn, name: str, currency: str) -> Organization:
+    """Creates the organization, its live and test wallets and a project named `default`; an existing one is returned.
+
+    Raises InvalidRequest when it exists in another currency.
+    """
+    await sql.ADD_ORGANIZATION.run(conn, new_id(), name, currency)
+    found = await sql.ORGANIZATION.one(conn, name)
+    if found.currency != currency:
+        raise InvalidRequest(f"organization {name!r} exists and is billed in {found.currency}", param="currency")
+    await open_wallet(conn, found.id, "live", currency)
+    await open_wallet(conn, found.id, "test", currency)
+    await sql.ADD_PROJECT.run(conn, found.id, new_id(), "default")
+    return found
+
+
+async def find_organization(conn: Conn, name: str) -> Organization:
+    """Raises NotFound naming the organizations there are."""
+    found = await sql.ORGANIZATION.maybe(conn, name)
+    if found is None:
+        known = ", ".join(organization.name for organization in await sql.ORGANIZATIONS.all(conn)) or "none"
+        raise NotFound(f"there is no organization {name!r}; there are: {known}")
+    return found

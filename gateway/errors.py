@@ -1,0 +1,162 @@
+"""Every error a client can meet, on one page: a stable code, an HTTP status, and a sentence that says what to do.
+
+    GatewayError
+    ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
+    ├── 401 Unauthenticated
+    ├── 402 InsufficientBalance
+    ├── 403 LinkRefused
+    ├── 404 NotFound · ArtifactGone
+    ├── 405 MethodNotAllowed
+    ├── 409 IdempotencyInProgress · JobNotFinished
+    ├── 413 TooLarge
+    ├── 415 UnsupportedContent
+    ├── 416 RangeNotSatisfiable
+    ├── 422 IdempotencyMismatch
+    ├── 431 HeadersTooLarge
+    └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
+
+The class docstring is the public text; a dialect only chooses the shape it is wrapped in. `retry` answers the
+`x-should-retry` header that Stainless-made SDKs obey: None leaves it to the client.
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """The request could not be served."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    retry: ClassVar[bool | None] = None
+
+    def __init__(self, message: str = "", *, param: str | None = None, retry_after_s: int | None = None) -> None:
+        self.message = message or type(self).__doc__ or self.code
+        self.param = param
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{self.code}: {self.message}")
+
+
+class InvalidRequest(GatewayError):
+    """A field is missing or out of range. Correct the named field and send the request again."""
+
+    code, status = "invalid_request", 400
+
+
+class UnsupportedField(GatewayError):
+    """This field is not supported here. Remove it, or use a key created with --lenient to have such fields ignored."""
+
+    code, status = "unsupported_field", 400
+
+
+class UnknownModel(GatewayError):
+    """There is no such model. GET /v1/models lists those this key may use."""
+
+    code, status = "unknown_model", 400
+
+
+class InvalidMedia(GatewayError):
+    """An input image could not be accepted. Send a PNG, JPEG or WebP within the stated limits."""
+
+    code, status = "invalid_media", 400
+
+
+class Unauthenticated(GatewayError):
+    """The API key is missing, unknown, expired or revoked. Send a valid key as 'Authorization: Bearer tl_…'."""
+
+    code, status = "invalid_api_key", 401
+
+
+class InsufficientBalance(GatewayError):
+    """The wallet does not cover the most this request may cost. Top it up, or ask for fewer seconds or a smaller size."""
+
+    code, status, retry = "insufficient_balance", 402, False
+
+
+class LinkRefused(GatewayError):
+    """This link is not valid or has expired. Fetch the job again for a new one."""
+
+    code, status = "link_refused", 403
+
+
+class NotFound(GatewayError):
+    """There is nothing under this id or path for this key. Check the id and that the key belongs to the same organization."""
+
+    code, status = "not_found", 404
+
+
+class ArtifactGone(GatewayError):
+    """The job has no such file: it is not finished, did not succeed, or its files have expired."""
+
+    code, status = "artifact_not_available", 404
+
+
+class MethodNotAllowed(GatewayError):
+    """This path does not answer that method. The OpenAPI document at /openapi.json lists what it answers."""
+
+    code, status = "method_not_allowed", 405
+
+
+class IdempotencyInProgress(GatewayError):
+    """A request with this Idempotency-Key is being processed. Send it again in a second to receive its answer."""
+
+    code, status, retry = "idempotency_in_progress", 409, True
+
+
+class JobNotFinished(GatewayError):
+    """The job is still being worked on. Cancel it, or wait until it is finished, before deleting it."""
+
+    code, status, retry = "job_not_finished", 409, False
+
+
+class TooLarge(GatewayError):
+    """The request body is larger than this route accepts. Send a smaller one."""
+
+    code, status = "request_too_large", 413
+
+
+class UnsupportedContent(GatewayError):
+    """This route does not read that content type. Send application/json or multipart/form-data in UTF-8."""
+
+    code, status = "unsupported_content_type", 415
+
+
+class RangeNotSatisfiable(GatewayError):
+    """The requested range lies outside the file."""
+
+    code, status = "range_not_satisfiable", 416
+
+
+class IdempotencyMismatch(GatewayError):
+    """This Idempotency-Key was used with another request. Use a new key for a new request."""
+
+    code, status, retry = "idempotency_mismatch", 422, False
+
+
+class HeadersTooLarge(GatewayError):
+    """The request has too many or too large headers. Send fewer than 100 headers and less than 64 KiB of them."""
+
+    code, status = "headers_too_large", 431
+
+
+class InternalError(GatewayError):
+    """Something failed on our side; nothing was charged. Send the request again, and quote x-request-id if it persists."""
+
+    code, status = "internal_error", 500
+
+
+class Unavailable(GatewayError):
+    """The gateway cannot take this request now and holds nothing for it. Send it again after Retry-After."""
+
+    code, status, retry = "unavailable", 503, True
+
+
+class OutcomeUnknown(GatewayError):
+    """The database was lost while this request was being stored. Send it again with the same Idempotency-Key, or list your jobs."""
+
+    code, status, retry = "outcome_unknown", 503, True
+
+
+class NoSpace(GatewayError):
+    """The gateway is out of storage for results and takes no new work. Send the request again later."""
+
+    code, status, retry = "out_of_storage", 507, True

@@ -1,0 +1,1 @@
+"""The job: its states, its log, its lease, its end."""

@@ -1,0 +1,37 @@
+"""What the clerk does about jobs: each janitor is idempotent, bounded, and safe to run twice at once."""
+
+from billing.kit.query import Conn
+from gateway.jobs import sql
+from gateway.jobs.cancel import release_holds
+from gateway.jobs.model import JobRef
+
+_ROWS_MAX = 500
+
+
+async def rescue_lost_leases(conn: Conn, *, attempts_max: int) -> int:
+    """Jobs whose owner stopped beating go back to the queue, or end after `attempts_max` attempts. Returns how many."""
+    changed = await sql.RESCUE.all(conn, attempts_max, _ROWS_MAX)
+    await release_holds(conn, [row.id for row in changed if row.state != "queued"])
+    return len(changed)
+
+
+async def expire_queued(conn: Conn) -> int:
+    """Jobs not started before their deadline end uncharged. Returns how many."""
+    changed = await sql.EXPIRE.all(conn, _ROWS_MAX)
+    await release_holds(conn, [row.id for row in changed])
+    return len(changed)
+
+
+async def expired_assets(conn: Conn) -> list[JobRef]:
+    """Jobs whose files are due for removal."""
+    return await sql.EXPIRED_ASSETS.all(conn, _ROWS_MAX)
+
+
+async def forget_assets(conn: Conn, job: JobRef) -> None:
+    """Notes that the job's files are gone."""
+    await sql.FORGET_ASSETS.run(conn, job.org_id, job.id)
+
+
+async def forget_answers(conn: Conn) -> int:
+    """Idempotency records older than 48 hours; the jobs and charges they led to stay. Returns how many."""
+    return await sql.FORGET_ANSWERS.run(conn, 10 * _ROWS_MAX)

@@ -1,0 +1,115 @@
+"""States, rows and mapping of jobs; pure."""
+
+import hashlib
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from gateway.video import Artifact, Job, State, VideoRequest
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    "queued": frozenset({"running", "cancelled", "expired", "failed"}),
+    "running": frozenset({"queued", "cancelling", "succeeded", "failed"}),
+    "cancelling": frozenset({"cancelled"}),
+    "succeeded": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+    "expired": frozenset(),
+}
+"""docs/state_machine.md draws this table and the CHECK `job_state` lists its states; tests/tidy compares the three."""
+
+
+class JobRow(msgspec.Struct, frozen=True):
+    """A job as selected by jobs/sql.py; `request` and `artifacts` still encoded."""
+
+    org_id: UUID
+    id: UUID
+    project_id: UUID
+    livemode: bool
+    dialect: str
+    state: str
+    currency: str
+    rate_card_id: UUID
+    rate_micro_per_s: int
+    max_ms: int
+    hold_micro: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    frames_done: int
+    frames_total: int
+    frames: int | None
+    delivered_ms: int | None
+    charged_micro: int
+    error_code: str | None
+    error_message: str | None
+    assets_expire_at: datetime | None
+    assets_deleted_at: datetime | None
+    event_seq: int
+    request: bytes
+    artifacts: bytes
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    """One line of a job's log; `data` is JSON."""
+
+    org_id: UUID
+    job_id: UUID
+    seq: int
+    kind: str
+    data: bytes
+    created_at: datetime
+
+
+class JobRef(msgspec.Struct, frozen=True):
+    """The two halves of a job's primary key."""
+
+    org_id: UUID
+    id: UUID
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """A job that this process runs. Every write of the attempt names `attempt` (the fence) and the owner."""
+
+    org_id: UUID
+    id: UUID
+    attempt: int
+    livemode: bool
+    request: bytes
+    rate_micro_per_s: int
+    max_ms: int
+    hold_micro: int
+    currency: str
+    retention_s: int
+    waited_s: float
+
+    def video(self) -> VideoRequest:
+        return _request.decode(self.request)
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """What a verified result is: counted from the stored file."""
+
+    frames: int
+    duration_ms: int
+    artifacts: tuple[Artifact, ...]
+
+
+_request = msgspec.json.Decoder(VideoRequest)
+_artifacts = msgspec.json.Decoder(tuple[Artifact, ...])
+
+
+def job_of(row: JobRow, queue_position: int | None = None) -> Job:
+    """The canonical job of a row."""
+    *plain, request, artifacts = msgspec.structs.astuple(row)
+    return Job(*plain, _request.decode(request), _artifacts.decode(artifacts), queue_position)
+
+
+def fingerprint(request: VideoRequest, encoded: bytes) -> bytes:
+    """What two requests must share to be the same one: everything but where their inputs were put."""
+    if request.inputs:
+        inputs = tuple(msgspec.structs.replace(media, key="") for media in request.inputs)
+        encoded = msgspec.json.encode(msgspec.structs.replace(request, inputs=inputs))
+    return hashlib.sha256(encoded).digest()

@@ -1,0 +1,92 @@
+"""Settle: the transaction that ends an attempt. Delivered jobs are charged, all others get their hold back."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from billing.errors import BillingError
+from billing.kit.money import charge_micro
+from billing.kit.query import Conn
+from billing.ledger.capture import capture
+from billing.ledger.model import CaptureRequest, platform_account_id
+from gateway.jobs import sql
+from gateway.jobs.cancel import release_holds
+from gateway.jobs.model import Delivered, Lease
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """A verified result of the attempt that `lease` names."""
+
+    lease: Lease
+    owner: UUID
+    delivered: Delivered
+
+    @property
+    def charge_micro(self) -> int:
+        """The frozen rate times what was measured, and never more than was held."""
+        return min(charge_micro(self.delivered.duration_ms, self.lease.rate_micro_per_s), self.lease.hold_micro)
+
+
+async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[bool]:
+    """Ends and charges each job whose attempt still holds its lease; False where it does not (lost, cancelled, settled).
+
+    Raises BillingError when the ledger refuses one: then none of the batch is ended.
+    """
+    ended = await sql.SUCCEED.all(
+        conn,
+        [s.lease.org_id for s in settlements],
+        [s.lease.id for s in settlements],
+        [s.lease.attempt for s in settlements],
+        [s.owner for s in settlements],
+        [s.delivered.frames for s in settlements],
+        [s.delivered.duration_ms for s in settlements],
+        [s.charge_micro for s in settlements],
+        [msgspec.json.encode(s.delivered.artifacts) for s in settlements],
+        [s.lease.retention_s for s in settlements],
+    )
+    ids = {row.id for row in ended}
+    outcomes = await capture(conn, [_capture(s) for s in settlements if s.lease.id in ids])
+    for outcome in outcomes:
+        if isinstance(outcome, BillingError):
+            raise outcome
+    return [s.lease.id in ids for s in settlements]
+
+
+def _capture(settlement: Settlement) -> CaptureRequest:
+    lease = settlement.lease
+    payload: dict[str, int | str] = {
+        "duration_ms": settlement.delivered.duration_ms,
+        "rate_micro_per_s": lease.rate_micro_per_s,
+        "frames": settlement.delivered.frames,
+        "attempt": lease.attempt,
+    }
+    book = "live" if lease.livemode else "test"
+    return CaptureRequest(lease.id, settlement.charge_micro, platform_account_id("revenue:usage", book, lease.currency), payload)
+
+
+async def give_up(
+    conn: Conn, lease: Lease, owner: UUID, *, final: bool, code: str, public: str, internal: str, delay_s: float = 0.0
+) -> str | None:
+    """Ends an attempt that did not deliver: the job is queued again, failed if `final`, cancelled if that was asked.
+
+    `public` is the sentence the client sees, `internal` is for operators. Returns the job's new state, None when the
+    lease was not ours any more.
+    """
+    changed = await sql.GIVE_UP.maybe(
+        conn,
+        lease.org_id,
+        lease.id,
+        lease.attempt,
+        owner,
+        "failed" if final else "queued",
+        code,
+        public,
+        delay_s,
+        internal,
+    )
+    if changed is None:
+        return None
+    if changed.state != "queued":
+        await release_holds(conn, [lease.id])
+    return changed.state

@@ -1,0 +1,356 @@
+"""Every statement about jobs. Each change of state names the states it may start from and writes the log in one statement."""
+
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+
+from billing.kit.query import Command, Query
+from gateway.jobs.model import EventRow, JobRef, JobRow, Lease
+
+
+class Created(msgspec.Struct, frozen=True):
+    id: UUID
+    created_at: datetime
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A remembered answer."""
+
+    project_id: UUID
+    livemode: bool
+    route: str
+    token: str
+    fingerprint: bytes
+    job_id: UUID
+    status: int
+    body: bytes
+
+
+class Locked(msgspec.Struct, frozen=True):
+    n: int
+    locked: bool
+
+
+class Number(msgspec.Struct, frozen=True):
+    n: int
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A job whose state a statement changed, and whether its hold must be released."""
+
+    org_id: UUID
+    id: UUID
+    state: str
+
+
+_JOB: LiteralString = """
+           j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.currency, j.rate_card_id, j.rate_micro_per_s, j.max_ms,
+           j.hold_micro, j.created_at, j.started_at, j.finished_at, j.attempt, j.frames_done, j.frames_total, j.frames,
+           j.delivered_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
+           j.event_seq, j.request, j.artifacts
+"""
+
+LOCK_TOKENS = Query(
+    Locked,
+    """
+    SELECT n::int, pg_try_advisory_xact_lock(hashtextextended(token, 0)) AS locked
+    FROM unnest($1::text[]) WITH ORDINALITY AS u (token, n)
+    """,
+)
+STORED_ANSWERS = Query(
+    Stored,
+    """
+    SELECT i.project_id, i.livemode, i.route, i.token, i.fingerprint, i.job_id, i.status, i.body
+    FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::text[], $5::text[]) AS u (org_id, project_id, livemode, route, token)
+    JOIN gateway.idempotency i USING (org_id, project_id, livemode, route, token)
+    """,
+)
+REMEMBER = Command("""
+    INSERT INTO gateway.idempotency (org_id, project_id, livemode, route, token, fingerprint, job_id, status, body)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::text[], $5::text[], $6::bytea[], $7::uuid[],
+                         $8::smallint[], $9::bytea[])
+    ON CONFLICT DO NOTHING
+""")
+
+INSERT_JOBS = Query(
+    Created,
+    """
+    WITH added AS (
+        INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
+                                 rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, queue_deadline_at)
+        SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
+               rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total,
+               clock_timestamp() + make_interval(secs => deadline_s)
+        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::jsonb[],
+                    $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[], $16::int[], $17::int[])
+             AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
+                   rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, deadline_s)
+        ON CONFLICT (org_id, id) DO NOTHING
+        RETURNING org_id, id, created_at
+    ), logged AS (
+        INSERT INTO gateway.job_event (org_id, job_id, seq, kind, created_at)
+        SELECT org_id, id, 1, 'queued', created_at FROM added
+    ), woken AS (SELECT pg_notify('tallylight_queue', ''))
+    SELECT id, created_at FROM added, woken
+    """,
+)
+CREATED = Query(
+    Created,
+    """
+    SELECT j.id, j.created_at FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
+    JOIN gateway.job j USING (org_id, id)
+    """,
+)
+
+# A Stainless client repeats a POST without any id of its own but counts its tries: try n may take over a job that the
+# same key created with the same contents in the last two minutes and that fewer than n tries have claimed.
+CLAIM_RETRIED = Query(
+    JobRow,
+    """
+    UPDATE gateway.job j SET replays = $5
+    FROM (SELECT org_id, id FROM gateway.job
+          WHERE org_id = $1 AND key_id = $2 AND fingerprint = $3 AND dialect = $4 AND replays < $5
+            AND created_at > clock_timestamp() - interval '2 minutes'
+          ORDER BY created_at LIMIT 1 FOR UPDATE) c
+    WHERE j.org_id = c.org_id AND j.id = c.id
+    RETURNING """ + _JOB + """
+    """,
+)
+
+READ = Query(
+    JobRow,
+    """
+    SELECT """ + _JOB + """
+    FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
+    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id
+    WHERE j.deleted_at IS NULL
+    """,
+)
+LIST = Query(
+    JobRow,
+    """
+    SELECT """ + _JOB + """
+    FROM gateway.job j
+    WHERE j.org_id = $1 AND j.project_id = $2 AND j.livemode = $3 AND j.deleted_at IS NULL
+      AND ($4::uuid IS NULL OR CASE WHEN $5 THEN j.id > $4 ELSE j.id < $4 END)
+      AND ($6::text[] IS NULL OR j.state = ANY($6)) AND ($7::text IS NULL OR j.model = $7)
+      AND ($8::text IS NULL OR j.tier = $8) AND ($9::uuid[] IS NULL OR j.id = ANY($9))
+    ORDER BY CASE WHEN $5 THEN j.id END ASC, CASE WHEN NOT $5 THEN j.id END DESC
+    LIMIT $10 OFFSET $11
+    """,
+)
+COUNT = Query(
+    Number,
+    """
+    SELECT count(*)::int AS n FROM gateway.job j
+    WHERE j.org_id = $1 AND j.project_id = $2 AND j.livemode = $3 AND j.deleted_at IS NULL
+      AND ($4::text[] IS NULL OR j.state = ANY($4)) AND ($5::text IS NULL OR j.model = $5)
+      AND ($6::text IS NULL OR j.tier = $6) AND ($7::uuid[] IS NULL OR j.id = ANY($7))
+    """,
+)
+EVENTS = Query(
+    EventRow,
+    """
+    SELECT e.org_id, e.job_id, e.seq, e.kind, e.data, e.created_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS u (org_id, job_id, after)
+    JOIN gateway.job_event e ON e.org_id = u.org_id AND e.job_id = u.job_id AND e.seq > u.after
+    ORDER BY e.org_id, e.job_id, e.seq
+    """,
+)
+QUEUE = Query(
+    JobRef,
+    """
+    SELECT org_id, id FROM gateway.job WHERE state = 'queued'
+    ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id LIMIT $1
+    """,
+)
+
+# -- what a client may do ----------------------------------------------------------------------------------------------
+CANCEL = Query(
+    Changed,
+    """
+    WITH changed AS (
+        UPDATE gateway.job SET
+            state = CASE state WHEN 'queued' THEN 'cancelled' ELSE 'cancelling' END,
+            finished_at = CASE state WHEN 'queued' THEN clock_timestamp() END,
+            error_code = CASE state WHEN 'queued' THEN 'cancelled' END,
+            error_message = CASE state WHEN 'queued' THEN 'Cancelled before it started; nothing was charged.' END,
+            assets_expire_at = CASE WHEN state = 'queued' AND request ? 'inputs' THEN clock_timestamp() END,
+            event_seq = event_seq + 1
+        WHERE org_id = $1 AND id = $2 AND state IN ('queued', 'running')
+        RETURNING org_id, id, state, event_seq
+    ), logged AS (
+        INSERT INTO gateway.job_event (org_id, job_id, seq, kind) SELECT org_id, id, event_seq, state FROM changed
+    ), told AS (SELECT pg_notify('tallylight_cancel', id::text) FROM changed WHERE state = 'cancelling')
+    SELECT org_id, id, state FROM changed LEFT JOIN told ON true
+    """,
+)
+DELETE = Query(
+    JobRef,
+    """
+    UPDATE gateway.job SET deleted_at = clock_timestamp(), assets_expire_at = clock_timestamp()
+    WHERE org_id = $1 AND id = $2 AND finished_at IS NOT NULL AND deleted_at IS NULL RETURNING org_id, id
+    """,
+)
+
+# -- what the dispatcher does ------------------------------------------------------------------------------------------
+LEASE = Query(
+    Lease,
+    """
+    WITH next AS (
+        SELECT org_id, id FROM gateway.job
+        WHERE state = 'queued' AND available_at <= clock_timestamp()
+          AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = ANY($1::text[])
+        ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
+        LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), leased AS (
+        UPDATE gateway.job j SET state = 'running', attempt = j.attempt + 1, lease_owner = $3,
+            lease_expires_at = clock_timestamp() + make_interval(secs => $4), frames_done = 0,
+            started_at = coalesce(j.started_at, clock_timestamp()), event_seq = j.event_seq + 1
+        FROM next n WHERE j.org_id = n.org_id AND j.id = n.id
+        RETURNING j.*
+    ), logged AS (
+        INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
+        SELECT org_id, id, event_seq, 'running', jsonb_build_object('attempt', attempt) FROM leased
+    ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM leased LIMIT 1) any_)
+    SELECT org_id, id, attempt, livemode, request, rate_micro_per_s, max_ms, hold_micro, currency, $5::int AS retention_s,
+           extract(epoch FROM clock_timestamp() - created_at)::float8 AS waited_s
+    FROM leased, told ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
+    """,
+)
+BEGIN_ATTEMPT = Command("""
+    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+""")
+HEARTBEAT = Query(
+    Changed,
+    """
+    WITH beat AS (
+        UPDATE gateway.job j SET lease_expires_at = clock_timestamp() + make_interval(secs => $6), frames_done = u.frames_done
+        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[]) AS u (org_id, id, attempt, frames_done)
+        WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = $5
+        RETURNING j.org_id, j.id, j.state
+    ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM beat LIMIT 1) any_)
+    SELECT org_id, id, state FROM beat, told
+    """,
+)
+SUCCEED = Query(
+    Changed,
+    """
+    WITH ended AS (
+        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(), lease_owner = NULL, lease_expires_at = NULL,
+            frames_done = u.frames, frames = u.frames, delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
+            artifacts = u.artifacts, assets_expire_at = clock_timestamp() + make_interval(secs => u.retention_s),
+            event_seq = j.event_seq + 1
+        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::jsonb[], $9::int[])
+             AS u (org_id, id, attempt, owner, frames, delivered_ms, charged_micro, artifacts, retention_s)
+        WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = u.owner AND j.state = 'running'
+        RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.delivered_ms, j.charged_micro, j.currency
+    ), logged AS (
+        INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
+        SELECT org_id, id, event_seq, 'succeeded',
+               jsonb_build_object('delivered_ms', delivered_ms, 'charged_micro', charged_micro, 'currency', currency) FROM ended
+    ), closed AS (
+        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'succeeded'
+        FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
+    ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
+    SELECT org_id, id, state FROM ended, told
+    """,
+)
+# An attempt that did not deliver: back to the queue ('queued'), or the end ('failed'); a cancelling job is cancelled either way.
+GIVE_UP = Query(
+    Changed,
+    """
+    WITH ended AS (
+        UPDATE gateway.job j SET
+            state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' ELSE $5::text END,
+            finished_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN clock_timestamp() END,
+            error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN $5 = 'failed' THEN $6::text END,
+            error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
+                                 WHEN $5 = 'failed' THEN $7::text END,
+            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs' THEN clock_timestamp() END,
+            available_at = clock_timestamp() + make_interval(secs => $8),
+            frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
+        WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
+        RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
+    ), logged AS (
+        INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
+        SELECT org_id, id, event_seq, state, jsonb_strip_nulls(jsonb_build_object('code', error_code, 'message', error_message))
+        FROM ended
+    ), closed AS (
+        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), code = $6, message = $9,
+            outcome = CASE e.state WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END
+        FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
+    ), told AS (
+        SELECT pg_notify('tallylight_events', ''), pg_notify('tallylight_queue', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
+    SELECT org_id, id, state FROM ended, told
+    """,
+)
+
+# -- what the clerk does -----------------------------------------------------------------------------------------------
+# A lease that ran out: its owner is gone. The fence keeps a late owner from writing; the attempt number rises with the next lease.
+RESCUE = Query(
+    Changed,
+    """
+    WITH lost AS (
+        SELECT org_id, id FROM gateway.job
+        WHERE state IN ('running', 'cancelling') AND lease_expires_at < clock_timestamp()
+        ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), ended AS (
+        UPDATE gateway.job j SET
+            state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.attempt >= $1 THEN 'failed' ELSE 'queued' END,
+            finished_at = CASE WHEN j.state = 'cancelling' OR j.attempt >= $1 THEN clock_timestamp() END,
+            error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.attempt >= $1 THEN 'backend_lost' END,
+            error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
+                                 WHEN j.attempt >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
+            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR j.attempt >= $1) AND j.request ? 'inputs'
+                               THEN clock_timestamp() END,
+            frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
+        FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
+        RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
+    ), logged AS (
+        INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
+        SELECT org_id, id, event_seq, state, jsonb_strip_nulls(jsonb_build_object('code', error_code, 'message', error_message))
+        FROM ended
+    ), closed AS (
+        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'lost', code = 'lease_expired'
+        FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt AND a.outcome IS NULL
+    ), told AS (
+        SELECT pg_notify('tallylight_events', ''), pg_notify('tallylight_queue', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
+    SELECT org_id, id, state FROM ended, told
+    """,
+)
+EXPIRE = Query(
+    Changed,
+    """
+    WITH late AS (
+        SELECT org_id, id FROM gateway.job WHERE state = 'queued' AND queue_deadline_at < clock_timestamp()
+        ORDER BY queue_deadline_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    ), ended AS (
+        UPDATE gateway.job j SET state = 'expired', finished_at = clock_timestamp(), error_code = 'queue_deadline',
+            error_message = 'Not started before its deadline; nothing was charged.',
+            assets_expire_at = CASE WHEN j.request ? 'inputs' THEN clock_timestamp() END, event_seq = j.event_seq + 1
+        FROM late l WHERE j.org_id = l.org_id AND j.id = l.id
+        RETURNING j.org_id, j.id, j.state, j.event_seq, j.error_code, j.error_message
+    ), logged AS (
+        INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
+        SELECT org_id, id, event_seq, state, jsonb_build_object('code', error_code, 'message', error_message) FROM ended
+    ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
+    SELECT org_id, id, state FROM ended, told
+    """,
+)
+EXPIRED_ASSETS = Query(
+    JobRef,
+    """
+    SELECT org_id, id FROM gateway.job WHERE assets_expire_at < clock_timestamp() AND assets_deleted_at IS NULL
+    ORDER BY assets_expire_at LIMIT $1
+    """,
+)
+FORGET_ASSETS = Command("""
+    UPDATE gateway.job SET assets_deleted_at = clock_timestamp() WHERE org_id = $1 AND id = $2 AND assets_deleted_at IS NULL
+""")
+FORGET_ANSWERS = Command("""
+    DELETE FROM gateway.idempotency WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM gateway.idempotency WHERE created_at < clock_timestamp() - interval '48 hours' LIMIT $1))
+""")
