@@ -23,7 +23,7 @@ LINK_SECRET_MIN = 32
 MIB = 1 << 20
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0, lt=float("inf"))]
+Seconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
 Bytes = Annotated[int, Meta(ge=0)]
 
 
