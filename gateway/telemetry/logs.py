@@ -106,6 +106,8 @@ def _masked(name: str, value: object) -> object:
         return value
     if _is_sensitive(name):
         return MASK
+    if isinstance(value, str):
+        return value
     match value:
         case Mapping():
             inside = cast(Mapping[object, object], value)
@@ -128,7 +130,8 @@ def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
         line = _encoder.encode(event)
     except (ValueError, TypeError, RecursionError):  # a lone surrogate, a cycle: the line is worth more than its form
         line = _encoder.encode({name: ascii(value) for name, value in event.items()})
-    return _SENSITIVE_VALUE.sub(_masked_value, line)
+    suspicious = b"tl_" in line or b"earer" in line or b"://" in line  # a tenth of the cost of the expression
+    return _SENSITIVE_VALUE.sub(_masked_value, line) if suspicious else line
 
 
 def _masked_value(found: re.Match[bytes]) -> bytes:
