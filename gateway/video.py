@@ -131,7 +131,7 @@ class Artifact(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as every dialect renders it. Times are UTC; money is in micro-units of `currency`; `frames_total` is a maximum."""
 
     org_id: UUID
@@ -146,19 +146,19 @@ class Job(msgspec.Struct, frozen=True):
     max_ms: int
     hold_micro: int
     created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    attempt: int
-    frames_done: int
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    attempt: int = 0
+    frames_done: int = 0
     frames_total: int
-    frames: int | None
-    delivered_ms: int | None
-    charged_micro: int
-    error_code: str | None
-    error_message: str | None
-    assets_expire_at: datetime | None
-    assets_deleted_at: datetime | None
-    event_seq: int
+    frames: int | None = None
+    delivered_ms: int | None = None
+    charged_micro: int = 0
+    error_code: str | None = None
+    error_message: str | None = None
+    assets_expire_at: datetime | None = None
+    assets_deleted_at: datetime | None = None
+    event_seq: int = 1
     request: VideoRequest
     artifacts: tuple[Artifact, ...] = ()
     queue_position: int | None = None

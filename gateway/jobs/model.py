@@ -103,8 +103,10 @@ _artifacts = msgspec.json.Decoder(tuple[Artifact, ...])
 
 def job_of(row: JobRow, queue_position: int | None = None) -> Job:
     """The canonical job of a row."""
-    *plain, request, artifacts = msgspec.structs.astuple(row)
-    return Job(*plain, _request.decode(request), _artifacts.decode(artifacts), queue_position)
+    fields = msgspec.structs.asdict(row)
+    fields["request"] = _request.decode(row.request)
+    fields["artifacts"] = _artifacts.decode(row.artifacts)
+    return Job(**fields, queue_position=queue_position)
 
 
 def fingerprint(request: VideoRequest, encoded: bytes) -> bytes:

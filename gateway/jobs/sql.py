@@ -18,6 +18,7 @@ class Created(msgspec.Struct, frozen=True):
 class Stored(msgspec.Struct, frozen=True):
     """A remembered answer."""
 
+    org_id: UUID
     project_id: UUID
     livemode: bool
     route: str
@@ -62,7 +63,7 @@ LOCK_TOKENS = Query(
 STORED_ANSWERS = Query(
     Stored,
     """
-    SELECT i.project_id, i.livemode, i.route, i.token, i.fingerprint, i.job_id, i.status, i.body
+    SELECT i.org_id, i.project_id, i.livemode, i.route, i.token, i.fingerprint, i.job_id, i.status, i.body
     FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::text[], $5::text[]) AS u (org_id, project_id, livemode, route, token)
     JOIN gateway.idempotency i USING (org_id, project_id, livemode, route, token)
     """,
@@ -105,15 +106,16 @@ CREATED = Query(
 )
 
 # A Stainless client repeats a POST without any id of its own but counts its tries: try n may take over a job that the
-# same key created with the same contents in the last two minutes and that fewer than n tries have claimed.
+# same key created with the same contents in the last two minutes and that fewer than n tries have claimed ($6: who
+# claims, so that a flush that is sent again meets its own claim).
 CLAIM_RETRIED = Query(
     JobRow,
     """
-    UPDATE gateway.job j SET replays = $5
+    UPDATE gateway.job j SET replays = $5, claimed_by = $6
     FROM (SELECT org_id, id FROM gateway.job
-          WHERE org_id = $1 AND key_id = $2 AND fingerprint = $3 AND dialect = $4 AND replays < $5
-            AND created_at > clock_timestamp() - interval '2 minutes'
-          ORDER BY created_at LIMIT 1 FOR UPDATE) c
+          WHERE org_id = $1 AND key_id = $2 AND fingerprint = $3 AND dialect = $4
+            AND (replays < $5 OR claimed_by = $6) AND created_at > clock_timestamp() - interval '2 minutes'
+          ORDER BY claimed_by IS NOT DISTINCT FROM $6 DESC, created_at LIMIT 1 FOR UPDATE) c
     WHERE j.org_id = c.org_id AND j.id = c.id
     RETURNING """ + _JOB + """
     """,

@@ -13,6 +13,7 @@ CREATE TABLE gateway.job (
     request jsonb NOT NULL,
     fingerprint bytea NOT NULL,
     replays smallint NOT NULL DEFAULT 0,
+    claimed_by uuid,
 
     -- the price, frozen at admission; the hold has the job's own id
     currency text NOT NULL,

@@ -1,0 +1,324 @@
+"""Admit: authenticate → check quotas → price → hold → enqueue, in one transaction for many requests.
+
+A 2xx means that the job, its hold, its idempotency record and its first event are durable; any other answer means that
+nothing is held. The callers have been authenticated and their requests resolved before they come here; the transaction
+reads the key again, because a revoked key must not spend.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from billing.errors import BillingError, InsufficientFunds, PriceMissing, UnknownWallet
+from billing.kit.batch import TRANSIENT, Coalescer, CommitUnknown, Overloaded
+from billing.kit.money import format_micro
+from billing.kit.query import Conn, Pool
+from billing.ledger.hold import hold
+from billing.ledger.model import Held, HoldRequest
+from billing.pricing.book import PriceBook
+from billing.pricing.model import Dimensions, Published, Quote
+from billing.pricing.quote import quote
+from gateway.access.authenticate import refuse_revoked
+from gateway.access.model import Caller
+from gateway.errors import (
+    GatewayError,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidRequest,
+    OutcomeUnknown,
+    Unavailable,
+)
+from gateway.jobs import sql
+from gateway.jobs.model import fingerprint, job_of
+from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
+from gateway.video import Job, VideoRequest, duration_ms
+
+
+_Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to run a job. `render` makes the answer's body; it is stored and replayed byte for byte."""
+
+    caller: Caller
+    job_id: UUID
+    request: VideoRequest
+    encoded: bytes
+    fingerprint: bytes
+    dialect: str
+    status: int
+    render: Callable[[Job], bytes]
+    idempotency_key: str | None = None
+    retry: int = 0
+    """How often the client says it has sent this before (`x-stainless-retry-count`)."""
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """The answer to give. `replayed`: it was given before; nothing was held or enqueued now."""
+
+    job_id: UUID
+    status: int
+    body: bytes
+    replayed: bool = False
+
+
+def submission(
+    caller: Caller,
+    job_id: UUID,
+    request: VideoRequest,
+    *,
+    dialect: str,
+    status: int,
+    render: Callable[[Job], bytes],
+    idempotency_key: str | None,
+    retry: int,
+) -> Submission:
+    """Completes a request with what admission stores and compares."""
+    encoded = msgspec.json.encode(request)
+    return Submission(
+        caller=caller,
+        job_id=job_id,
+        request=request,
+        encoded=encoded,
+        fingerprint=fingerprint(request, encoded),
+        dialect=dialect,
+        status=status,
+        render=render,
+        idempotency_key=idempotency_key,
+        retry=retry,
+    )
+
+
+def price(card: Published | None, request: VideoRequest) -> Quote:
+    """What a request costs at most; the estimate, the hold and the charge all come from here. Raises InvalidRequest."""
+    if card is None:
+        raise InvalidRequest("no prices are published in this organization's currency", param="model")
+    want = Dimensions(request.model, request.resolution, request.tier, request.audio)
+    try:
+        return quote(card, want, duration_ms(request.frames, request.fps))
+    except PriceMissing as error:
+        raise InvalidRequest(f"there is no price for {error.detail}; choose another combination", param="model") from error
+
+
+class Admission:
+    """Takes submissions from concurrent requests and commits them together. One per process."""
+
+    def __init__(self, pool: Pool, prices: PriceBook, *, waiting_max: int) -> None:
+        self._pool, self._prices = pool, prices
+        rows, seconds = flush_rows("admission"), flush_seconds("admission")
+
+        def observe(size: int, duration_s: float) -> None:
+            rows.observe(size)
+            seconds.observe(duration_s)
+
+        self._flushes: Coalescer[Submission, Admitted] = Coalescer(
+            "admission", self._flush, waiting_max=waiting_max, observe=observe
+        )
+
+    async def admit(self, one: Submission) -> Admitted:
+        """Raises the GatewayError to answer with; then nothing is held, except that OutcomeUnknown says it cannot tell."""
+        try:
+            admitted = await self._flushes.submit(one)
+        except GatewayError as error:
+            admissions(error.code).inc()
+            raise
+        except Overloaded as error:
+            admissions("overloaded").inc()
+            raise Unavailable("too many requests are waiting; send this again shortly", retry_after_s=1) from error
+        except CommitUnknown as error:
+            admissions("outcome_unknown").inc()
+            raise OutcomeUnknown(retry_after_s=5) from error
+        except TRANSIENT as error:
+            admissions("unavailable").inc()
+            raise Unavailable(retry_after_s=5) from error
+        admissions("replayed" if admitted.replayed else "admitted").inc()
+        return admitted
+
+    async def close(self) -> None:
+        await self._flushes.close()
+
+    async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
+        ready_to_commit = False
+        try:
+            async with self._pool.acquire(timeout=5) as conn, conn.transaction():
+                turn = _Turn(batch)
+                await turn.refuse_revoked(conn)
+                await turn.replay(conn)
+                turn.price(await self._prices.in_force(conn))
+                await turn.hold(conn)
+                await turn.enqueue(conn)
+                await turn.remember(conn)
+                ready_to_commit = True
+        except TRANSIENT as error:
+            if ready_to_commit:
+                raise CommitUnknown("admission") from error
+            raise
+        return turn.outcomes()
+
+
+class _Entry:
+    """One submission on its way through the transaction; decided once `outcome` is set."""
+
+    __slots__ = ("of", "outcome", "quote")
+
+    def __init__(self, of: Submission) -> None:
+        self.of = of
+        self.quote: Quote
+        self.outcome: Admitted | Exception | None = None
+
+
+class _Turn:
+    """The steps of one admission transaction; each is one set-based statement over the entries still undecided."""
+
+    def __init__(self, batch: Sequence[Submission]) -> None:
+        self._entries = [_Entry(one) for one in batch]
+
+    def outcomes(self) -> list[Admitted | Exception]:
+        return [entry.outcome or Unavailable() for entry in self._entries]
+
+    def _undecided(self) -> list[_Entry]:
+        return [entry for entry in self._entries if entry.outcome is None]
+
+    async def refuse_revoked(self, conn: Conn) -> None:
+        refusals = await refuse_revoked(conn, [entry.of.caller for entry in self._entries])
+        for entry, refusal in zip(self._entries, refusals, strict=True):
+            entry.outcome = refusal
+
+    async def replay(self, conn: Conn) -> None:
+        """Answers what was answered before: by Idempotency-Key, else by the retry count of a client that sends no key."""
+        named = {}
+        for entry in self._undecided():
+            if entry.of.idempotency_key is not None:
+                if named.setdefault(_token(entry.of), entry) is not entry:
+                    entry.outcome = IdempotencyInProgress(retry_after_s=1)
+            elif entry.of.retry:
+                await self._claim_retried(conn, entry)
+        if named:
+            await self._answer_again(conn, named)
+
+    async def _claim_retried(self, conn: Conn, entry: _Entry) -> None:
+        one = entry.of
+        row = await sql.CLAIM_RETRIED.maybe(
+            conn, one.caller.org_id, one.caller.key_id, one.fingerprint, one.dialect, one.retry, one.job_id
+        )
+        if row is not None:
+            entry.outcome = Admitted(row.id, one.status, one.render(job_of(row)), replayed=True)
+
+    async def _answer_again(self, conn: Conn, named: dict[_Token, _Entry]) -> None:
+        # The lock is taken in a statement of its own: the next one must see what its former holder committed.
+        locks = await sql.LOCK_TOKENS.all(conn, ["/".join(map(str, token)) for token in named])
+        for entry, lock in zip(named.values(), locks, strict=True):
+            if not lock.locked:
+                entry.outcome = IdempotencyInProgress(retry_after_s=1)
+        columns = [list(column) for column in zip(*named, strict=True)]
+        for stored in await sql.STORED_ANSWERS.all(conn, *columns):
+            entry = named[stored.org_id, stored.project_id, stored.livemode, stored.route, stored.token]
+            if stored.fingerprint != entry.of.fingerprint:
+                entry.outcome = IdempotencyMismatch()
+            else:
+                entry.outcome = Admitted(stored.job_id, stored.status, stored.body, stored.job_id != entry.of.job_id)
+
+    def price(self, cards: dict[str, Published]) -> None:
+        for entry in self._undecided():
+            try:
+                entry.quote = price(cards.get(entry.of.caller.currency), entry.of.request)
+            except GatewayError as error:
+                entry.outcome = error
+
+    async def hold(self, conn: Conn) -> None:
+        entries = self._undecided()
+        if not entries:
+            return
+        requests = [HoldRequest(e.of.job_id, e.of.caller.wallet_id, e.quote.amount_micro) for e in entries]
+        for entry, held in zip(entries, await hold(conn, requests), strict=True):
+            if not isinstance(held, Held):
+                entry.outcome = _refusal(held, entry.quote)
+
+    async def enqueue(self, conn: Conn) -> None:
+        entries = self._undecided()
+        if not entries:
+            return
+        added = await sql.INSERT_JOBS.all(conn, *[list(column) for column in zip(*map(_columns, entries), strict=True)])
+        created = {row.id: row.created_at for row in added}
+        missing = [entry.of for entry in entries if entry.of.job_id not in created]
+        if missing:  # this batch is sent again after an unknown outcome: the first sending had committed
+            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in missing], [one.job_id for one in missing])
+            created |= {row.id: row.created_at for row in rows}
+        for entry in entries:
+            body = entry.of.render(_job(entry, created[entry.of.job_id]))
+            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body)
+
+    async def remember(self, conn: Conn) -> None:
+        rows = [
+            (*_token(entry.of), entry.of.fingerprint, entry.outcome.job_id, entry.outcome.status, entry.outcome.body)
+            for entry in self._entries
+            if entry.of.idempotency_key is not None and isinstance(entry.outcome, Admitted) and not entry.outcome.replayed
+        ]
+        if rows:
+            await sql.REMEMBER.run(conn, *[list(column) for column in zip(*rows, strict=True)])
+
+
+def _token(one: Submission) -> _Token:
+    """What an Idempotency-Key is unique within."""
+    caller = one.caller
+    return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
+
+
+def _refusal(error: BillingError, quoted: Quote) -> Exception:
+    if isinstance(error, InsufficientFunds | UnknownWallet):
+        most = format_micro(quoted.amount_micro, quoted.currency)
+        return InsufficientBalance(
+            f"This request may cost up to {most} and the wallet does not cover that. "
+            "Top it up, or ask for fewer seconds or a smaller size."
+        )
+    return error
+
+
+def _columns(entry: _Entry) -> tuple[object, ...]:
+    """A row of INSERT_JOBS."""
+    one, quoted = entry.of, entry.quote
+    caller, request = one.caller, one.request
+    return (
+        caller.org_id,
+        one.job_id,
+        caller.project_id,
+        caller.key_id,
+        caller.livemode,
+        one.dialect,
+        request.model,
+        request.tier,
+        one.encoded,
+        one.fingerprint,
+        quoted.currency,
+        quoted.rate_card_id,
+        quoted.rate_micro_per_s,
+        quoted.duration_ms,
+        quoted.amount_micro,
+        request.frames,
+        request.queue_deadline_s,
+    )
+
+
+def _job(entry: _Entry, created_at: datetime) -> Job:
+    """The job as it was admitted, without reading it back."""
+    one, quoted = entry.of, entry.quote
+    return Job(
+        org_id=one.caller.org_id,
+        id=one.job_id,
+        project_id=one.caller.project_id,
+        livemode=one.caller.livemode,
+        dialect=one.dialect,
+        state="queued",
+        currency=quoted.currency,
+        rate_card_id=quoted.rate_card_id,
+        rate_micro_per_s=quoted.rate_micro_per_s,
+        max_ms=quoted.duration_ms,
+        hold_micro=quoted.amount_micro,
+        created_at=created_at,
+        frames_total=one.request.frames,
+        request=one.request,
+    )
