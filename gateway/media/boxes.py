@@ -55,6 +55,8 @@ def read_movie(file: BinaryIO, size_bytes: int) -> Movie:
 
 
 def _find_moov(file: BinaryIO, size_bytes: int) -> memoryview:
+    if not size_bytes:
+        raise VideoRejected("not_mp4", "the file is empty")
     offset, moov = 0, None
     for index in range(_TOP_BOXES_MAX):
         if offset == size_bytes:

@@ -26,6 +26,12 @@ def job_prefix(org_id: str, job_id: str) -> str:
     return f"orgs/{_segment(org_id)}/jobs/{_segment(job_id)}"
 
 
+def check_key(key: str) -> None:
+    """Raises ValueError unless every part of `key` is plain: no key can name a file outside the store's folder."""
+    for segment in key.split("/"):
+        _segment(segment)
+
+
 def _segment(text: str) -> str:
     if not _SEGMENT.fullmatch(text):
         raise ValueError(f"{text!r} cannot be part of an object key")
