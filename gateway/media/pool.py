@@ -1,5 +1,5 @@
-"""Warm decoder processes, at most `size` files at a time. A file that crashes, hangs or starves its decoder is refused;
-the next file gets a sound one.
+"""Warm decoder processes, at most `size` files at a time. A file that crashes, hangs or starves its confined child is
+refused; the next file gets a sound one. A process that dies by another hand costs no file: the task is done again, once.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from gateway.media.tasks import CANNOT_CONFINE, HEADER_BYTES, MESSAGE_BYTES_MAX,
 log = structlog.get_logger(__name__)
 
 _START_S_MAX = 30.0
+_TRIES = 2
 _outcomes = msgspec.msgpack.Decoder(Outcome)
 _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
@@ -62,33 +63,26 @@ class DecoderPool:
         """
         body = msgspec.msgpack.encode(task)
         async with self._slots:
-            decoder = await self._take()
-            try:
-                async with asyncio.timeout(self._wall_s):
-                    outcome = await decoder.perform(body)
-            except (asyncio.IncompleteReadError, ConnectionError) as error:
-                await decoder.kill()
-                log.warning("decoder_died", task=type(task).__name__)
-                return Refused("decoder_crashed", f"the decoder died on this file ({type(error).__name__})")
-            except TimeoutError:
-                await decoder.kill()
-                log.warning("decoder_timed_out", task=type(task).__name__, wall_s=self._wall_s)
-                return Refused("decoder_timeout", f"the file did not decode within {self._wall_s:g} s")
-            except BaseException:
-                await decoder.kill()
-                raise
-            self._idle.append(decoder)
-        return _reply(task, outcome)
-
-    async def _take(self) -> "_Decoder":
-        while self._idle:
-            decoder = self._idle.pop()
-            if decoder.is_alive():
-                return decoder
-            # It died between two files, of something that was no file's fault.
-            log.warning("idle_decoder_died")
-            await decoder.kill()
-        return await _Decoder.start(self._command)
+            for _ in range(_TRIES):
+                decoder = self._idle.pop() if self._idle else await _Decoder.start(self._command)
+                try:
+                    async with asyncio.timeout(self._wall_s):
+                        outcome = await decoder.perform(body)
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    # This process never reads a file, and no confined child can end it: the file is not at fault.
+                    await decoder.kill()
+                    log.warning("decoder_process_died", task=type(task).__name__)
+                except TimeoutError:
+                    await decoder.kill()
+                    log.warning("decoder_timed_out", task=type(task).__name__, wall_s=self._wall_s)
+                    return Refused("decoder_timeout", f"the file did not decode within {self._wall_s:g} s")
+                except BaseException:
+                    await decoder.kill()
+                    raise
+                else:
+                    self._idle.append(decoder)
+                    return _reply(task, outcome)
+        raise DecoderUnavailable(f"decoder processes keep dying, {_TRIES} in a row; look for the kernel's out-of-memory killer")
 
 
 def _reply(task: Task, outcome: Outcome) -> Reply:
@@ -139,9 +133,6 @@ class _Decoder:
             await decoder.kill()
             raise
         return decoder
-
-    def is_alive(self) -> bool:
-        return self._process.returncode is None and not self._stdout.at_eof()
 
     async def perform(self, body: bytes) -> Outcome:
         self._stdin.write(framed(body))

@@ -19,7 +19,7 @@ def write_video(
     codec: Literal["libx264", "mpeg4"] = "libx264",
     sound_s: float | None = None,
     faststart: bool = False,
-    preset: str = "veryfast",
+    b_frames: bool = True,
 ) -> Path:
     """An H.264 MP4 of moving noise with B-frames and, with `sound_s`, an AAC track of that many seconds."""
     texture = np.random.default_rng(7).integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
@@ -29,7 +29,7 @@ def write_video(
         video = container.add_stream(codec, rate=fps)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         if codec == "libx264":
-            video.options = {"preset": preset}
+            video.options = {"preset": "veryfast"} if b_frames else {"preset": "ultrafast", "bf": "0"}
         sound = container.add_stream("aac", rate=48000) if sound_s is not None else None
         for index in range(frames):
             picture = np.ascontiguousarray(np.roll(texture, index * 3, 1))
@@ -70,3 +70,20 @@ def patched(data: bytes, offset: int, replacement: bytes) -> bytes:
 def without_box(data: bytes, kind: bytes) -> bytes:
     """`data` with the top-level box `kind` turned into free space, so that every offset still holds."""
     return patched(data, box_offset(data, kind) - 4, b"free")
+
+
+def write_long_video(path: Path, *, width: int, height: int, fps: int, repeats: int) -> Path:
+    """A second of video `repeats` times over: long to decode, quick to write. Closed groups, no B-frames."""
+    short = write_video(path.with_suffix(".short.mp4"), frames=fps, fps=fps, width=width, height=height, b_frames=False)
+    with av.open(str(short)) as source, av.open(str(path), "w", format="mp4") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        packets = [(bytes(packet), packet.is_keyframe) for packet in source.demux(video=0) if packet.size]
+        for index in range(repeats * fps):
+            body, is_keyframe = packets[index % fps]
+            packet = av.Packet(body)
+            packet.stream, packet.is_keyframe = copy, is_keyframe
+            packet.time_base = Fraction(1, fps)
+            packet.pts = packet.dts = index
+            packet.duration = 1
+            target.mux(packet)
+    return path
