@@ -19,7 +19,9 @@ from gateway.media.errors import ObjectMissing, StoreCorrupt, StoreUnavailable
 from gateway.media.keys import check_key
 
 if TYPE_CHECKING:
-    from obstore.store import S3Config  # exists for type checkers alone
+    # These two exist for type checkers alone.
+    from obstore import GetOptions
+    from obstore.store import S3Config
 
 CHUNK_BYTES = 1024 * 1024
 """What `read_range` yields at most, and what a local write holds at a time."""
@@ -141,7 +143,8 @@ class MediaStore:
             until = min(at + CHUNK_BYTES, end)
             try:
                 async with self._bounded(key, self._request_s):
-                    found = await obstore.get_async(self._backend, key, options={"range": (at, until), "if_match": etag})
+                    unchanged: GetOptions = {"if_match": etag} if etag else {}
+                    found = await obstore.get_async(self._backend, key, options={"range": (at, until), **unchanged})
                     chunk = bytes(await found.bytes_async())
             except StoreUnavailable as error:
                 # Stores refuse a range that starts past the end with an error that has no type of its own.
