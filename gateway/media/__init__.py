@@ -1,0 +1,1 @@
+"""The files plane: stored objects, verified videos, probed images, signed links and byte ranges."""
