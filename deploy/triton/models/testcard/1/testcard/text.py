@@ -1,0 +1,67 @@
+"""Text in the one typeface Pillow ships: basic Latin, so anything else is folded to it or shown as a box."""
+
+import unicodedata
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont
+
+PROMPT_CHARACTERS_MAX = 600
+
+
+def font(size: int) -> Font:
+    loaded = ImageFont.load_default(max(size, 8))
+    if not isinstance(loaded, ImageFont.FreeTypeFont):
+        raise RuntimeError("Pillow was built without FreeType; install a binary wheel of Pillow")
+    return loaded
+
+
+def drawable(text: str) -> str:
+    """Letters lose their accents (the typeface has none), controls become spaces."""
+    folded = unicodedata.normalize("NFKD", text[:PROMPT_CHARACTERS_MAX])
+    kept = (c for c in folded if not unicodedata.combining(c))
+    return "".join(c if unicodedata.category(c)[0] not in "CZ" else " " for c in kept)
+
+
+def wrap(text: str, face: Font, width: int, lines_max: int) -> list[str]:
+    """Break `text` into at most `lines_max` lines of `width` pixels; an ellipsis marks what did not fit."""
+    lines: list[str] = []
+    line = ""
+    for word in drawable(text).split():
+        while word:
+            candidate = f"{line} {word}" if line else word
+            if face.getlength(candidate) <= width:
+                line, word = candidate, ""
+            elif line:
+                lines.append(line)
+                line = ""
+            else:
+                head = _longest_head(word, face, width)
+                lines.append(word[:head])
+                word = word[head:]
+    if line:
+        lines.append(line)
+    if len(lines) > lines_max:
+        lines = lines[:lines_max]
+        lines[-1] = _shorten(lines[-1] + "…", face, width)
+    return lines
+
+
+def fit(text: str, size: int, width: int) -> Font:
+    """The largest face up to `size` in which `text` is no wider than `width` pixels (never below 8)."""
+    face = font(size)
+    needed = face.getlength(text)
+    return face if needed <= width else font(int(size * width / needed))
+
+
+def _longest_head(word: str, face: Font, width: int) -> int:
+    head = len(word)
+    while head > 1 and face.getlength(word[:head]) > width:
+        head -= 1
+    return head
+
+
+def _shorten(line: str, face: Font, width: int) -> str:
+    while len(line) > 1 and face.getlength(line) > width:
+        line = line[:-2] + "…"
+    return line

@@ -1,0 +1,1 @@
+"""The fleet: servers that generate video."""

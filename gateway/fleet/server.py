@@ -1,0 +1,181 @@
+"""One Triton server: is a model ready, and generate a video over a decoupled gRPC stream.
+
+tritonclient's stream reports trouble in four ways, and `generate` folds them into one tree (`errors.py`): an error yielded by the model,
+a grpc error raised by the stream, a CancelledError that nobody asked for, and silence.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Protocol, cast
+
+import grpc
+import grpc.aio
+import tritonclient.grpc as triton_grpc
+import tritonclient.grpc.aio as triton_aio
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from gateway.fleet import contract
+from gateway.fleet.errors import (
+    AttemptFailed,
+    BackendFailed,
+    BackendStalled,
+    BackendUnreachable,
+    ContractBroken,
+    DeadlineExceeded,
+)
+from gateway.fleet.model import Event, GenerateRequest
+
+PROBE_TIMEOUT_S = 2.0
+DRAIN_TIMEOUT_S = 2.0
+SEND_BYTES_MAX = 2**31 - 1
+RECEIVE_BYTES_MAX = 4 * contract.CHUNK_BYTES_MAX
+
+CHANNEL_OPTIONS = [
+    # Naming any option drops tritonclient's own limits, so both are set. A response may hold 1 MiB: a larger limit would only let a
+    # broken model stall the event loop (256 MB take 2.3 s to parse).
+    ("grpc.max_send_message_length", SEND_BYTES_MAX),
+    ("grpc.max_receive_message_length", RECEIVE_BYTES_MAX),
+    # A dead peer is noticed within 40 s. The server must allow it: --grpc-http2-min-recv-ping-interval-without-data=10000.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A server that comes back is found again within 2 s instead of gRPC's 120 s.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Two TritonServer objects with one URL must not share a connection, or a broken one would fail both.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+class _Stream(Protocol):
+    """tritonclient's response iterator."""
+
+    def __aiter__(self) -> "_Stream": ...
+    async def __anext__(self) -> tuple[Any | None, InferenceServerException | None]: ...
+    def cancel(self) -> bool: ...
+
+
+class TritonServer:
+    """A connection to one server; make it on the event loop that will use it, and close it there."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is host:port of the server's gRPC endpoint. Nothing is sent before the first call."""
+        self.url = url
+        self._closed = False
+        self._client: Any = triton_aio.InferenceServerClient(url, channel_args=CHANNEL_OPTIONS)
+
+    async def close(self) -> None:
+        """Ends running attempts with `BackendUnreachable`."""
+        self._closed = True
+        await self._client.close()
+
+    async def ready(self, model: str) -> bool:
+        """Whether the model would take a request now. Never raises: a server that cannot be asked is not ready."""
+        before = _cancellations()
+        try:
+            return bool(await self._client.is_model_ready(model, client_timeout=PROBE_TIMEOUT_S))
+        except (InferenceServerException, grpc.RpcError, grpc.aio.UsageError):
+            return False
+        except asyncio.CancelledError:
+            if _cancellations() > before:
+                raise
+            return False
+
+    async def generate(
+        self, model: str, request: GenerateRequest, *, stall_s: float, deadline_s: float
+    ) -> AsyncGenerator[Event, None]:
+        """Run one attempt and yield what the model says, ending after the video is complete.
+
+        Closing the iterator (`contextlib.aclosing`) or cancelling the task cancels the model's work too. Raises the errors of
+        `errors.py`: `BackendStalled` when `stall_s` pass without a message, `DeadlineExceeded` `deadline_s` after the start.
+        """
+        due = asyncio.get_running_loop().time() + deadline_s
+        transcript = contract.Transcript(request)
+        stream = self._open(model, request)
+        try:
+            while not transcript.ended:
+                raw = await self._next(stream, stall_s, due)
+                yield transcript.accept(contract.decode(raw, final=_is_final(raw)))
+            await _drain(stream)
+        finally:
+            # Leaving a loop over the stream, or dropping it, does not stop the server.
+            stream.cancel()
+
+    def _open(self, model: str, request: GenerateRequest) -> _Stream:
+        message = {
+            "model_name": model,
+            "inputs": _tensors(contract.encode(request)),
+            "outputs": [triton_grpc.InferRequestedOutput(spec.name) for spec in contract.OUTPUTS],
+            "request_id": request.job_id,
+        }
+
+        async def once() -> AsyncIterator[dict[str, Any]]:
+            yield message  # and return: the server ends the stream only after this side did
+
+        return cast(_Stream, self._client.stream_infer(once()))
+
+    async def _next(self, stream: _Stream, stall_s: float, due: float) -> Any:
+        loop = asyncio.get_running_loop()
+        wait_until = min(loop.time() + stall_s, due)
+        before = _cancellations()
+        try:
+            async with asyncio.timeout_at(wait_until):
+                result, error = await anext(stream)
+        except TimeoutError as expired:
+            if wait_until == due:
+                raise DeadlineExceeded("the attempt reached its deadline before the video was complete") from expired
+            raise BackendStalled(f"{self.url} sent nothing for {stall_s:g} s") from expired
+        except StopAsyncIteration as end:
+            raise ContractBroken("final", "the stream ended without a response marked FINAL") from end
+        except grpc.RpcError as broken:
+            raise self._broken(broken) from broken
+        except asyncio.CancelledError as cancelled:
+            if _cancellations() > before:
+                raise
+            # Nobody cancelled this task: the channel was closed, or tritonclient could not send the request.
+            if self._closed:
+                raise BackendUnreachable(f"the connection to {self.url} was closed") from cancelled
+            raise BackendFailed("the request could not be sent") from cancelled
+        if error is not None:
+            message = error.message()
+            raise contract.model_error(message) or BackendFailed(message)
+        return result
+
+    def _broken(self, error: grpc.RpcError) -> AttemptFailed:
+        if not isinstance(error, grpc.aio.AioRpcError):
+            return BackendUnreachable(f"{self.url}: {error}")
+        if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return ContractBroken("chunk_size", f"a response is larger than {RECEIVE_BYTES_MAX} bytes: {error.details()}")
+        return BackendUnreachable(f"{self.url}: {error.code().name}: {error.details()}")
+
+
+def _tensors(arrays: dict[str, NDArray[Any]]) -> list[Any]:
+    tensors: list[Any] = []
+    for spec in contract.INPUTS:
+        array = arrays[spec.name]
+        tensor: Any = triton_grpc.InferInput(spec.name, list(array.shape), spec.datatype)
+        tensor.set_data_from_numpy(array)
+        tensors.append(tensor)
+    return tensors
+
+
+def _is_final(raw: Any) -> bool:
+    return bool(raw.get_response().parameters["triton_final_response"].bool_param)
+
+
+async def _drain(stream: _Stream) -> None:
+    """Let the server end the stream: the video is complete, so neither silence nor a broken connection matters now.
+
+    Cancelling a request at the moment it completes has crashed servers (triton-inference-server/server#8034).
+    """
+    with contextlib.suppress(TimeoutError, StopAsyncIteration, grpc.RpcError):
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            await anext(stream)
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0

@@ -1,0 +1,1 @@
+"""What `tallylight up` starts on one machine."""
