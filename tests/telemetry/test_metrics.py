@@ -104,7 +104,7 @@ print(folder.exists(), "PROMETHEUS_MULTIPROC_DIR" in os.environ)
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_a_launcher_shares_a_folder_cleared_of_the_last_run(tmp_path: Path, given: bool) -> None:  # noqa: FBT001 - a parameter
+def test_a_launcher_shares_a_folder_cleared_of_the_last_run(tmp_path: Path, given: bool) -> None:
     with started(WORKER, folder=tmp_path) as earlier:
         ended(earlier)
     with started(SHARE, str(tmp_path) if given else "") as launcher:
