@@ -11,9 +11,11 @@ from typing import Literal
 import av
 import msgspec
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from PIL import Image
 
 from gateway.media.boxes import Movie, Track, read_movie
@@ -150,12 +152,16 @@ def _frames(file: BufferedReader) -> Iterator[VideoFrame | AudioFrame]:
     """Every frame of the picture and of the first sound track. One thread: bounded memory, one possible result."""
     file.seek(0)
     with _container(file) as container:
+        tracks: list[VideoStream | AudioStream] = [*container.streams.video[:1], *container.streams.audio[:1]]
+        # PyAV gives a track whose codec the library does not know no codec context, whatever its types say.
+        contexts: list[object] = [track.codec_context for track in tracks]
+        if not container.streams.video or None in contexts:
+            raise VideoRejected("undecodable", "a track has no codec that can decode it")
         video = container.streams.video[0]
         video.codec_context.thread_count = 1
         # Without `explode` the decoder paints over damage and hands out frames that nobody made.
         video.codec_context.options = {"err_detect": "explode", "max_pixels": str(PIXELS_MAX)}
-        sounds = container.streams.audio[:1]
-        for packet in container.demux(video, *sounds):
+        for packet in container.demux(*tracks):
             if packet.is_corrupt:
                 raise VideoRejected("undecodable", "the container marks a packet as damaged")
             for frame in packet.decode():

@@ -114,19 +114,19 @@ class MediaStore:
         Raises StoreCorrupt if size or hash differ, FileNotFoundError if there is no such file.
         """
         size_bytes = path.stat().st_size
-        async with self._bounded(key, self._transfer_s):
+        async with _bounded(key, self._transfer_s):
             await self._write(key, path, content_type)
             return await self._read_back(key, size_bytes, sha256)
 
     async def put_bytes(self, key: str, data: bytes, *, content_type: str) -> StoredObject:
         """Store a small object that is in memory already, with the same guarantees as `put_file`."""
-        async with self._bounded(key, self._transfer_s):
+        async with _bounded(key, self._transfer_s):
             await self._write(key, data, content_type)
             return await self._read_back(key, len(data), hashlib.sha256(data).hexdigest())
 
     async def head(self, key: str) -> ObjectHead:
         """The object's size. Raises ObjectMissing."""
-        async with self._bounded(key, self._request_s):
+        async with _bounded(key, self._request_s):
             meta = await obstore.head_async(self._backend, key)
         return ObjectHead(key, meta["size"])
 
@@ -142,7 +142,7 @@ class MediaStore:
         for at in range(start, end, CHUNK_BYTES):
             until = min(at + CHUNK_BYTES, end)
             try:
-                async with self._bounded(key, self._request_s):
+                async with _bounded(key, self._request_s):
                     unchanged: GetOptions = {"if_match": etag} if etag else {}
                     found = await obstore.get_async(self._backend, key, options={"range": (at, until), **unchanged})
                     chunk = bytes(await found.bytes_async())
@@ -165,12 +165,12 @@ class MediaStore:
 
     async def delete(self, key: str) -> None:
         """Delete the object if it is there."""
-        async with self._bounded(key, self._request_s):
+        async with _bounded(key, self._request_s):
             await self._delete(key)
 
     async def delete_prefix(self, prefix: str) -> int:
         """Delete every object in the folder `prefix`, and return how many there were. May be repeated after a failure."""
-        async with self._bounded(prefix, self._transfer_s):
+        async with _bounded(prefix, self._transfer_s):
             # Listed to the end first: a local listing breaks when folders vanish under it.
             listing = obstore.list(self._backend, prefix)  # pyright: ignore[reportUnknownMemberType] one overload needs arro3
             keys = [meta["path"] async for batch in listing for meta in batch]
@@ -210,22 +210,23 @@ class MediaStore:
             raise StoreCorrupt(f"{key} reads back as {read_bytes} bytes with another hash; {size_bytes} bytes were written")
         return StoredObject(key, size_bytes, sha256)
 
-    @asynccontextmanager
-    async def _bounded(self, key: str, limit_s: float) -> AsyncGenerator[None]:
-        """One check of the key, one bound and one translation of errors for everything that talks to the store."""
-        check_key(key)
-        try:
-            async with asyncio.timeout(limit_s):
-                yield
-        except FileNotFoundError as error:
-            raise ObjectMissing(key) from error
-        except PreconditionError as error:
-            raise StoreCorrupt(f"{key} was replaced while it was read") from error
-        except TimeoutError as error:
-            raise StoreUnavailable(f"the store did not answer within {limit_s:g} s for {key}") from error
-        except (BaseError, OSError) as error:
-            # The first line says what failed; the rest of obstore's text is its debug dump.
-            raise StoreUnavailable(f"the store failed for {key}: {str(error).splitlines()[0]}") from error
+
+@asynccontextmanager
+async def _bounded(key: str, limit_s: float) -> AsyncGenerator[None]:
+    """One check of the key, one bound and one translation of errors for everything that talks to the store."""
+    check_key(key)
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except FileNotFoundError as error:
+        raise ObjectMissing(key) from error
+    except PreconditionError as error:
+        raise StoreCorrupt(f"{key} was replaced while it was read") from error
+    except TimeoutError as error:
+        raise StoreUnavailable(f"the store did not answer within {limit_s:g} s for {key}") from error
+    except (BaseError, OSError) as error:
+        # The first line says what failed; the rest of obstore's text is its debug dump.
+        raise StoreUnavailable(f"the store failed for {key}: {str(error).splitlines()[0]}") from error
 
 
 def _chunks(source: Path | bytes) -> Iterator[bytes]:
