@@ -134,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a process may trust what it read about an API key; a revoked key works at most this much longer."""
     request_body_max_bytes: Count = 64 * MIB
     """The largest request, an upload."""
-    json_body_max_bytes: Count = 1 * MIB
+    json_body_max_bytes: Count = 16 * MIB
     """The largest JSON request."""
 
     pool_min: Count = 2

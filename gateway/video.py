@@ -283,7 +283,9 @@ def _geometry(ask: Ask, limits: ModelLimits) -> tuple[int, int]:
     step = limits.edge_step
     if width % step or height % step:
         raise InvalidRequest(f"width and height must be multiples of {step}", param="size")
-    if not (limits.edge_min <= min(width, height) and max(width, height) <= limits.edge_max and width * height <= limits.pixels_max):
+    if not (
+        limits.edge_min <= min(width, height) and max(width, height) <= limits.edge_max and width * height <= limits.pixels_max
+    ):
         raise InvalidRequest(
             f"size must lie between {limits.edge_min} and {limits.edge_max} pixels an edge and within {limits.pixels_max} pixels",
             param="size",

@@ -48,9 +48,7 @@ async def top_up(conn: Conn, *, source: str, customer_id: UUID, asset: str, amou
         return transfer
     clearing = platform_account_id("asset:clearing", "live", asset)
     await sql.CREDIT_BALANCE.run(conn, account, amount_micro)
-    await sql.POST_ENTRIES.run(
-        conn, [transfer] * 2, [0, 1], [clearing, account], [asset] * 2, [-amount_micro, amount_micro]
-    )
+    await sql.POST_ENTRIES.run(conn, [transfer] * 2, [0, 1], [clearing, account], [asset] * 2, [-amount_micro, amount_micro])
     return transfer
 
 

@@ -24,9 +24,7 @@ async def issue_key(
     if found is None:
         raise NotFound(f"there is no project {project!r}")
     token, key_id = new_token(livemode=livemode), new_id()
-    await sql.ADD_KEY.run(
-        conn, org_id, key_id, found.id, name, token_hash(token), hint(token), livemode, lenient, valid_days
-    )
+    await sql.ADD_KEY.run(conn, org_id, key_id, found.id, name, token_hash(token), hint(token), livemode, lenient, valid_days)
     return key_id, token
 
 

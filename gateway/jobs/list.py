@@ -43,7 +43,5 @@ async def list_jobs(
 
 
 async def count_jobs(conn: Conn, only: Filter) -> int:
-    found = await sql.COUNT.one(
-        conn, only.org_id, only.project_id, only.livemode, only.states, only.model, only.tier, only.ids
-    )
+    found = await sql.COUNT.one(conn, only.org_id, only.project_id, only.livemode, only.states, only.model, only.tier, only.ids)
     return found.n

@@ -117,14 +117,18 @@ CLAIM_RETRIED = Query(
             AND (replays < $5 OR claimed_by = $6) AND created_at > clock_timestamp() - interval '2 minutes'
           ORDER BY claimed_by IS NOT DISTINCT FROM $6 DESC, created_at LIMIT 1 FOR UPDATE) c
     WHERE j.org_id = c.org_id AND j.id = c.id
-    RETURNING """ + _JOB + """
+    RETURNING """
+    + _JOB
+    + """
     """,
 )
 
 READ = Query(
     JobRow,
     """
-    SELECT """ + _JOB + """
+    SELECT """
+    + _JOB
+    + """
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id
     WHERE j.deleted_at IS NULL
@@ -133,7 +137,9 @@ READ = Query(
 LIST = Query(
     JobRow,
     """
-    SELECT """ + _JOB + """
+    SELECT """
+    + _JOB
+    + """
     FROM gateway.job j
     WHERE j.org_id = $1 AND j.project_id = $2 AND j.livemode = $3 AND j.deleted_at IS NULL
       AND ($4::uuid IS NULL OR CASE WHEN $5 THEN j.id > $4 ELSE j.id < $4 END)

@@ -75,7 +75,10 @@ async def test_holds_the_most_it_may_cost(desk: Desk) -> None:
 
 async def test_a_refused_request_holds_nothing_and_lets_a_smaller_one_pass(desk: Desk) -> None:
     outcomes = await asyncio.gather(
-        desk.admit(video(frames=24 * 8)), desk.admit(video(frames=24 * 9)), desk.admit(video(frames=24 * 2)), return_exceptions=True
+        desk.admit(video(frames=24 * 8)),
+        desk.admit(video(frames=24 * 9)),
+        desk.admit(video(frames=24 * 2)),
+        return_exceptions=True,
     )
     assert isinstance(outcomes[1], InsufficientBalance)
     assert isinstance(outcomes[0], Admitted) and isinstance(outcomes[2], Admitted)
@@ -140,7 +143,9 @@ async def test_the_same_batch_sent_again_reads_its_own_outcome(desk: Desk) -> No
     asks = [desk.ask(video()), desk.ask(video(), key="k"), desk.ask(video(frames=24))]
     flush = desk.admission._flush  # pyright: ignore[reportPrivateUsage] – what the coalescer does after a lost COMMIT
     first, again = await flush(asks), await flush(asks)
-    assert [o if isinstance(o, Admitted) else type(o) for o in first] == [o if isinstance(o, Admitted) else type(o) for o in again]
+    assert [o if isinstance(o, Admitted) else type(o) for o in first] == [
+        o if isinstance(o, Admitted) else type(o) for o in again
+    ]
     assert await desk.wallet() == (10_000_000, 10_000_000)
 
 

@@ -1,0 +1,1 @@
+"""Routes that belong to no dialect: estimates, models, files by signed link, health, metrics."""

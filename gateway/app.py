@@ -1,0 +1,112 @@
+"""The composition root of the API: settings → connections and services → routes."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from litestar import Litestar, Response
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+
+from billing.kit.listen import Listener, Wake
+from billing.kit.pool import open_pool
+from billing.pricing.book import PriceBook
+from gateway.access.authenticate import Authenticator
+from gateway.admit import Admission
+from gateway.api import routes as api
+from gateway.context import Gateway
+from gateway.dialects.native import routes as native
+from gateway.dialects.native.translate import render_error as native_error
+from gateway.edge.caller import HttpRequest
+from gateway.edge.middleware import observed
+from gateway.edge.replies import Renderer, failure_reply
+from gateway.fleet.catalogue import load_models
+from gateway.jobs.queue import QueueView
+from gateway.jobs.read import JobReader
+from gateway.media.pool import DecoderPool
+from gateway.media.signing import LinkSigner
+from gateway.media.store import MediaStore
+from gateway.settings import Settings
+
+SHAPES: tuple[tuple[str, Renderer], ...] = ()
+"""Which dialect renders an error, by path prefix, also where no route matched; everything else is native."""
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The API of one process. Raises SettingsError for what it cannot do without."""
+    settings.require("dsn", "link_secret")
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncGenerator[None]:
+        async with open_gateway(settings) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    return Litestar(
+        route_handlers=[native.router, api.router],
+        lifespan=[lifespan],
+        middleware=[observed],
+        exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
+        request_max_body_size=settings.request_body_max_bytes,
+        openapi_config=OpenAPIConfig(title="Tallylight", version="0.1.0"),
+        logging_config=None,
+    )
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
+    """Opens what a process needs, in order, and closes it in reverse; admissions under way are finished first."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            await open_pool(
+                settings.dsn.reveal(),
+                name="tallylight-api",
+                size_min=settings.pool_min,
+                size_max=settings.pool_max,
+                statement_timeout_ms=settings.statement_timeout_ms,
+            )
+        )
+        changes, closing = Wake(), asyncio.Event()
+        listener = Listener(settings.dsn.reveal(), {"tallylight_events": changes.ring})
+        listener.start()
+        stack.push_async_callback(listener.close)
+        prices = PriceBook()
+        admission = Admission(pool, prices, waiting_max=settings.admission_waiting_max)
+        stack.push_async_callback(admission.close)
+        decoders = DecoderPool(size=1)
+        stack.push_async_callback(decoders.close)
+        stack.callback(closing.set)
+        models = load_models(settings.catalogue_dir)
+        yield Gateway(
+            settings=settings,
+            models=models.by_name(),
+            default_model=models.default_model,
+            pool=pool,
+            prices=prices,
+            authenticator=Authenticator(pool, ttl_s=settings.auth_ttl_ms / 1000),
+            admission=admission,
+            reader=JobReader(pool),
+            queue=QueueView(pool),
+            store=open_store(settings),
+            decoders=decoders,
+            signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            changes=changes,
+            closing=closing,
+        )
+
+
+def open_store(settings: Settings) -> MediaStore:
+    return MediaStore.open(
+        settings.media_url,
+        s3_endpoint=settings.s3_endpoint,
+        s3_access_key=settings.s3_access_key.reveal(),
+        s3_secret_key=settings.s3_secret_key.reveal(),
+        s3_region=settings.s3_region,
+        s3_allow_http=settings.s3_allow_http,
+    )
+
+
+def answer_failure(request: HttpRequest, error: Exception) -> Response[bytes]:
+    """Any failure, in the shape of the dialect whose path was called."""
+    path = request.scope["path"]
+    return failure_reply(error, next((render for prefix, render in SHAPES if path.startswith(prefix)), native_error))

@@ -1,0 +1,40 @@
+"""Everything a route may use, made once per process by app.py."""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+
+from billing.kit.listen import Wake
+from billing.kit.query import Pool
+from billing.pricing.book import PriceBook
+from gateway.access.authenticate import Authenticator
+from gateway.admit import Admission
+from gateway.jobs.queue import QueueView
+from gateway.jobs.read import JobReader
+from gateway.media.pool import DecoderPool
+from gateway.media.signing import LinkSigner
+from gateway.media.store import MediaStore
+from gateway.settings import Settings
+from gateway.video import ModelLimits
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gateway:
+    """One API process."""
+
+    settings: Settings
+    models: Mapping[str, ModelLimits]
+    default_model: str
+    pool: Pool
+    prices: PriceBook
+    authenticator: Authenticator
+    admission: Admission
+    reader: JobReader
+    queue: QueueView
+    store: MediaStore
+    decoders: DecoderPool
+    signer: LinkSigner
+    changes: Wake
+    """Rings when some job changed."""
+    closing: asyncio.Event
+    """Set when the process is asked to stop: streams end themselves."""

@@ -1,0 +1,115 @@
+"""Native wire ↔ canonical; pure."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.dialects.native.wire import (
+    ArtifactView,
+    CreateJob,
+    JobView,
+    Money,
+    Problem,
+    ProblemDocument,
+    Urls,
+)
+from gateway.errors import GatewayError, InvalidRequest
+from gateway.video import FINAL, Ask, Job
+
+Link = Callable[[Job, str], str | None]
+"""A link to one of a job's files."""
+
+_encode = msgspec.json.Encoder().encode
+
+PROBLEM = "application/problem+json"
+
+
+def ask_of(body: CreateJob) -> Ask:
+    """Raises InvalidRequest when the length or the size is given twice."""
+    if body.seconds is not None and body.frames is not None:
+        raise InvalidRequest("give seconds or frames, not both", param="frames")
+    if body.size is not None and (body.resolution is not None or body.ratio is not None):
+        raise InvalidRequest("give size, or resolution and ratio, not both", param="size")
+    return Ask(
+        model=body.model,
+        prompt=body.prompt,
+        negative_prompt=body.negative_prompt,
+        seconds=None if body.seconds == "auto" else body.seconds,
+        frames=body.frames,
+        auto=body.seconds == "auto",
+        size=body.size,
+        resolution=body.resolution,
+        ratio=body.ratio,
+        fps=body.fps,
+        seed=body.seed,
+        steps=body.steps,
+        guidance=body.guidance,
+        audio=body.audio,
+        tier=body.tier,
+        queue_deadline_s=body.queue_deadline_s,
+        return_last_frame=body.return_last_frame,
+        end_user=body.end_user,
+        external_id=body.external_id,
+        metadata=body.metadata,
+    )
+
+
+def view(job: Job, base: str, link: Link) -> JobView:
+    request, here = job.request, f"{base}/v1/jobs/{job.public_id}"
+    links = [(artifact, link(job, artifact.name)) for artifact in job.artifacts]
+    return JobView(
+        id=job.public_id,
+        livemode=job.livemode,
+        state=job.state,
+        progress=round(job.progress, 4),
+        queue_position=job.queue_position,
+        model=request.model,
+        prompt=request.prompt,
+        seconds=job.seconds,
+        frames=job.frames,
+        size=request.size,
+        fps=request.fps,
+        audio=request.audio,
+        seed=request.seed,
+        tier=request.tier,
+        billing=money(job),
+        artifacts=tuple(ArtifactView(a.name, a.mime, a.bytes, a.sha256, url) for a, url in links if url),
+        error=Problem(job.error_code, job.error_message or "") if job.error_code else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        assets_expire_at=job.assets_expire_at,
+        end_user=request.end_user,
+        external_id=request.external_id,
+        metadata=request.metadata,
+        urls=Urls(here, f"{here}/events", f"{here}/cancel"),
+    )
+
+
+def money(job: Job) -> Money:
+    """What is held while the job lives, and what it was charged in the end, with the reason."""
+    if job.state == "succeeded":
+        reason = f"{job.seconds:.3f} s delivered and verified"
+    elif job.state in FINAL:
+        reason = f"{job.error_code}: nothing was charged"
+    else:
+        reason = "held until the job ends; only delivered seconds are charged"
+    held = 0 if job.state in FINAL else job.hold_micro
+    return Money(job.currency, held, job.charged_micro, job.rate_micro_per_s, str(job.rate_card_id), reason)
+
+
+def render(job: Job, base: str, link: Link) -> bytes:
+    return _encode(view(job, base, link))
+
+
+def render_error(error: GatewayError) -> tuple[bytes, str]:
+    """RFC 9457."""
+    problem = ProblemDocument(
+        type=f"/errors#{error.code}",
+        title=error.code.replace("_", " "),
+        status=error.status,
+        code=error.code,
+        detail=error.message,
+        param=error.param or msgspec.UNSET,
+    )
+    return _encode(problem), PROBLEM

@@ -1,0 +1,123 @@
+"""What the native API reads and writes. Money is in micro-units (10⁻⁶ of the currency), durations in seconds."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gateway.video import SEED_MAX, Role, Tier
+
+Prompt = Annotated[str, Meta(max_length=10_000, description="What the video shows.")]
+Label = Annotated[str, Meta(max_length=64)]
+
+
+class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An image the video starts from, ends on, or takes after. `data` is a data URL or `upload:<name of a file part>`."""
+
+    role: Role
+    data: Annotated[str, Meta(max_length=32 * 1024 * 1024)]
+
+
+class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A video to generate. Say the length by `seconds` (or "auto") or by `frames`, the size by `size` or by `resolution` and `ratio`."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=100)]
+    prompt: Prompt
+    negative_prompt: Prompt = ""
+    seconds: Annotated[float, Meta(gt=0, le=600)] | Literal["auto"] | None = None
+    frames: Annotated[int, Meta(ge=1, le=36_000)] | None = None
+    size: Annotated[str, Meta(max_length=11, examples=["1280x720"])] | None = None
+    resolution: Annotated[str, Meta(max_length=10, examples=["720p"])] | None = None
+    ratio: Annotated[str, Meta(max_length=10, examples=["16:9"])] | None = None
+    fps: Annotated[int, Meta(ge=1, le=240)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=SEED_MAX)] | None = None
+    steps: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    guidance: Annotated[float, Meta(ge=0, le=100)] | None = None
+    audio: bool = False
+    tier: Tier = "standard"
+    queue_deadline_s: Annotated[int, Meta(ge=60, le=7 * 86400)] | None = None
+    return_last_frame: bool = False
+    inputs: Annotated[tuple[ImageInput, ...], Meta(max_length=8)] = ()
+    end_user: Label | None = None
+    external_id: Label | None = None
+    metadata: Annotated[dict[Label, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] = {}
+
+
+class Money(msgspec.Struct, frozen=True):
+    currency: str
+    held_micro: int
+    charged_micro: int
+    rate_micro_per_s: int
+    price_version: str
+    reason: str
+
+
+class ArtifactView(msgspec.Struct, frozen=True):
+    name: str
+    mime: str
+    bytes: int
+    sha256: str
+    url: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    code: str
+    message: str
+
+
+class Urls(msgspec.Struct, frozen=True):
+    get: str
+    events: str
+    cancel: str
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """A job. `progress` is 0…1; `seconds` is what was delivered, or until then the most that may be."""
+
+    id: str
+    object: Literal["job"] = "job"
+    livemode: bool
+    state: str
+    progress: float
+    queue_position: int | None
+    model: str
+    prompt: str
+    seconds: float
+    frames: int | None
+    size: str
+    fps: int
+    audio: bool
+    seed: int | None
+    tier: str
+    billing: Money
+    artifacts: tuple[ArtifactView, ...]
+    error: Problem | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    assets_expire_at: datetime | None
+    end_user: str | None
+    external_id: str | None
+    metadata: dict[str, str]
+    urls: Urls
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """A page of jobs, newest first; pass `next_cursor` as `cursor` for the next one."""
+
+    data: tuple[JobView, ...]
+    has_more: bool
+    next_cursor: str | None
+    object: Literal["list"] = "list"
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """RFC 9457, with the stable `code` and the field it is about."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    param: str | UnsetType = UNSET

@@ -1,0 +1,1 @@
+"""What every HTTP route shares: who calls, what they sent, how they are answered."""

@@ -1,0 +1,66 @@
+"""From an HTTP request to a caller."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from litestar.connection import Request
+
+from gateway.access.model import Caller
+from gateway.context import Gateway
+from gateway.errors import InvalidRequest, NotFound, Unauthenticated
+from gateway.jobs.model import job_of
+from gateway.video import Job, parse_public_id
+
+HttpRequest = Request[Any, Any, Any]
+
+_TOKEN_MAX = 255
+
+
+def gateway_of(request: HttpRequest) -> Gateway:
+    return cast(Gateway, request.app.state.gateway)
+
+
+def header(request: HttpRequest, name: bytes) -> str | None:
+    """The value of a header, by its lower-case name, without building a mapping of all of them."""
+    for key, value in request.scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+async def authenticate(request: HttpRequest) -> Caller:
+    """Raises Unauthenticated."""
+    value = header(request, b"authorization") or ""
+    if value[:7].lower() != "bearer ":
+        raise Unauthenticated
+    return await gateway_of(request).authenticator.caller(value[7:].strip())
+
+
+def idempotency_key(request: HttpRequest) -> str | None:
+    """Raises InvalidRequest for an empty, overlong or unprintable key."""
+    value = header(request, b"idempotency-key")
+    if value is not None and not (0 < len(value) <= _TOKEN_MAX and value.isascii() and value.isprintable()):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 printable ASCII characters", param="Idempotency-Key")
+    return value
+
+
+def retry_count(request: HttpRequest) -> int:
+    """How often a Stainless-made SDK says it has sent this request before; 0 for anything it could not have said."""
+    value = header(request, b"x-stainless-retry-count") or ""
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 3 else 0  # noqa: PLR2004 – no client tries 1,000 times
+
+
+def job_id(text: str) -> UUID:
+    """Raises NotFound for anything that is not a job id: it names nothing."""
+    parsed = parse_public_id(text)
+    if parsed is None:
+        raise NotFound
+    return parsed
+
+
+async def read_job(request: HttpRequest, caller: Caller, text: str) -> Job:
+    """The caller's job, with its place in the queue. Raises NotFound."""
+    gateway = gateway_of(request)
+    row = await gateway.reader.job(caller.org_id, caller.project_id, job_id(text), livemode=caller.livemode)
+    position = await gateway.queue.position(row.id) if row.state == "queued" else None
+    return job_of(row, position)

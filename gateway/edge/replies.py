@@ -1,0 +1,96 @@
+"""Answers: bytes that are ready, with the headers every answer carries."""
+
+from collections.abc import Callable, Mapping
+
+import asyncpg
+import structlog
+from litestar import Response
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+)
+
+from billing.kit.batch import TRANSIENT, Overloaded
+from gateway.admit import Admitted
+from gateway.edge.caller import HttpRequest
+from gateway.errors import (
+    GatewayError,
+    InternalError,
+    InvalidRequest,
+    LinkRefused,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from gateway.media.errors import LinkRefused as MediaLinkRefused
+from gateway.media.errors import StoreError
+
+log = structlog.get_logger(__name__)
+
+JSON = "application/json"
+
+
+def json_reply(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    return Response(body, status_code=status, media_type=JSON, headers=headers)
+
+
+def admitted_reply(admitted: Admitted, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    """The stored answer, marked when it was given before."""
+    marked = {**(headers or {}), "idempotent-replayed": "true"} if admitted.replayed else headers
+    return json_reply(admitted.body, admitted.status, marked)
+
+
+def failure_headers(error: GatewayError) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if error.retry is not None:
+        headers["x-should-retry"] = str(error.retry).lower()
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    if error.status == Unauthenticated.status:
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+def failure_of(error: Exception) -> GatewayError:
+    """What a client is told about any exception; what is not known here is ours and is logged."""
+    match error:
+        case GatewayError():
+            return error
+        case MediaLinkRefused():
+            return LinkRefused(error.detail)
+        case NotFoundException():
+            return NotFound()
+        case MethodNotAllowedException():
+            return MethodNotAllowed()
+        case HTTPException(status_code=413):
+            return TooLarge()
+        case HTTPException() if error.status_code < 500:  # noqa: PLR2004 – the boundary of HTTP's server errors
+            return InvalidRequest(error.detail)
+        case Overloaded() | StoreError():
+            return Unavailable(retry_after_s=2)
+        case asyncpg.PostgresError() | asyncpg.InterfaceError() | OSError() if isinstance(error, TRANSIENT):
+            log.warning("database_away", error=type(error).__name__)
+            return Unavailable(retry_after_s=5)
+        case _:
+            log.error("unhandled", error=type(error).__name__, exc_info=error)
+            return InternalError()
+
+
+Renderer = Callable[[GatewayError], tuple[bytes, str]]
+"""An error in a dialect's own shape: body and media type."""
+
+
+def failure_reply(error: Exception, render: Renderer) -> Response[bytes]:
+    failure = failure_of(error)
+    body, media_type = render(failure)
+    return Response(body, status_code=failure.status, media_type=media_type, headers=failure_headers(failure))
+
+
+def base_url(request: HttpRequest, configured: str) -> str:
+    """How this client reaches the API: as configured, else as it did now."""
+    if configured:
+        return configured.rstrip("/")
+    return f"{request.url.scheme}://{request.url.netloc}"
