@@ -48,7 +48,7 @@ clean:
 	  echo 'Tallylight needs Python 3.11 or 3.12, and neither python3, python3.12 nor python3.11 is one. Install it, or say' >&2; \
 	  echo 'where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12' >&2; exit 1; }
 	@[[ "$(UV)" == uv ]] && uv venv --quiet --allow-existing --python "$(PYTHON)" .venv || { \
-	  "$(PYTHON)" -m venv .venv && $(BIN)/python -m pip install --quiet "uv==$(UV_VERSION)"; } || { \
+	  "$(PYTHON)" -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"; } || { \
 	  echo 'Cannot make .venv: on Debian and Ubuntu, apt install python3-venv; behind a proxy, configure pip.' >&2; exit 1; }
 	@touch $@
 
