@@ -1,27 +1,27 @@
 """Produce: one attempt's way from a lease to a verified, stored video. Nothing here touches the ledger."""
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
 
 import structlog
 
-from gateway.fleet.errors import AttemptFailed
-from gateway.fleet.model import Chunk, GenerateRequest, Progress, ReferenceMedia, StoredObject
+from gateway.fleet.errors import ContractBroken
+from gateway.fleet.model import Chunk, GenerateRequest, Progress, ReferenceMedia
+from gateway.fleet.model import StoredObject as ModelObject
 from gateway.fleet.server import TritonServer
 from gateway.jobs.model import Delivered, Lease
-from gateway.media.errors import StoreUnavailable
+from gateway.media.errors import StoreError
 from gateway.media.keys import artifact_key
 from gateway.media.pool import DecoderPool
-from gateway.media.store import MediaStore
+from gateway.media.store import MediaStore, StoredObject
 from gateway.media.verify import Expected, extract_frame, verify_video
 from gateway.settings import Settings
 from gateway.telemetry.metrics import triton_start_seconds
-from gateway.video import Artifact, VideoRequest
+from gateway.video import SEED_MAX, Artifact, VideoRequest, public_id
 
 log = structlog.get_logger(__name__)
 
@@ -85,13 +85,13 @@ class Studio:
                             on_progress(frames)
                         case Chunk(data=data):
                             spool.write(data)
-                        case StoredObject(key=key):
+                        case ModelObject(key=key):
                             await self._fetch(request, key, spool.write)
 
     async def _fetch(self, request: GenerateRequest, key: str, write: Callable[[bytes], object]) -> None:
         """Takes over a file the model put into the store itself; only from the folder of this very attempt."""
         if key != upload_key(request.job_id, request.attempt):
-            raise AttemptFailed(f"the model stored its file under {key!r}")
+            raise ContractBroken("object_key", f"the model stored its file under {key!r}")
         head = await self._store.head(key)
         async for chunk in self._store.read_range(key, 0, head.bytes):
             write(chunk)
@@ -111,3 +111,38 @@ class Studio:
             stored = await self._stubbornly(lambda k=key, i=image, m=mime: self._store.put_bytes(k, i, content_type=m))
             artifacts.append(Artifact(name, stored.key, mime, stored.bytes, stored.sha256))
         return tuple(artifacts)
+
+    async def _stubbornly(self, put: Callable[[], Awaitable[StoredObject]]) -> StoredObject:
+        """The GPU's work is done and paid for by us: a store that fails is asked again, five times over half a minute."""
+        for attempt in range(1, _STORE_TRIES):
+            try:
+                return await put()
+            except StoreError as error:
+                log.warning("store_again", attempt=attempt, code=error.code)
+                await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311 – jitter, not a secret
+        return await put()
+
+
+def generate_request(lease: Lease, video: VideoRequest, media: tuple[ReferenceMedia, ...]) -> GenerateRequest:
+    """What the model is asked. A job without a seed gets one from its id, so that every attempt makes the same video."""
+    return GenerateRequest(
+        job_id=public_id(lease.id),
+        attempt=lease.attempt,
+        prompt=video.prompt,
+        negative_prompt=video.negative_prompt,
+        seed=lease.id.int & SEED_MAX if video.seed is None else video.seed,
+        width=video.width,
+        height=video.height,
+        fps=video.fps,
+        frames=video.frames,
+        auto_length=video.auto,
+        guidance=video.guidance,
+        steps=video.steps,
+        audio=video.audio,
+        media=media,
+    )
+
+
+def upload_key(job_id: str, attempt: int) -> str:
+    """Where a model that writes to the object store itself must put the file of this attempt."""
+    return f"uploads/{job_id}/{attempt}.mp4"

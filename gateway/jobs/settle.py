@@ -54,7 +54,9 @@ async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[bool]:
             raise outcome
     others = [s.lease for s in settlements if s.lease.id not in ids]
     if others:  # settled by the same attempt before: this batch is sent again after an unknown outcome
-        rows = await sql.ALREADY_SUCCEEDED.all(conn, [o.org_id for o in others], [o.id for o in others], [o.attempt for o in others])
+        rows = await sql.ALREADY_SUCCEEDED.all(
+            conn, [o.org_id for o in others], [o.id for o in others], [o.attempt for o in others]
+        )
         ids |= {row.id for row in rows}
     return [s.lease.id in ids for s in settlements]
 

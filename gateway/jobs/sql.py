@@ -38,6 +38,11 @@ class Number(msgspec.Struct, frozen=True):
     n: int
 
 
+class StateCount(msgspec.Struct, frozen=True):
+    state: str
+    n: int
+
+
 class Changed(msgspec.Struct, frozen=True):
     """A job whose state a statement changed, and whether its hold must be released."""
 
@@ -373,3 +378,7 @@ FORGET_ANSWERS = Command("""
     DELETE FROM gateway.idempotency WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM gateway.idempotency WHERE created_at < clock_timestamp() - interval '48 hours' LIMIT $1))
 """)
+LIVE = Query(
+    StateCount,
+    "SELECT state, count(*)::int AS n FROM gateway.job WHERE state IN ('queued', 'running', 'cancelling') GROUP BY state",
+)
