@@ -20,6 +20,7 @@ import structlog
 from billing.kit.batch import TRANSIENT, Coalescer
 from billing.kit.ids import new_id
 from billing.kit.listen import Listener, Wake
+from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
 from billing.kit.query import Pool, Record
 from gateway.fleet.catalogue import load_models
@@ -105,19 +106,13 @@ class Dispatcher:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stands by, leads, beats and probes until `stop`; then hands back what is running."""
-        loops = [self._lead(), self._beat(), *(self._probe(replica) for replica in self._fleet.all)]
-        tasks = [asyncio.create_task(loop) for loop in loops]
-        stopped = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for task in [*tasks, stopped]:
-            task.cancel()
-        await asyncio.gather(*tasks, stopped, return_exceptions=True)
-        for run in list(self._runs.values()):
-            run.stop("returned")
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_STOP_S)
-        for task in done - {stopped}:
-            task.result()
+        try:
+            await run_until(stop, self._lead(), self._beat(), *(self._probe(replica) for replica in self._fleet.all))
+        finally:
+            for run in list(self._runs.values()):
+                run.stop("returned")
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_STOP_S)
 
     # -- lead: who may lease ---------------------------------------------------------------------------------------------
     async def _lead(self) -> None:
@@ -139,11 +134,16 @@ class Dispatcher:
     async def _leadership(self) -> AsyncGenerator[asyncio.Event]:
         """Waits for the cell's lock on a connection of its own; the event is set when that connection, and the lock, is lost."""
         lost = asyncio.Event()
+
+        def ring(_: object) -> None:
+            lost.set()
+            self._wake.ring()
+
         conn: asyncpg.Connection[Record] = await asyncpg.connect(self._settings.dsn.reveal(), timeout=10)
-        conn.add_termination_listener(lambda _: (lost.set(), self._wake.ring()))
+        conn.add_termination_listener(ring)
         try:
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK, timeout=10):
-                await asyncio.sleep(self._settings.poll_s)
+                await self._wake.wait(self._settings.poll_s)
             yield lost
         finally:
             conn.terminate()
@@ -229,7 +229,7 @@ class Dispatcher:
                 run.work.cancel()
                 raise
             await self._stopped(run)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 – whatever it was, the attempt ended; _failed logs what is not known
             await self._failed(run, error)
         else:
             self._fleet.delivered(replica)
