@@ -6,7 +6,6 @@ attempt; nothing is charged that was not decoded and counted from the stored fil
 """
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,6 +30,7 @@ from gateway.jobs.lease import begin_attempts, heartbeat, lease
 from gateway.jobs.model import Delivered, JobRef, Lease
 from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
 from gateway.media.errors import MediaError, VideoRejected
+from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.store import open_store
 from gateway.produce import Studio
@@ -82,6 +82,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings, pool: Pool, studio: Studio) -> None:
         self._settings, self._pool, self._studio = settings, pool, studio
+        self._headroom = Headroom(studio.spool, settings.disk_free_min_bytes)
         self._owner = new_id()
         self._models = load_models(settings.catalogue_dir).by_name()
         self._fleet = Replicas([Replica(r.name, r.url, r.models, r.slots) for r in settings.replicas])
@@ -151,7 +152,8 @@ class Dispatcher:
     # -- lease and route ---------------------------------------------------------------------------------------------------
     async def _fill(self) -> None:
         """Takes as many jobs as there are free slots and starts them."""
-        if not self._room_to_write():
+        if self._headroom.short():
+            log.error("spool_full", folder=str(self._studio.spool))
             return
         for model in self._fleet.free(monotonic()):
             for run in await self._lease(model):
@@ -185,12 +187,6 @@ class Dispatcher:
             raise LookupError(f"no free slot for {model}")
         replica.running += 1
         return replica
-
-    def _room_to_write(self) -> bool:
-        free = shutil.disk_usage(self._studio.spool).free
-        if free < self._settings.spool_free_min_bytes:
-            log.error("spool_full", free_bytes=free)
-        return free >= self._settings.spool_free_min_bytes
 
     def _start(self, run: _Run, model: str) -> None:
         self._runs[JobRef(run.held.org_id, run.held.id)] = run

@@ -108,6 +108,11 @@ class MediaStore:
             return cls(backend, None, request_s, transfer_s)
         raise ValueError(f"the media store must be file:///absolute/folder or s3://bucket/prefix, not {url!r}")
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the objects lie, if they lie on this machine."""
+        return self._root
+
     async def put_file(self, key: str, path: Path, *, sha256: str, content_type: str) -> StoredObject:
         """Store the file `path`, whose hash is `sha256` (hex), in bounded memory; read the object back and compare.
 
