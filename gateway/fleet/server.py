@@ -140,7 +140,7 @@ class TritonServer:
                 raise BackendUnreachable(f"the connection to {self.url} was closed") from cancelled
             raise BackendFailed("the request could not be sent") from cancelled
         if error is not None:
-            message = error.message()
+            message = str(error.message())
             raise contract.model_error(message) or BackendFailed(message)
         return result
 

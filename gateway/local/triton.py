@@ -26,6 +26,7 @@ BUNDLED_MODELS = Path(__file__).parents[2] / "deploy" / "triton" / "models"
 EXIT_TIMEOUT_S = 5
 SHM = Path("/dev/shm")
 SHM_BYTES = 1024 * 1024
+HTTP_OK = 200
 DISTRIBUTION = "nvidia-pytriton"
 STUB = "triton_python_backend_stub"
 
@@ -84,15 +85,32 @@ async def wait_ready(host: str, http_port: int, *, timeout_s: float = 30.0, aliv
         async with asyncio.timeout(timeout_s), httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             while True:
                 with contextlib.suppress(httpx.TransportError):
-                    if (await client.get(url)).status_code == httpx.codes.OK:
+                    if (await client.get(url)).status_code == HTTP_OK:
                         return
                 if not alive():
-                    raise LocalTritonUnavailable("Triton exited before it was ready; its log says which model could not be loaded.")
+                    raise LocalTritonUnavailable(
+                        "Triton exited before it was ready; its log says which model could not be loaded."
+                    )
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
         raise LocalTritonUnavailable(
             f"Triton was not ready after {timeout_s:.0f} s; its log says what it is waiting for."
         ) from error
+
+
+def instances(server_pid: int) -> int:
+    """How many model instances of a running server are alive.
+
+    Triton 2.51 does not restart the instance of a decoupled model whose process died, goes on calling the model ready, and fails every
+    request that meets the dead instance: when this number falls below what it was after `wait_ready`, restart the server.
+    """
+    alive = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            name, _, rest = status.read_text().partition("(")[2].rpartition(")")
+            state, parent = rest.split()[:2]
+            alive += int(parent) == server_pid and state != "Z" and STUB.startswith(name)
+    return alive
 
 
 def cleanup(work: Path) -> None:
@@ -120,7 +138,9 @@ def _libpython_folders() -> list[Path]:
     configured = sysconfig.get_config_var("LIBDIR")
     folders = [Path(configured)] if configured else []
     folders += [Path(sys.base_prefix) / "lib"]
-    folders += [Path(root) / arch for root in ("/usr/lib", "/usr/local/lib") for arch in ("", "x86_64-linux-gnu")] + [Path("/usr/lib64")]
+    folders += [Path(root) / arch for root in ("/usr/lib", "/usr/local/lib") for arch in ("", "x86_64-linux-gnu")] + [
+        Path("/usr/lib64")
+    ]
     for folder in folders:
         if (folder / name).exists():
             return [folder]
