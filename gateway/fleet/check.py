@@ -7,12 +7,12 @@ import asyncio
 import io
 import time
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import av.error
-import tritonclient.grpc.aio as triton_aio
 import msgspec
+import tritonclient.grpc.aio as triton_aio
 from msgspec import Struct
 from msgspec.structs import replace
 from tritonclient.utils import InferenceServerException
@@ -58,6 +58,15 @@ class Limits(Struct, frozen=True):
     cancel_s: float = 5.0
 
 
+class _Client(Protocol):
+    """The unary calls of tritonclient that the check makes; each raises InferenceServerException."""
+
+    async def is_server_live(self, *, client_timeout: float) -> bool: ...
+    async def get_model_config(self, model_name: str, *, as_json: bool, client_timeout: float) -> dict[str, Any]: ...
+    async def get_inference_statistics(self, model_name: str, *, as_json: bool, client_timeout: float) -> dict[str, Any]: ...
+    async def close(self) -> None: ...
+
+
 async def check(url: str, model: str, *, sample: GenerateRequest = SAMPLE, limits: Limits | None = None) -> list[Finding]:
     """The findings in the order of the contract; all `ok` means the gateway can send this model work.
 
@@ -66,7 +75,7 @@ async def check(url: str, model: str, *, sample: GenerateRequest = SAMPLE, limit
     """
     limits = limits or Limits()
     server = TritonServer(url)
-    client: Any = triton_aio.InferenceServerClient(url)
+    client: _Client = triton_aio.InferenceServerClient(url)
     try:
         findings = await _declared(client, server, model)
         if not all(finding.ok for finding in findings):
@@ -105,7 +114,7 @@ class _ModelConfig(Struct, frozen=True):
     model_transaction_policy: _TransactionPolicy = _TransactionPolicy()
 
 
-async def _declared(client: Any, server: TritonServer, model: str) -> list[Finding]:
+async def _declared(client: _Client, server: TritonServer, model: str) -> list[Finding]:
     """What the server says about the model before any request."""
     try:
         await client.is_server_live(client_timeout=PROBE_TIMEOUT_S)
@@ -252,7 +261,7 @@ async def _refusal(server: TritonServer, model: str, sample: GenerateRequest, li
     return Finding(False, "refusal", f"A request for 0x0 pixels was served; {advice}.")
 
 
-async def _cancellation(client: Any, server: TritonServer, model: str, sample: GenerateRequest, limits: Limits) -> Finding:
+async def _cancellation(client: _Client, server: TritonServer, model: str, sample: GenerateRequest, limits: Limits) -> Finding:
     """Leave after the first message and wait until the server counts the request as finished."""
     before = await _finished(client, model)
     try:
@@ -271,11 +280,20 @@ async def _cancellation(client: Any, server: TritonServer, model: str, sample: G
     return Finding(True, "cancel", f"A cancelled request had stopped after {time.monotonic() - left:.1f} s.")
 
 
-async def _finished(client: Any, model: str) -> int:
+class _Count(Struct, frozen=True):
+    count: int = 0
+
+
+class _Counts(Struct, frozen=True):
+    success: _Count = _Count()
+    fail: _Count = _Count()
+
+
+async def _finished(client: _Client, model: str) -> int:
     """How many requests of this model have ended, however they ended."""
     try:
-        statistics = await client.get_inference_statistics(model, client_timeout=PROBE_TIMEOUT_S)
+        statistics = await client.get_inference_statistics(model, as_json=True, client_timeout=PROBE_TIMEOUT_S)
     except InferenceServerException:
         return -1
-    counts = statistics.model_stats[0].inference_stats
+    counts = msgspec.convert(statistics["model_stats"][0]["inference_stats"], _Counts, strict=False)
     return counts.success.count + counts.fail.count

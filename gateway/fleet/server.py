@@ -1,7 +1,7 @@
 """One Triton server: is a model ready, and generate a video over a decoupled gRPC stream.
 
-tritonclient's stream reports trouble in four ways, and `generate` folds them into one tree (`errors.py`): an error yielded by the model,
-a grpc error raised by the stream, a CancelledError that nobody asked for, and silence.
+tritonclient's stream reports trouble in four ways, and `generate` folds them into one tree (`errors.py`): an error yielded by the
+model, a grpc error raised by the stream, a CancelledError that nobody asked for, and silence.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import grpc.aio
 import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from numpy.typing import NDArray
+from tritonclient.grpc.service_pb2 import ModelInferResponse
 from tritonclient.utils import InferenceServerException
 
 from gateway.fleet import contract
@@ -33,8 +34,8 @@ SEND_BYTES_MAX = 2**31 - 1
 RECEIVE_BYTES_MAX = 4 * contract.CHUNK_BYTES_MAX
 
 CHANNEL_OPTIONS = [
-    # Naming any option drops tritonclient's own limits, so both are set. A response may hold 1 MiB: a larger limit would only let a
-    # broken model stall the event loop (256 MB take 2.3 s to parse).
+    # Naming any option drops tritonclient's own limits, so both are set. A response may hold 1 MiB: a larger limit would only let
+    # a broken model stall the event loop (256 MB take 2.3 s to parse).
     ("grpc.max_send_message_length", SEND_BYTES_MAX),
     ("grpc.max_receive_message_length", RECEIVE_BYTES_MAX),
     # A dead peer is noticed within 40 s. The server must allow it: --grpc-http2-min-recv-ping-interval-without-data=10000.
@@ -50,11 +51,18 @@ CHANNEL_OPTIONS = [
 ]
 
 
+class _Message(Protocol):
+    """tritonclient's InferResult."""
+
+    def as_numpy(self, name: str) -> NDArray[Any] | None: ...
+    def get_response(self) -> ModelInferResponse: ...
+
+
 class _Stream(Protocol):
-    """tritonclient's response iterator."""
+    """tritonclient's response iterator; each item is a result or the error of the model."""
 
     def __aiter__(self) -> "_Stream": ...
-    async def __anext__(self) -> tuple[Any | None, InferenceServerException | None]: ...
+    async def __anext__(self) -> tuple[_Message | None, InferenceServerException | None]: ...
     def cancel(self) -> bool: ...
 
 
@@ -117,7 +125,7 @@ class TritonServer:
 
         return cast(_Stream, self._client.stream_infer(once()))
 
-    async def _next(self, stream: _Stream, stall_s: float, due: float) -> Any:
+    async def _next(self, stream: _Stream, stall_s: float, due: float) -> _Message:
         loop = asyncio.get_running_loop()
         wait_until = min(loop.time() + stall_s, due)
         before = _cancellations()
@@ -139,8 +147,8 @@ class TritonServer:
             if self._closed:
                 raise BackendUnreachable(f"the connection to {self.url} was closed") from cancelled
             raise BackendFailed("the request could not be sent") from cancelled
-        if error is not None:
-            message = str(error.message())
+        if result is None:
+            message = "an empty message" if error is None else str(error.message())
             raise contract.model_error(message) or BackendFailed(message)
         return result
 
@@ -162,7 +170,7 @@ def _tensors(arrays: dict[str, NDArray[Any]]) -> list[Any]:
     return tensors
 
 
-def _is_final(raw: Any) -> bool:
+def _is_final(raw: _Message) -> bool:
     return bool(raw.get_response().parameters["triton_final_response"].bool_param)
 
 

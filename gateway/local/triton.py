@@ -24,7 +24,10 @@ BUNDLED_MODELS = Path(__file__).parents[2] / "deploy" / "triton" / "models"
 """The model repository of the reference model, in a checkout and in the wheel alike."""
 
 EXIT_TIMEOUT_S = 5
-SHM = Path("/dev/shm")
+SHM = Path("/dev/shm")  # noqa: S108 - where Linux keeps the shared memory of POSIX
+LIBRARY_FOLDERS = tuple(
+    Path(folder) for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/local/lib64")
+)
 SHM_BYTES = 1024 * 1024
 HTTP_OK = 200
 DISTRIBUTION = "nvidia-pytriton"
@@ -136,11 +139,7 @@ def _libpython_folders() -> list[Path]:
         return []
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     configured = sysconfig.get_config_var("LIBDIR")
-    folders = [Path(configured)] if configured else []
-    folders += [Path(sys.base_prefix) / "lib"]
-    folders += [Path(root) / arch for root in ("/usr/lib", "/usr/local/lib") for arch in ("", "x86_64-linux-gnu")] + [
-        Path("/usr/lib64")
-    ]
+    folders = [*([Path(configured)] if configured else []), Path(sys.base_prefix) / "lib", *LIBRARY_FOLDERS]
     for folder in folders:
         if (folder / name).exists():
             return [folder]

@@ -54,6 +54,8 @@ def _misbehave(name: str, at: int, asked: VideoRequest, answer: FaultyAnswer) ->
     if name != "no_progress":
         answer.progress(0, total)
     match name:
+        case "held":
+            _hold(answer)
         case "error":
             answer.fail("CUDA out of memory")
         case "stall":

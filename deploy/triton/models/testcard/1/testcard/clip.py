@@ -6,11 +6,13 @@ the encoder may not exceed VIDEO_BITS_PER_S_MAX, 180 MB at the 120 s that a plan
 
 import fractions
 import tempfile
-import typing
 from collections.abc import Iterator
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 from testcard.motion import Canvas
 from testcard.plan import Plan
@@ -28,9 +30,9 @@ class Clip:
     def __init__(self, plan: Plan, *, threads: int) -> None:
         self.plan = plan
         self._threads = threads
-        self._file: typing.BinaryIO = tempfile.TemporaryFile(prefix="testcard-")  # noqa: SIM115 - closed by close()
+        self._file: BinaryIO = tempfile.TemporaryFile(prefix="testcard-")  # noqa: SIM115 - closed by close()
 
-    def __enter__(self) -> "Clip":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -45,7 +47,7 @@ class Clip:
         path = f"/proc/self/fd/{self._file.fileno()}"
         with av.open(path, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
             video = self._video_stream(container)
-            tone = _Tone(container, plan) if plan.audio else None
+            tone = _Tone(container) if plan.audio else None
             for index in range(plan.frames):
                 canvas.paint(index)
                 canvas.frame.pts, canvas.frame.time_base = index, tick
@@ -57,11 +59,11 @@ class Clip:
             if tone is not None:
                 tone.finish()
 
-    def file(self) -> typing.BinaryIO:
+    def file(self) -> BinaryIO:
         self._file.seek(0)
         return self._file
 
-    def _video_stream(self, container: typing.Any) -> typing.Any:
+    def _video_stream(self, container: OutputContainer) -> VideoStream:
         stream = container.add_stream("libx264", rate=self.plan.fps)
         stream.width, stream.height, stream.pix_fmt = self.plan.width, self.plan.height, "yuv420p"
         stream.time_base = fractions.Fraction(1, self.plan.fps)
@@ -78,10 +80,10 @@ class Clip:
 class _Tone:
     """The line-up tone, cut to the length of the picture to the sample."""
 
-    def __init__(self, container: typing.Any, plan: Plan) -> None:
+    def __init__(self, container: OutputContainer) -> None:
         self._container = container
         self._stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        self._done = 0
+        self._done = self._wanted = 0
         period = SAMPLE_RATE // TONE_HZ
         wave = TONE_AMPLITUDE * np.sin(2 * np.pi * np.arange(period) / period)
         self._wave = np.tile(wave, 1024 // period + 2).astype(np.float32)

@@ -36,7 +36,7 @@ class Canvas:
         self._live: Planes = _planes(self.frame, copy=False)
         for live, clean in zip(self._live, self._still, strict=True):
             live[:] = clean
-        rng = random.Random(plan.seed)
+        rng = random.Random(plan.seed)  # noqa: S311 - a picture, not a secret
         self._discs = [_Disc(rng, self._where.motion) for _ in range(DISCS)]
         self._clock = _Clock(self._where.clock)
         self._ramp_phase = rng.random()
