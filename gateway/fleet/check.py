@@ -7,7 +7,7 @@ import asyncio
 import io
 import time
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import av
 import av.error
@@ -70,12 +70,12 @@ class _Client(Protocol):
 async def check(url: str, model: str, *, sample: GenerateRequest = SAMPLE, limits: Limits | None = None) -> list[Finding]:
     """The findings in the order of the contract; all `ok` means the gateway can send this model work.
 
-    `url` is host:port of the server's gRPC endpoint. `sample` must be a request the model can serve. Generates up to three videos.
-    Never raises for what the server does.
+    `url` is host:port of the server's gRPC endpoint. `sample` must be a request the model can serve; it is generated up to three
+    times and decoded in this process. Never raises for what the server does.
     """
     limits = limits or Limits()
     server = TritonServer(url)
-    client: _Client = triton_aio.InferenceServerClient(url)
+    client = cast(_Client, triton_aio.InferenceServerClient(url))
     try:
         findings = await _declared(client, server, model)
         if not all(finding.ok for finding in findings):

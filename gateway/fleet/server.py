@@ -6,7 +6,7 @@ model, a grpc error raised by the stream, a CancelledError that nobody asked for
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Protocol, cast
 
 import grpc
@@ -14,7 +14,6 @@ import grpc.aio
 import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from numpy.typing import NDArray
-from tritonclient.grpc.service_pb2 import ModelInferResponse
 from tritonclient.utils import InferenceServerException
 
 from gateway.fleet import contract
@@ -51,11 +50,22 @@ CHANNEL_OPTIONS = [
 ]
 
 
+class _Parameter(Protocol):
+    bool_param: bool
+
+
+class _Response(Protocol):
+    """The protobuf message under an InferResult; a parameter that is not there reads as false."""
+
+    @property
+    def parameters(self) -> Mapping[str, _Parameter]: ...
+
+
 class _Message(Protocol):
     """tritonclient's InferResult."""
 
     def as_numpy(self, name: str) -> NDArray[Any] | None: ...
-    def get_response(self) -> ModelInferResponse: ...
+    def get_response(self) -> _Response: ...
 
 
 class _Stream(Protocol):
@@ -171,7 +181,7 @@ def _tensors(arrays: dict[str, NDArray[Any]]) -> list[Any]:
 
 
 def _is_final(raw: _Message) -> bool:
-    return bool(raw.get_response().parameters["triton_final_response"].bool_param)
+    return raw.get_response().parameters["triton_final_response"].bool_param
 
 
 async def _drain(stream: _Stream) -> None:

@@ -43,8 +43,8 @@ def command(
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and the whole environment of a server for the model repositories `models`.
 
-    Writes only under `work`, which must belong to this server alone while it runs. Raises `LocalTritonUnavailable` when the wheel,
-    its stub for this Python or libpython is missing, when NumPy is too new for the stub, or when a port is taken.
+    Writes only under `work`, which must belong to this server alone while it runs. Raises `LocalTritonUnavailable` when the
+    wheel, its stub for this Python or libpython is missing, when NumPy is too new for the stub, or when a port is taken.
     """
     site = _site()
     server = site / "pytriton" / "tritonserver"
@@ -101,19 +101,21 @@ async def wait_ready(host: str, http_port: int, *, timeout_s: float = 30.0, aliv
         ) from error
 
 
-def instances(server_pid: int) -> int:
-    """How many model instances of a running server are alive.
+def instances(server_pid: int) -> list[int]:
+    """The process ids of a running server's living model instances.
 
-    Triton 2.51 does not restart the instance of a decoupled model whose process died, goes on calling the model ready, and fails every
-    request that meets the dead instance: when this number falls below what it was after `wait_ready`, restart the server.
+    Triton 2.51 does not restart the instance of a decoupled model whose process died, goes on calling the model ready, and fails
+    every request that meets the dead instance: when there are fewer than after `wait_ready`, restart the server.
     """
-    alive = 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
+    living: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            name, _, rest = status.read_text().partition("(")[2].rpartition(")")
-            state, parent = rest.split()[:2]
-            alive += int(parent) == server_pid and state != "Z" and STUB.startswith(name)
-    return alive
+            # proc(5): pid (comm) state ppid …; the kernel cuts comm to 15 characters.
+            comm, _, fields = (process / "stat").read_text().partition("(")[2].rpartition(")")
+            state, parent = fields.split()[:2]
+            if int(parent) == server_pid and state != "Z" and comm == STUB[:15]:
+                living.append(int(process.name))
+    return living
 
 
 def cleanup(work: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,7 +48,7 @@ def start_triton(tmp_path_factory: pytest.TempPathFactory) -> StartTriton:
     """Start a server of one's own for a test that breaks it."""
 
     @contextlib.contextmanager
-    def start(models: Sequence[Path], **extra: str) -> Iterator[RunningTriton]:
+    def start(models: Sequence[Path], **extra: str) -> Generator[RunningTriton]:
         work = tmp_path_factory.mktemp("triton")
         http, grpc, metrics = _free_ports(3)
         argv, environment = launcher.command(models, work, http_port=http, grpc_port=grpc, metrics_port=metrics)

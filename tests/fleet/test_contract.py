@@ -1,9 +1,11 @@
 """The contract's two pure halves: a request becomes tensors, responses are judged in order."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gateway.fleet import contract
 from gateway.fleet.errors import ContractBroken, RequestRefused
@@ -39,21 +41,22 @@ def test_what_no_tensor_can_carry_is_refused_and_never_retried(request_for: Requ
     assert not refused.value.retryable
 
 
-class FakeRaw:
-    def __init__(self, **arrays: object) -> None:
-        self._arrays = {
+class Raw:
+    def __init__(self, **arrays: NDArray[Any] | None) -> None:
+        defaults: dict[str, NDArray[Any] | None] = {
             "kind": np.array([b"chunk"], np.object_),
             "frames_done": np.array([3], np.int32),
             "frames_total": np.array([12], np.int32),
             "data": np.array([b"mp4"], np.object_),
-        } | arrays
+        }
+        self._arrays = defaults | arrays
 
-    def as_numpy(self, name: str) -> object:
+    def as_numpy(self, name: str) -> NDArray[Any] | None:
         return self._arrays[name]
 
 
 def test_a_response_is_decoded() -> None:
-    assert contract.decode(FakeRaw(), final=True) == contract.Response("chunk", 3, 12, b"mp4", True)
+    assert contract.decode(Raw(), final=True) == contract.Response("chunk", 3, 12, b"mp4", True)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +68,9 @@ def test_a_response_is_decoded() -> None:
         {"kind": np.array([[b"chunk"]], np.object_)},
     ],
 )
-def test_a_missing_or_misshapen_output_breaks_the_contract(arrays: dict[str, object]) -> None:
+def test_a_missing_or_misshapen_output_breaks_the_contract(arrays: dict[str, NDArray[Any] | None]) -> None:
     with pytest.raises(ContractBroken) as broken:
-        contract.decode(FakeRaw(**arrays), final=False)
+        contract.decode(Raw(**arrays), final=False)
     assert broken.value.rule == "outputs"
 
 

@@ -14,13 +14,16 @@ import pytest
 from gateway.local import triton
 from gateway.local.triton import LocalTritonUnavailable
 
-PORTS = {"http_port": 18800, "grpc_port": 18801, "metrics_port": 18802}
+
+def command(work: Path, ports: tuple[int, ...] = (18800, 18801, 18802)) -> tuple[list[str], dict[str, str]]:
+    http, grpc, metrics = ports
+    return triton.command([triton.BUNDLED_MODELS], work, http_port=http, grpc_port=grpc, metrics_port=metrics)
 
 
 def test_nothing_is_written_outside_the_working_directory(tmp_path: Path) -> None:
     wheel = Path(str(importlib.metadata.distribution("nvidia-pytriton").locate_file("pytriton")))
     before = sorted(wheel.rglob("*"))
-    argv, environment = triton.command([triton.BUNDLED_MODELS], tmp_path, **PORTS)
+    argv, environment = command(tmp_path)
     assert sorted(wheel.rglob("*")) == before
     assert f"--backend-directory={tmp_path}/backends" in argv
     assert {path.name for path in (tmp_path / "backends" / "python").iterdir()} == {
@@ -29,13 +32,13 @@ def test_nothing_is_written_outside_the_working_directory(tmp_path: Path) -> Non
         "triton_python_backend_utils.py",
     }
     assert environment["PATH"].startswith(str(Path(sys.executable).parent))
-    assert argv == triton.command([triton.BUNDLED_MODELS], tmp_path, **PORTS)[0], "a second start finds the first one's links"
+    assert argv == command(tmp_path)[0], "a second start finds the first one's links"
 
 
 def test_every_server_has_shared_memory_of_its_own_and_cleanup_takes_only_that(tmp_path: Path) -> None:
     prefixes: list[str] = []
     for name in ("a", "b"):
-        argv, _ = triton.command([triton.BUNDLED_MODELS], tmp_path / name, **PORTS)
+        argv, _ = command(tmp_path / name)
         prefixes += [a.partition("shm-region-prefix-name=")[2] for a in argv if "shm-region-prefix-name" in a]
     regions = [triton.SHM / f"{prefix}left-behind" for prefix in prefixes]
     try:
@@ -53,27 +56,27 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(LocalTritonUnavailable, match=f"Port {port} "):
-            triton.command([triton.BUNDLED_MODELS], tmp_path, **{**PORTS, "grpc_port": port})
+            command(tmp_path, (18800, port, 18802))
 
 
 def test_a_missing_wheel_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton, "DISTRIBUTION", "not-installed-here")
     with pytest.raises(LocalTritonUnavailable, match="not-installed-here is not installed"):
-        triton.command([triton.BUNDLED_MODELS], tmp_path, **PORTS)
+        command(tmp_path)
 
 
 def test_a_missing_libpython_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton, "LIBRARY_FOLDERS", ())
     monkeypatch.setattr(sys, "base_prefix", str(tmp_path))
-    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda _: str(tmp_path))
     with pytest.raises(LocalTritonUnavailable, match=r"libpython3\.\d+\.so\.1\.0 was not found"):
-        triton.command([triton.BUNDLED_MODELS], tmp_path, **PORTS)
+        command(tmp_path)
 
 
 def test_numpy_2_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.3.1")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.3.1")
     with pytest.raises(LocalTritonUnavailable, match=r"NumPy 2\.3\.1 .* numpy<2"):
-        triton.command([triton.BUNDLED_MODELS], tmp_path, **PORTS)
+        command(tmp_path)
 
 
 def test_a_python_without_a_stub_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +84,7 @@ def test_a_python_without_a_stub_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     (stubs / "3.8").mkdir(parents=True)
     monkeypatch.setattr(triton, "_site", lambda: tmp_path)
     with pytest.raises(LocalTritonUnavailable, match=r"no stub for Python 3\.\d+ \(it has 3\.8\)"):
-        triton.command([triton.BUNDLED_MODELS], tmp_path, **PORTS)
+        command(tmp_path)
 
 
 async def test_waiting_ends_when_the_process_has_ended() -> None:
@@ -95,17 +98,17 @@ async def test_waiting_ends_after_its_time() -> None:
 
 
 async def test_a_terminated_server_leaves_nothing_behind(tmp_path: Path) -> None:
-    ports = dict(zip(PORTS, _free_ports(), strict=True))
-    argv, environment = triton.command([triton.BUNDLED_MODELS], tmp_path, **ports)
+    ports = _free_ports()
+    argv, environment = command(tmp_path, ports)
     with (tmp_path / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*argv, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        await triton.wait_ready("127.0.0.1", ports["http_port"], alive=lambda: process.returncode is None)
-        assert triton.instances(process.pid) == 2
+        await triton.wait_ready("127.0.0.1", ports[0], alive=lambda: process.returncode is None)
+        assert len(triton.instances(process.pid)) == 2
         process.terminate()
         async with asyncio.timeout(20):
             assert await process.wait() == 0
-        assert triton.instances(process.pid) == 0
+        assert triton.instances(process.pid) == []
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -113,12 +116,12 @@ async def test_a_terminated_server_leaves_nothing_behind(tmp_path: Path) -> None
         triton.cleanup(tmp_path)
 
 
-def _free_ports() -> list[int]:
-    probes = [socket.socket() for _ in PORTS]
+def _free_ports() -> tuple[int, ...]:
+    probes = [socket.socket() for _ in range(3)]
     try:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        return tuple(probe.getsockname()[1] for probe in probes)
     finally:
         for probe in probes:
             probe.close()

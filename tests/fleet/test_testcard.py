@@ -1,19 +1,35 @@
 """The reference model on a real Triton: the film it delivers is the film that was asked for."""
 
 import io
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from gateway.fleet.errors import RequestRefused
 from gateway.fleet.model import Chunk, GenerateRequest, Progress, ReferenceMedia
 from gateway.fleet.server import TritonServer
+from gateway.local import triton as launcher
 
 RequestFor = Callable[..., GenerateRequest]
+
+
+class Running(Protocol):
+    pid: int
+    url: str
+
+
+class StartTriton(Protocol):
+    def __call__(self, models: Sequence[Path]) -> AbstractContextManager[Running]: ...
 
 
 async def film(server: TritonServer, request: GenerateRequest) -> bytes:
@@ -23,21 +39,21 @@ async def film(server: TritonServer, request: GenerateRequest) -> bytes:
     return b"".join(chunks)
 
 
-def frames(mp4: bytes) -> list[np.ndarray]:
-    with av.open(io.BytesIO(mp4)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+def frames(mp4: bytes) -> list[NDArray[np.uint8]]:
+    with av.open(io.BytesIO(mp4), "r") as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(video=0)]
 
 
 @pytest.mark.parametrize(
-    "width,height,fps,count", [(320, 180, 24, 12), (64, 64, 30, 1), (180, 320, 25, 26), (854, 480, 7, 5), (1280, 720, 60, 33)]
+    "size,fps,count", [((320, 180), 24, 12), ((64, 64), 30, 1), ((180, 320), 25, 26), ((854, 480), 7, 5), ((1280, 720), 60, 33)]
 )
 async def test_frames_size_and_rate_are_exact(
-    server: TritonServer, request_for: RequestFor, width: int, height: int, fps: int, count: int
+    server: TritonServer, request_for: RequestFor, size: tuple[int, int], fps: int, count: int
 ) -> None:
-    mp4 = await film(server, request_for(width=width, height=height, fps=fps, frames=count))
-    with av.open(io.BytesIO(mp4)) as container:
+    mp4 = await film(server, request_for(width=size[0], height=size[1], fps=fps, frames=count))
+    with av.open(io.BytesIO(mp4), "r") as container:
         track = container.streams.video[0]
-        assert (track.width, track.height, track.average_rate) == (width, height, fps)
+        assert (track.width, track.height, track.average_rate) == (*size, fps)
         assert (track.codec_context.name, track.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert not container.streams.audio
         assert sum(1 for _ in container.decode(video=0)) == count
@@ -45,10 +61,10 @@ async def test_frames_size_and_rate_are_exact(
 
 async def test_the_tone_is_as_long_as_the_picture_and_is_1_khz(server: TritonServer, request_for: RequestFor) -> None:
     mp4 = await film(server, request_for(fps=25, frames=40, audio=True))
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), "r") as container:
         track = container.streams.audio[0]
         assert track.codec_context.name == "aac"
-        assert Fraction(track.duration) * track.time_base == Fraction(40, 25)
+        assert (track.duration or 0) * (track.time_base or 0) == Fraction(40, 25)
         sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     spectrum = np.abs(np.fft.rfft(sound[4800:9600]))
     assert np.argmax(spectrum) * 48000 / 4800 == 1000
@@ -75,7 +91,7 @@ async def test_another_input_gives_other_pictures(
 async def test_something_moves_and_the_frame_counter_runs(server: TritonServer, request_for: RequestFor) -> None:
     pictures = frames(await film(server, request_for(frames=24)))
     moving, clock = slice(0, 64), slice(68, 86)
-    assert all((a[clock] != b[clock]).any() for a, b in zip(pictures, pictures[1:], strict=False))
+    assert all((a[clock] != b[clock]).any() for a, b in pairwise(pictures))
     assert (pictures[0][moving].astype(int) - pictures[-1][moving]).max() > 100
 
 
@@ -115,6 +131,28 @@ async def test_the_first_frame_is_shown(server: TritonServer, request_for: Reque
     media = (ReferenceMedia("reference", picture("lime")), ReferenceMedia("first_frame", picture("red")))
     shown = frames(await film(server, request_for(media=media, frames=1)))[0][130:, 240:]
     assert ((shown[..., 0] > 200) & (shown[..., 1] < 60)).sum() > 500
+
+
+def peak_mb(pid: int) -> int:
+    """The most memory the process ever had resident."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+@pytest.mark.knob("TALLYLIGHT_TEST_LONG")
+@pytest.mark.skipif("TALLYLIGHT_TEST_LONG" not in os.environ, reason="renders for half a minute; set TALLYLIGHT_TEST_LONG")
+async def test_two_minutes_of_1080p_take_bounded_memory(start_triton: StartTriton, request_for: RequestFor) -> None:
+    with start_triton([launcher.BUNDLED_MODELS]) as running:
+        server = TritonServer(running.url)
+        request = request_for(width=1920, height=1080, fps=30, frames=3600, audio=True)
+        delivered = 0
+        async for event in server.generate("testcard", request, stall_s=60, deadline_s=600):
+            delivered += len(event.data) if isinstance(event, Chunk) else 0
+        peaks = [peak_mb(pid) for pid in (running.pid, *launcher.instances(running.pid))]
+        await server.close()
+    assert delivered > 5_000_000
+    assert len(peaks) == 3
+    assert max(peaks) < 200, f"peak resident memory of the server and its two instances in MB: {peaks}"
 
 
 @pytest.mark.parametrize(

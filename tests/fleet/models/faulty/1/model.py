@@ -4,17 +4,15 @@ import io
 import os
 import sys
 import time
-import typing
 from dataclasses import replace
 from pathlib import Path
 
 import av
-import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[5] / "deploy" / "triton" / "models" / "testcard" / "1"))
 
 from testcard.clip import Clip
-from testcard.contract import Answer, Cancelled, Refused, VideoRequest, read
+from testcard.contract import Answer, Cancelled, Refused, TritonRequest, VideoRequest, pb_utils, read
 from testcard.plan import Plan, plan
 
 MIB = 1024 * 1024
@@ -28,7 +26,7 @@ class FaultyAnswer(Answer):
 
 
 class TritonPythonModel:
-    def execute(self, requests: list[typing.Any]) -> None:
+    def execute(self, requests: list[TritonRequest]) -> None:
         for request in requests:
             answer = FaultyAnswer(request.get_response_sender())
             asked = read(request)

@@ -7,12 +7,10 @@ the encoder may not exceed VIDEO_BITS_PER_S_MAX, 180 MB at the 120 s that a plan
 import fractions
 import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 import av
 import numpy as np
-from av.container import OutputContainer
-from av.video.stream import VideoStream
 
 from testcard.motion import Canvas
 from testcard.plan import Plan
@@ -22,6 +20,25 @@ SAMPLE_RATE = 48_000
 TONE_HZ = 1_000
 TONE_AMPLITUDE = 0.1
 """-20 dBFS, the usual line-up level."""
+
+
+class Stream(Protocol):
+    """What is used of PyAV's streams, whose own annotations are incomplete."""
+
+    width: int
+    height: int
+    pix_fmt: str | None
+    time_base: fractions.Fraction | None
+    codec_context: Any
+
+    def encode(self, frame: av.VideoFrame | av.AudioFrame | None = None) -> list[Any]: ...
+
+
+class Container(Protocol):
+    """What is used of PyAV's output container."""
+
+    def add_stream(self, codec_name: str, rate: int, **options: str) -> Stream: ...
+    def mux(self, packets: list[Any]) -> None: ...
 
 
 class Clip:
@@ -45,7 +62,8 @@ class Clip:
         tick = fractions.Fraction(1, plan.fps)
         # The path reopens the nameless file, which the muxer needs for its second pass.
         path = f"/proc/self/fd/{self._file.fileno()}"
-        with av.open(path, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
+        with av.open(path, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as opened:
+            container = cast(Container, opened)
             video = self._video_stream(container)
             tone = _Tone(container) if plan.audio else None
             for index in range(plan.frames):
@@ -63,7 +81,7 @@ class Clip:
         self._file.seek(0)
         return self._file
 
-    def _video_stream(self, container: OutputContainer) -> VideoStream:
+    def _video_stream(self, container: Container) -> Stream:
         stream = container.add_stream("libx264", rate=self.plan.fps)
         stream.width, stream.height, stream.pix_fmt = self.plan.width, self.plan.height, "yuv420p"
         stream.time_base = fractions.Fraction(1, self.plan.fps)
@@ -80,7 +98,7 @@ class Clip:
 class _Tone:
     """The line-up tone, cut to the length of the picture to the sample."""
 
-    def __init__(self, container: OutputContainer) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
         self._stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         self._done = self._wanted = 0
