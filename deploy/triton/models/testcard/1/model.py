@@ -27,6 +27,8 @@ class TritonPythonModel:
     def _serve(self, request: TritonRequest) -> None:
         answer = Answer(request.get_response_sender())
         try:
+            if answer.is_cancelled():  # while it waited for this instance
+                raise Cancelled
             self._generate(request, answer)
         except Refused as refusal:
             answer.refuse(str(refusal))
