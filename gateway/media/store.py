@@ -119,7 +119,7 @@ class MediaStore:
         Money may be settled once this returns: the object is durable, whole, and the file that was hashed.
         Raises StoreCorrupt if size or hash differ, FileNotFoundError if there is no such file.
         """
-        size_bytes = path.stat().st_size
+        size_bytes = (await asyncio.to_thread(path.stat)).st_size
         async with _bounded(key, self._transfer_s):
             await self._write(key, path, content_type)
             return await self._read_back(key, size_bytes, sha256)
