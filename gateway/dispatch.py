@@ -123,8 +123,9 @@ class Dispatcher:
                     log.info("leading", owner=str(self._owner))
                     metrics.leader("dispatch").set(1)
                     while not lost.is_set():
+                        seen = self._wake.rung
                         await self._fill()
-                        await self._wake.wait(self._settings.poll_s)
+                        await self._wake.wait(seen, self._settings.poll_s)
             except TRANSIENT as error:
                 log.warning("leadership_lost", error=type(error).__name__)
             finally:
@@ -144,7 +145,7 @@ class Dispatcher:
         conn.add_termination_listener(ring)
         try:
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK, timeout=10):
-                await self._wake.wait(self._settings.poll_s)
+                await self._wake.wait(self._wake.rung, self._settings.poll_s)
             yield lost
         finally:
             conn.terminate()
