@@ -13,18 +13,15 @@ from gateway.dialects.ark.translate import (
     TIERS,
     Link,
     Reference,
-    ask_of,
     ignored_header,
-    references,
     render,
     render_created,
     render_page,
-    unsupported,
-    with_flags,
+    understand,
     without_null,
     without_unknown,
 )
-from gateway.dialects.ark.wire import CreateTask
+from gateway.dialects.ark.wire import CreateTask, Options
 from gateway.edge.artifacts import signed_link
 from gateway.edge.bodies import convert, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
@@ -54,21 +51,10 @@ async def create_task(request: HttpRequest) -> Response[bytes]:
     if caller.lenient:
         given, ignored = without_unknown(given)
     task = convert(given, CreateTask, strict=True)
-    task, prompt = with_flags(task, functools.partial(convert, strict=False))
-    for name, refusal in unsupported(task):
-        if not caller.lenient:
-            raise refusal
-        ignored += (name,)
-    admitted = await submit(
-        request,
-        caller,
-        ask_of(task, prompt),
-        images_of(references(task)),
-        dialect="ark",
-        status=200,
-        render=render_created,
-    )
-    return admitted_reply(admitted, ignored_header(ignored))
+    meant = understand(task, lambda flags: convert(flags, Options, strict=False), lenient=caller.lenient)
+    images = images_of(meant.images)
+    admitted = await submit(request, caller, meant.ask, images, dialect="ark", status=200, render=render_created)
+    return admitted_reply(admitted, ignored_header([*ignored, *meant.ignored]))
 
 
 def images_of(found: Sequence[Reference]) -> list[Image]:

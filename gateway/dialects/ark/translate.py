@@ -98,14 +98,28 @@ def ignored_header(names: Sequence[str]) -> dict[str, str]:
     return {"x-ignored-fields": ", ".join(quote(name[:64], safe="[]") for name in names[:_IGNORED_MAX])} if names else {}
 
 
-def with_flags(task: CreateTask, convert: Callable[[object, type[Options]], Options]) -> tuple[CreateTask, str]:
-    """The task with what its text says by flags, and the prompt without them.
+class Understood(msgspec.Struct, frozen=True):
+    """A task, its images still URLs, and what a lenient key has had ignored."""
 
-    Raises InvalidRequest when a flag is malformed or contradicts a field.
+    ask: Ask
+    images: tuple[Reference, ...]
+    ignored: tuple[str, ...]
+
+
+def understand(task: CreateTask, checked: Callable[[object], Options], *, lenient: bool) -> Understood:
+    """What a task asks for; `checked` reads the flags in its text under the limits of the fields they stand for.
+
+    Raises InvalidRequest, also where a flag contradicts a field, and UnsupportedField.
     """
     texts = [item.text for item in task.content if isinstance(item, TextItem)]
-    prompt, found = split_flags("\n".join(texts))
-    return msgspec.structs.replace(task, **merged(task, convert(found, Options))), prompt
+    prompt, flags = split_flags("\n".join(texts))
+    task = msgspec.structs.replace(task, **merged(task, checked(flags)))
+    ignored: list[str] = []
+    for name, refusal in unsupported(task):
+        if not lenient:
+            raise refusal
+        ignored.append(name)
+    return Understood(ask_of(task, prompt), references(task), tuple(ignored))
 
 
 def unsupported(task: CreateTask) -> Iterator[tuple[str, UnsupportedField]]:
@@ -125,7 +139,7 @@ def unsupported(task: CreateTask) -> Iterator[tuple[str, UnsupportedField]]:
             yield name, UnsupportedField(f"{name} is not supported here: {reason}. Remove it.", param=name)
 
 
-def references(task: CreateTask) -> list[Reference]:
+def references(task: CreateTask) -> tuple[Reference, ...]:
     """The images of a task in order. Raises UnsupportedField for other media: without them it would be another video."""
     found: list[Reference] = []
     alone = sum(isinstance(item, ImageItem) for item in task.content) == 1
@@ -142,7 +156,7 @@ def references(task: CreateTask) -> list[Reference]:
                     raise InvalidRequest(f"there may be one {role} only", param=f"content[{index}].role")
             case TextItem():
                 pass
-    return found
+    return tuple(found)
 
 
 def ask_of(task: CreateTask, prompt: str) -> Ask:
