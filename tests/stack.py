@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import msgspec
+
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn
 from billing.ledger.model import WalletState
@@ -33,7 +34,6 @@ from gateway.access.organizations import open_organization
 from gateway.fleet.catalogue import load_models, load_prices
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
-
 from tests.conftest import free_port
 
 Result = TypeVar("Result")
@@ -159,9 +159,9 @@ class Stack:
         """Runs `work` in one transaction, also from inside a running event loop."""
 
         async def run() -> Result:
-            async with await open_pool(self.dsn, name="tests", size_min=1, size_max=1) as pool:
-                async with pool.acquire() as conn, conn.transaction():
-                    return await work(conn)
+            one = await open_pool(self.dsn, name="tests", size_min=1, size_max=1)
+            async with one as pool, pool.acquire() as conn, conn.transaction():
+                return await work(conn)
 
         return beside(run())
 
@@ -213,7 +213,7 @@ def running_stack(
     pace: str = "",
     roles: Sequence[str] = ("api", "dispatch", "clerk"),
     **overrides: object,
-) -> Iterator[Stack]:
+) -> Generator[Stack]:
     """Starts `replicas` Triton servers and `roles` on the migrated database `dsn`; publishes the catalogue's prices.
 
     `models` are the catalogue names each replica serves, `pace` is the test card's TESTCARD_PACE, `overrides` are fields

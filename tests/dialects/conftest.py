@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+
 from gateway.fleet.catalogue import PACKAGED
 from gateway.local.triton import BUNDLED_MODELS
-
 from tests.conftest import Connection, drop, on_database
 from tests.stack import Customer, Stack, running_stack
 

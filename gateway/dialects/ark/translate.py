@@ -1,7 +1,7 @@
 """Ark's wire ↔ canonical; pure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import quote
 
 import msgspec
@@ -83,8 +83,8 @@ def without_null(given: Mapping[str, Any]) -> dict[str, Any]:
     """What was set: the SDKs send an explicit null for every field that was not, known here or not."""
     kept = {name: value for name, value in given.items() if value is not None}
     if isinstance(kept.get("content"), list):
-        items: list[Any] = kept["content"]
-        kept["content"] = [without_null(item) if isinstance(item, dict) else item for item in items]
+        items = cast("list[object]", kept["content"])
+        kept["content"] = [without_null(cast("dict[str, Any]", i)) if isinstance(i, dict) else i for i in items]
     return kept
 
 
