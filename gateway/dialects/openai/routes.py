@@ -53,6 +53,7 @@ async def create_video(request: HttpRequest) -> Response[bytes]:
     ignored: tuple[str, ...] = ()
     if caller.lenient:
         given, ignored = without_unknown(given)
+        ignored += tuple(upload.field for upload in uploads if upload.field != "input_reference")
     else:
         _refuse_unknown(uploads)
     body = convert(given, CreateVideo, strict=False)
