@@ -251,7 +251,7 @@ def _settings(dsn: str, folder: Path, fleet: tuple[ReplicaSettings, ...], overri
         "media_url": (folder / "media").as_uri(),
         "link_secret": Secret(LINK_SECRET),
         "spool_dir": str(folder),
-        "spool_free_min_bytes": 0,
+        "disk_free_min_bytes": 0,
         "metrics_dir": str(folder / "metrics"),
         "replicas": fleet,
         "poll_s": 0.2,

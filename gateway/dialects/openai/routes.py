@@ -136,6 +136,7 @@ async def _end_and_delete(gateway: Gateway, caller: Caller, job_id: UUID) -> Non
     """Raises JobNotFinished when a running job has not stopped after CANCEL_WAIT_S; then it is still told to."""
     until = monotonic() + CANCEL_WAIT_S
     while True:
+        seen = gateway.changes.rung
         async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
             await cancel(conn, caller.org_id, job_id)
             if await delete_job(conn, caller.org_id, job_id):
@@ -144,7 +145,8 @@ async def _end_and_delete(gateway: Gateway, caller: Caller, job_id: UUID) -> Non
             left_s = until - monotonic()
             if left_s <= 0 or gateway.closing.is_set():
                 raise JobNotFinished("The video is being cancelled and will not be charged. Delete it again in a moment.")
-            await gateway.changes.wait(min(left_s, 0.5))
+            await gateway.changes.wait(seen, min(left_s, 0.5))
+            seen = gateway.changes.rung
 
 
 async def _ended(gateway: Gateway, caller: Caller, job_id: UUID) -> bool:
