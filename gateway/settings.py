@@ -106,8 +106,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long an artifact is kept after its job ended."""
     spool_dir: str = ""
     """Where artifacts wait while they are written and verified; empty: the system's folder for temporary files."""
-    spool_free_min_bytes: Bytes = 1024 * MIB
-    """A runner starts nothing while less than this is free in the spool."""
+    disk_free_min_bytes: Bytes = 512 * MIB
+    """No job is accepted while less than this is free where artifacts are kept on disk, and none is started while it is
+    less in the spool."""
 
     catalogue_dir: str = ""
     """Models, accelerators and prices; empty: the catalogue in the package."""
@@ -117,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A job that did not start by then is given up and its hold released."""
     admission_waiting_max: Count = 4096
     """Requests that may wait for the next admission flush of one process; more are answered 503."""
-    lease_ttl_s: Seconds = 15.0
+    lease_ttl_s: Seconds = 12.0
     """A runner that did not renew its lease for this long has lost the job."""
     heartbeat_s: Seconds = 3.0
     """How often a runner renews its leases."""

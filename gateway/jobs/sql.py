@@ -38,6 +38,11 @@ class Number(msgspec.Struct, frozen=True):
     n: int
 
 
+class StateCount(msgspec.Struct, frozen=True):
+    state: str
+    n: int
+
+
 class Changed(msgspec.Struct, frozen=True):
     """A job whose state a statement changed, and whether its hold must be released."""
 
@@ -84,8 +89,9 @@ INSERT_JOBS = Query(
         SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
                rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total,
                clock_timestamp() + make_interval(secs => deadline_s)
-        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::jsonb[],
-                    $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[], $16::int[], $17::int[])
+        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
+                    $9::jsonb[], $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[],
+                    $16::int[], $17::int[])
              AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
                    rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, deadline_s)
         ON CONFLICT (org_id, id) DO NOTHING
@@ -224,12 +230,15 @@ LEASE = Query(
         SELECT org_id, id, event_seq, 'running', jsonb_build_object('attempt', attempt) FROM leased
     ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM leased LIMIT 1) any_)
     SELECT org_id, id, attempt, livemode, request, rate_micro_per_s, max_ms, hold_micro, currency, $5::int AS retention_s,
-           extract(epoch FROM clock_timestamp() - created_at)::float8 AS waited_s
+           extract(epoch FROM clock_timestamp() - created_at)::float8 AS waited_s, failures,
+           ARRAY(SELECT a.replica FROM gateway.attempt a WHERE a.org_id = leased.org_id AND a.job_id = leased.id) AS tried
     FROM leased, told ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
     """,
 )
-BEGIN_ATTEMPT = Command("""
-    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+BEGIN_ATTEMPTS = Command("""
+    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner)
+    SELECT org_id, job_id, attempt, replica, $5 FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[])
+        AS u (org_id, job_id, attempt, replica)
 """)
 HEARTBEAT = Query(
     Changed,
@@ -247,11 +256,13 @@ SUCCEED = Query(
     Changed,
     """
     WITH ended AS (
-        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(), lease_owner = NULL, lease_expires_at = NULL,
-            frames_done = u.frames, frames = u.frames, delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
+        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(),
+            lease_owner = NULL, lease_expires_at = NULL, frames_done = u.frames, frames = u.frames,
+            delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
             artifacts = u.artifacts, assets_expire_at = clock_timestamp() + make_interval(secs => u.retention_s),
             event_seq = j.event_seq + 1
-        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::jsonb[], $9::int[])
+        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[],
+                    $8::jsonb[], $9::int[])
              AS u (org_id, id, attempt, owner, frames, delivered_ms, charged_micro, artifacts, retention_s)
         WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = u.owner AND j.state = 'running'
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.delivered_ms, j.charged_micro, j.currency
@@ -267,6 +278,7 @@ SUCCEED = Query(
     """,
 )
 # An attempt that did not deliver: back to the queue ('queued'), or the end ('failed'); a cancelling job is cancelled either way.
+# $10 is 1 if the attempt counts against the job, 0 if the job is only handed back.
 GIVE_UP = Query(
     Changed,
     """
@@ -277,8 +289,9 @@ GIVE_UP = Query(
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN $5 = 'failed' THEN $6::text END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN $5 = 'failed' THEN $7::text END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs' THEN clock_timestamp() END,
-            available_at = clock_timestamp() + make_interval(secs => $8),
+            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs'
+                               THEN clock_timestamp() END,
+            available_at = clock_timestamp() + make_interval(secs => $8), failures = j.failures + $10::smallint,
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -288,16 +301,23 @@ GIVE_UP = Query(
         FROM ended
     ), closed AS (
         UPDATE gateway.attempt a SET ended_at = clock_timestamp(), code = $6, message = $9,
-            outcome = CASE e.state WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END
+            outcome = CASE WHEN e.state = 'cancelled' THEN 'cancelled' WHEN $10 = 0 THEN 'returned' ELSE 'failed' END
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
     ), told AS (
         SELECT pg_notify('tallylight_events', ''), pg_notify('tallylight_queue', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
     SELECT org_id, id, state FROM ended, told
     """,
 )
+ALREADY_SUCCEEDED = Query(
+    JobRef,
+    """
+    SELECT j.org_id, j.id FROM unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS u (org_id, id, attempt)
+    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.state = 'succeeded'
+    """,
+)
 
 # -- what the clerk does -----------------------------------------------------------------------------------------------
-# A lease that ran out: its owner is gone. The fence keeps a late owner from writing; the attempt number rises with the next lease.
+# A lease that ran out: its owner is gone. The fence keeps a late owner from writing: the next lease raises the attempt number.
 RESCUE = Query(
     Changed,
     """
@@ -307,14 +327,14 @@ RESCUE = Query(
         ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE gateway.job j SET
-            state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.attempt >= $1 THEN 'failed' ELSE 'queued' END,
-            finished_at = CASE WHEN j.state = 'cancelling' OR j.attempt >= $1 THEN clock_timestamp() END,
-            error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.attempt >= $1 THEN 'backend_lost' END,
+            state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'failed' ELSE 'queued' END,
+            finished_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN clock_timestamp() END,
+            error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'backend_lost' END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
-                                 WHEN j.attempt >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR j.attempt >= $1) AND j.request ? 'inputs'
+                                 WHEN j.failures + 1 >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
+            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR j.failures + 1 >= $1) AND j.request ? 'inputs'
                                THEN clock_timestamp() END,
-            frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
+            failures = j.failures + 1, frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
     ), logged AS (
@@ -362,3 +382,7 @@ FORGET_ANSWERS = Command("""
     DELETE FROM gateway.idempotency WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM gateway.idempotency WHERE created_at < clock_timestamp() - interval '48 hours' LIMIT $1))
 """)
+LIVE = Query(
+    StateCount,
+    "SELECT state, count(*)::int AS n FROM gateway.job WHERE state IN ('queued', 'running', 'cancelling') GROUP BY state",
+)

@@ -17,6 +17,7 @@ from obstore.store import LocalStore, S3Store
 from gateway.media.durable import prepare_root, write_durably
 from gateway.media.errors import ObjectMissing, StoreCorrupt, StoreUnavailable
 from gateway.media.keys import check_key
+from gateway.settings import Settings
 
 if TYPE_CHECKING:
     # These two exist for type checkers alone.
@@ -107,13 +108,18 @@ class MediaStore:
             return cls(backend, None, request_s, transfer_s)
         raise ValueError(f"the media store must be file:///absolute/folder or s3://bucket/prefix, not {url!r}")
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the objects lie, if they lie on this machine."""
+        return self._root
+
     async def put_file(self, key: str, path: Path, *, sha256: str, content_type: str) -> StoredObject:
         """Store the file `path`, whose hash is `sha256` (hex), in bounded memory; read the object back and compare.
 
         Money may be settled once this returns: the object is durable, whole, and the file that was hashed.
         Raises StoreCorrupt if size or hash differ, FileNotFoundError if there is no such file.
         """
-        size_bytes = path.stat().st_size
+        size_bytes = (await asyncio.to_thread(path.stat)).st_size
         async with _bounded(key, self._transfer_s):
             await self._write(key, path, content_type)
             return await self._read_back(key, size_bytes, sha256)
@@ -236,3 +242,15 @@ def _chunks(source: Path | bytes) -> Iterator[bytes]:
     with source.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
+
+
+def open_store(settings: Settings) -> MediaStore:
+    """The store that the settings name. Raises ValueError, StoreUnavailable."""
+    return MediaStore.open(
+        settings.media_url,
+        s3_endpoint=settings.s3_endpoint,
+        s3_access_key=settings.s3_access_key.reveal(),
+        s3_secret_key=settings.s3_secret_key.reveal(),
+        s3_region=settings.s3_region,
+        s3_allow_http=settings.s3_allow_http,
+    )
