@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from gateway.local.errors import LocalUnavailable
+from gateway.local.postgres import LocalPostgres
 from gateway.local.supervise import LOG_BYTES_MAX, Command, GaveUp, Patience, Role, Supervisor, rotate
 
 QUICK = Patience(backoff_s=0.01, backoff_max_s=0.02, healthy_s=30.0, first_failures_max=3, failures_max=4)
@@ -127,7 +128,7 @@ async def test_kills_what_does_not_stop(tmp_path: Path) -> None:
 
 
 async def test_waits_for_what_a_role_needs(watched: Watched, tmp_path: Path) -> None:
-    watched.supervisor.start(sleeper(tmp_path, "database"), )
+    watched.supervisor.start(sleeper(tmp_path, "database"))
     await watched.supervisor.ready("database")
     watched.supervisor.start(sleeper(tmp_path, "api", needs=("database",)))
     await watched.supervisor.ready("api")
@@ -212,20 +213,27 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("become", [(), ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")])
-async def test_ends_with_a_parent_that_was_killed(tmp_path: Path, become: tuple[str, ...]) -> None:
-    if become and os.geteuid() != 0:
-        become = ("env",)  # another program before it, all that an ordinary user can do
+@pytest.mark.parametrize("other_user", [False, True])
+async def test_ends_with_a_parent_that_was_killed(tmp_path: Path, other_user: bool) -> None:
+    """Also when it changed its user on the way, as PostgreSQL does under root: the kernel then forgets whom it belonged to."""
+    owned = tmp_path / "pg"
+    owned.mkdir()
+    become = ["env"]
+    if other_user and os.geteuid() == 0:
+        os.chown(owned, 65534, 65534)
+        become = LocalPostgres(tmp_path, 0, "").become()
     root = str(Path(__file__).parents[2])
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT.format(root=root, become=become)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
-    assert parent.stdout
-    child = int(await asyncio.to_thread(parent.stdout.readline))
-    await until(lambda: Path(f"/proc/{child}/cmdline").read_bytes().endswith(b"signal.pause()\0") and "tether" not in Path(f"/proc/{child}/cmdline").read_text())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
+    try:
+        assert parent.stdout
+        child = int(await asyncio.to_thread(parent.stdout.readline))
+        await until(lambda: b"tether.py" not in (line := Path(f"/proc/{child}/cmdline").read_bytes()) and b"pause" in line)
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
     await until(lambda: not alive(child))
 
 
