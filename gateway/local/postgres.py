@@ -73,9 +73,11 @@ def prepare(data: Path, port: int, *, durable: bool = True) -> LocalPostgres:
     """Makes the cluster under `data` unless it is there. Raises LocalPostgresUnavailable."""
     data.mkdir(parents=True, exist_ok=True)
     cluster, secret = data / "pg", data / "pg.password"
-    if not (cluster / "PG_VERSION").exists():
-        shutil.rmtree(cluster, ignore_errors=True)
-        _initialise(cluster, secret)
+    if not cluster.exists():
+        made = data / "pg.new"  # only a cluster that is complete gets its name
+        shutil.rmtree(made, ignore_errors=True)
+        _initialise(made, secret)
+        made.rename(cluster)
     return LocalPostgres(data, port, secret.read_text(encoding="ascii").strip(), durable)
 
 

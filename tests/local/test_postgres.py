@@ -19,7 +19,7 @@ class Server:
     """A cluster and the process that serves it."""
 
     def __init__(self, folder: Path) -> None:
-        self.cluster = postgres.prepare(folder, free_port(), durable=False)
+        self.cluster = postgres.prepare(folder, free_port())
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> subprocess.Popen[bytes]:
@@ -81,10 +81,12 @@ async def test_a_second_prepare_finds_the_same_cluster(server: Server) -> None:
 
 
 async def test_makes_anew_what_was_cut_off_while_it_was_made(tmp_path: Path) -> None:
-    cut_off = tmp_path / "data" / "pg"
-    (cut_off / "base").mkdir(parents=True)
+    cut_off = tmp_path / "data" / "pg.new"
+    cut_off.mkdir(parents=True)
+    (cut_off / "PG_VERSION").write_text("18\n")
     assert isinstance(postgres.prepare(tmp_path / "data", 1), LocalPostgres)
-    assert (cut_off / "PG_VERSION").exists()
+    assert (tmp_path / "data" / "pg" / "postgresql.conf").exists()
+    assert not cut_off.exists()
 
 
 def test_says_what_is_wrong_when_it_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
