@@ -1,7 +1,9 @@
 """Request bodies, read under limits and refused with a sentence. Nothing is buffered beyond the limit."""
 
-from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
@@ -13,6 +15,11 @@ Body = TypeVar("Body")
 
 FIELD_MAX_BYTES = 1 << 20
 PARTS_MAX = 64
+IGNORED_MAX = 32
+"""A lenient key may send this many fields that are not supported; one more is a mistake, not a difference of dialect."""
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -62,7 +69,10 @@ async def read_body(request: HttpRequest, limit_bytes: int) -> bytes:
 
 
 async def read_json(request: HttpRequest, decoder: msgspec.json.Decoder[Body]) -> Body:
-    """Decodes a JSON body. Raises UnsupportedContent, TooLarge, UnsupportedField or InvalidRequest naming the field."""
+    """Decodes a JSON body. Raises UnsupportedContent, TooLarge, UnsupportedField or InvalidRequest naming the field.
+
+    With a decoder of `Any` it returns what `decode_lenient` takes.
+    """
     kind, _ = content_type(request)
     if kind not in ("application/json", "") and not kind.endswith("+json"):
         raise UnsupportedContent
@@ -89,8 +99,46 @@ def convert(value: object, kind: type[Body], *, strict: bool) -> Body:
         raise refusal(error) from error
 
 
+def decode_lenient(raw: object, kind: type[Body], *, strict: bool = True) -> tuple[Body, list[str]]:
+    """For a lenient key: drops unsupported fields from `raw`, in place, and returns what is left and their names.
+
+    `raw` is decoded JSON or a nested form. Raises InvalidRequest, and UnsupportedField beyond IGNORED_MAX.
+    """
+    ignored: list[str] = []
+    while True:
+        try:
+            return msgspec.convert(raw, kind, strict=strict), ignored
+        except msgspec.ValidationError as error:
+            refused = refusal(error)
+            if not isinstance(refused, UnsupportedField) or len(ignored) == IGNORED_MAX or not _drop(raw, str(error)):
+                raise refused from error
+            ignored.append(refused.param or "")
+
+
+def _drop(raw: object, sentence: str) -> bool:
+    """Removes the field that a sentence of msgspec is about; False where the sentence does not lead to it."""
+    found = _UNKNOWN.fullmatch(sentence)
+    if found is None:
+        return False
+    holder = raw
+    for name, index in _STEP.findall(found["path"] or ""):
+        match holder:
+            case dict() if name:
+                holder = cast("dict[str, object]", holder).get(name)
+            case list() if index and int(index) < len(cast("list[object]", holder)):
+                holder = cast("list[object]", holder)[int(index)]
+            case _:
+                return False
+    return isinstance(holder, dict) and cast("dict[str, object]", holder).pop(found["name"], _UNKNOWN) is not _UNKNOWN
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """`x-ignored-fields`, percent-encoded where a name would not be safe in a header; empty where nothing was ignored."""
+    return {"x-ignored-fields": ", ".join(quote(name[:100], safe="[].$:") for name in names)} if names else {}
+
+
 def refusal(error: msgspec.ValidationError) -> InvalidRequest | UnsupportedField:
-    """msgspec's sentence, with the field it is about: "Expected `int`, got `str` - at `$.seed`"."""
+    """The sentence of msgspec, with the field it is about: "Expected `int`, got `str` - at `$.seed`"."""
     sentence = str(error)
     reason, _, path = sentence.partition(" - at `$")
     field = path.rstrip("`").lstrip(".")
