@@ -25,7 +25,7 @@ from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
-from gateway.media.store import MediaStore
+from gateway.media.store import open_store
 from gateway.settings import Settings
 
 SHAPES: tuple[tuple[str, Renderer], ...] = ()
@@ -93,17 +93,6 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             changes=changes,
             closing=closing,
         )
-
-
-def open_store(settings: Settings) -> MediaStore:
-    return MediaStore.open(
-        settings.media_url,
-        s3_endpoint=settings.s3_endpoint,
-        s3_access_key=settings.s3_access_key.reveal(),
-        s3_secret_key=settings.s3_secret_key.reveal(),
-        s3_region=settings.s3_region,
-        s3_allow_http=settings.s3_allow_http,
-    )
 
 
 def answer_failure(request: HttpRequest, error: Exception) -> Response[bytes]:

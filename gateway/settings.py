@@ -117,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A job that did not start by then is given up and its hold released."""
     admission_waiting_max: Count = 4096
     """Requests that may wait for the next admission flush of one process; more are answered 503."""
-    lease_ttl_s: Seconds = 15.0
+    lease_ttl_s: Seconds = 12.0
     """A runner that did not renew its lease for this long has lost the job."""
     heartbeat_s: Seconds = 3.0
     """How often a runner renews its leases."""

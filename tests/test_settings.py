@@ -86,7 +86,7 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "flags,sentence",
     [
-        ({"heartbeat_s": 7.5}, "lease_ttl_s (15.0) must exceed twice heartbeat_s (7.5)"),
+        ({"heartbeat_s": 7.5}, "lease_ttl_s (12.0) must exceed twice heartbeat_s (7.5)"),
         ({"stall_s": 4000}, "stall_s (4000.0) must not exceed attempt_deadline_s (3600.0)"),
         ({"pool_min": 9}, "pool_min (9) must not exceed pool_max (8)"),
         ({"request_body_max_bytes": 9}, "json_body_max_bytes (1048576) must not exceed request_body_max_bytes (9)"),

@@ -53,7 +53,13 @@ OUTPUTS = (
     TensorSpec("data", "BYTES"),
 )
 
-NUMPY: dict[str, type[np.generic]] = {"BYTES": np.object_, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32, "BOOL": np.bool_}
+NUMPY: dict[str, type[np.generic]] = {
+    "BYTES": np.object_,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP32": np.float32,
+    "BOOL": np.bool_,
+}
 
 
 def encode(request: GenerateRequest) -> dict[str, NDArray[Any]]:
@@ -165,7 +171,9 @@ class Transcript:
                 if self._delivered == "object":
                     raise ContractBroken("order", "a chunk arrived after an object; a video is delivered one way or the other")
                 if not 0 < len(response.data) <= CHUNK_BYTES_MAX:
-                    raise ContractBroken("chunk_size", f"a chunk has {len(response.data)} bytes; 1 to {CHUNK_BYTES_MAX} are allowed")
+                    raise ContractBroken(
+                        "chunk_size", f"a chunk has {len(response.data)} bytes; 1 to {CHUNK_BYTES_MAX} are allowed"
+                    )
                 self._delivered = "chunk"
                 return Chunk(response.data)
             case "object":

@@ -35,3 +35,9 @@ async def forget_assets(conn: Conn, job: JobRef) -> None:
 async def forget_answers(conn: Conn) -> int:
     """Idempotency records older than 48 hours; the jobs and charges they led to stay. Returns how many."""
     return await sql.FORGET_ANSWERS.run(conn, 10 * _ROWS_MAX)
+
+
+async def count_live(conn: Conn) -> dict[str, int]:
+    """How many jobs wait and run, by state."""
+    counted = {row.state: row.n for row in await sql.LIVE.all(conn)}
+    return {state: counted.get(state, 0) for state in ("queued", "running", "cancelling")}

@@ -13,8 +13,16 @@ async def lease(conn: Conn, owner: UUID, models: Sequence[str], *, limit: int, t
     return await sql.LEASE.all(conn, list(models), limit, owner, ttl_s, retention_s)
 
 
-async def begin_attempt(conn: Conn, held: Lease, owner: UUID, replica: str) -> None:
-    await sql.BEGIN_ATTEMPT.run(conn, held.org_id, held.id, held.attempt, replica, owner)
+async def begin_attempts(conn: Conn, owner: UUID, placed: Sequence[tuple[Lease, str]]) -> None:
+    """Notes which replica runs each lease, in the transaction that took them."""
+    await sql.BEGIN_ATTEMPTS.run(
+        conn,
+        [held.org_id for held, _ in placed],
+        [held.id for held, _ in placed],
+        [held.attempt for held, _ in placed],
+        [replica for _, replica in placed],
+        owner,
+    )
 
 
 async def heartbeat(conn: Conn, owner: UUID, running: Mapping[JobRef, tuple[int, int]], *, ttl_s: float) -> dict[JobRef, str]:

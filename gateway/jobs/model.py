@@ -84,6 +84,8 @@ class Lease(msgspec.Struct, frozen=True):
     currency: str
     retention_s: int
     waited_s: float
+    failures: int
+    tried: list[str]
 
     def video(self) -> VideoRequest:
         return _request.decode(self.request)

@@ -29,7 +29,9 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[bool]:
-    """Ends and charges each job whose attempt still holds its lease; False where it does not (lost, cancelled, settled).
+    """Ends and charges each job whose attempt still holds its lease; False where it does not (lost or cancelled).
+
+    Settling the same attempt again is a replay: True, and nothing more is charged.
 
     Raises BillingError when the ledger refuses one: then none of the batch is ended.
     """
@@ -50,6 +52,12 @@ async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[bool]:
     for outcome in outcomes:
         if isinstance(outcome, BillingError):
             raise outcome
+    others = [s.lease for s in settlements if s.lease.id not in ids]
+    if others:  # settled by the same attempt before: this batch is sent again after an unknown outcome
+        rows = await sql.ALREADY_SUCCEEDED.all(
+            conn, [o.org_id for o in others], [o.id for o in others], [o.attempt for o in others]
+        )
+        ids |= {row.id for row in rows}
     return [s.lease.id in ids for s in settlements]
 
 
@@ -65,28 +73,42 @@ def _capture(settlement: Settlement) -> CaptureRequest:
     return CaptureRequest(lease.id, settlement.charge_micro, platform_account_id("revenue:usage", book, lease.currency), payload)
 
 
-async def give_up(
-    conn: Conn, lease: Lease, owner: UUID, *, final: bool, code: str, public: str, internal: str, delay_s: float = 0.0
-) -> str | None:
-    """Ends an attempt that did not deliver: the job is queued again, failed if `final`, cancelled if that was asked.
+class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an attempt that did not deliver.
 
-    `public` is the sentence the client sees, `internal` is for operators. Returns the job's new state, None when the
-    lease was not ours any more.
+    `public` is the sentence the client sees, `internal` is for operators; `counts` is False when the job is only handed back.
+    """
+
+    lease: Lease
+    owner: UUID
+    final: bool
+    code: str
+    public: str
+    internal: str
+    counts: bool = True
+    delay_s: float = 0.0
+
+
+async def give_up(conn: Conn, end: GiveUp) -> str | None:
+    """Queues the job again, or fails it if `final`, or cancels it if that was asked; a hold that is not needed is released.
+
+    Returns the job's new state, None when the lease was not ours any more.
     """
     changed = await sql.GIVE_UP.maybe(
         conn,
-        lease.org_id,
-        lease.id,
-        lease.attempt,
-        owner,
-        "failed" if final else "queued",
-        code,
-        public,
-        delay_s,
-        internal,
+        end.lease.org_id,
+        end.lease.id,
+        end.lease.attempt,
+        end.owner,
+        "failed" if end.final else "queued",
+        end.code,
+        end.public,
+        end.delay_s,
+        end.internal,
+        int(end.counts),
     )
     if changed is None:
         return None
     if changed.state != "queued":
-        await release_holds(conn, [lease.id])
+        await release_holds(conn, [end.lease.id])
     return changed.state

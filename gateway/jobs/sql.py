@@ -38,6 +38,11 @@ class Number(msgspec.Struct, frozen=True):
     n: int
 
 
+class StateCount(msgspec.Struct, frozen=True):
+    state: str
+    n: int
+
+
 class Changed(msgspec.Struct, frozen=True):
     """A job whose state a statement changed, and whether its hold must be released."""
 
@@ -224,12 +229,15 @@ LEASE = Query(
         SELECT org_id, id, event_seq, 'running', jsonb_build_object('attempt', attempt) FROM leased
     ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM leased LIMIT 1) any_)
     SELECT org_id, id, attempt, livemode, request, rate_micro_per_s, max_ms, hold_micro, currency, $5::int AS retention_s,
-           extract(epoch FROM clock_timestamp() - created_at)::float8 AS waited_s
+           extract(epoch FROM clock_timestamp() - created_at)::float8 AS waited_s, failures,
+           ARRAY(SELECT a.replica FROM gateway.attempt a WHERE a.org_id = leased.org_id AND a.job_id = leased.id) AS tried
     FROM leased, told ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
     """,
 )
-BEGIN_ATTEMPT = Command("""
-    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
+BEGIN_ATTEMPTS = Command("""
+    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner)
+    SELECT org_id, job_id, attempt, replica, $5 FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[])
+        AS u (org_id, job_id, attempt, replica)
 """)
 HEARTBEAT = Query(
     Changed,
@@ -267,6 +275,7 @@ SUCCEED = Query(
     """,
 )
 # An attempt that did not deliver: back to the queue ('queued'), or the end ('failed'); a cancelling job is cancelled either way.
+# $10 is 1 if the attempt counts against the job, 0 if the job is only handed back.
 GIVE_UP = Query(
     Changed,
     """
@@ -278,7 +287,7 @@ GIVE_UP = Query(
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN $5 = 'failed' THEN $7::text END,
             assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs' THEN clock_timestamp() END,
-            available_at = clock_timestamp() + make_interval(secs => $8),
+            available_at = clock_timestamp() + make_interval(secs => $8), failures = j.failures + $10::smallint,
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -288,11 +297,18 @@ GIVE_UP = Query(
         FROM ended
     ), closed AS (
         UPDATE gateway.attempt a SET ended_at = clock_timestamp(), code = $6, message = $9,
-            outcome = CASE e.state WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END
+            outcome = CASE WHEN e.state = 'cancelled' THEN 'cancelled' WHEN $10 = 0 THEN 'returned' ELSE 'failed' END
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
     ), told AS (
         SELECT pg_notify('tallylight_events', ''), pg_notify('tallylight_queue', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
     SELECT org_id, id, state FROM ended, told
+    """,
+)
+ALREADY_SUCCEEDED = Query(
+    JobRef,
+    """
+    SELECT j.org_id, j.id FROM unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS u (org_id, id, attempt)
+    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.state = 'succeeded'
     """,
 )
 
@@ -307,14 +323,14 @@ RESCUE = Query(
         ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE gateway.job j SET
-            state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.attempt >= $1 THEN 'failed' ELSE 'queued' END,
-            finished_at = CASE WHEN j.state = 'cancelling' OR j.attempt >= $1 THEN clock_timestamp() END,
-            error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.attempt >= $1 THEN 'backend_lost' END,
+            state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'failed' ELSE 'queued' END,
+            finished_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN clock_timestamp() END,
+            error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'backend_lost' END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
-                                 WHEN j.attempt >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR j.attempt >= $1) AND j.request ? 'inputs'
+                                 WHEN j.failures + 1 >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
+            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR j.failures + 1 >= $1) AND j.request ? 'inputs'
                                THEN clock_timestamp() END,
-            frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
+            failures = j.failures + 1, frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
     ), logged AS (
@@ -362,3 +378,7 @@ FORGET_ANSWERS = Command("""
     DELETE FROM gateway.idempotency WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM gateway.idempotency WHERE created_at < clock_timestamp() - interval '48 hours' LIMIT $1))
 """)
+LIVE = Query(
+    StateCount,
+    "SELECT state, count(*)::int AS n FROM gateway.job WHERE state IN ('queued', 'running', 'cancelling') GROUP BY state",
+)

@@ -87,7 +87,9 @@ async def wait_ready(host: str, http_port: int, *, timeout_s: float = 30.0, aliv
                     if (await client.get(url)).status_code == httpx.codes.OK:
                         return
                 if not alive():
-                    raise LocalTritonUnavailable("Triton exited before it was ready; its log says which model could not be loaded.")
+                    raise LocalTritonUnavailable(
+                        "Triton exited before it was ready; its log says which model could not be loaded."
+                    )
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
         raise LocalTritonUnavailable(
@@ -120,7 +122,9 @@ def _libpython_folders() -> list[Path]:
     configured = sysconfig.get_config_var("LIBDIR")
     folders = [Path(configured)] if configured else []
     folders += [Path(sys.base_prefix) / "lib"]
-    folders += [Path(root) / arch for root in ("/usr/lib", "/usr/local/lib") for arch in ("", "x86_64-linux-gnu")] + [Path("/usr/lib64")]
+    folders += [Path(root) / arch for root in ("/usr/lib", "/usr/local/lib") for arch in ("", "x86_64-linux-gnu")] + [
+        Path("/usr/lib64")
+    ]
     for folder in folders:
         if (folder / name).exists():
             return [folder]

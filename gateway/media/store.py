@@ -17,6 +17,7 @@ from obstore.store import LocalStore, S3Store
 from gateway.media.durable import prepare_root, write_durably
 from gateway.media.errors import ObjectMissing, StoreCorrupt, StoreUnavailable
 from gateway.media.keys import check_key
+from gateway.settings import Settings
 
 if TYPE_CHECKING:
     # These two exist for type checkers alone.
@@ -236,3 +237,15 @@ def _chunks(source: Path | bytes) -> Iterator[bytes]:
     with source.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
+
+
+def open_store(settings: Settings) -> MediaStore:
+    """The store that the settings name. Raises ValueError, StoreUnavailable."""
+    return MediaStore.open(
+        settings.media_url,
+        s3_endpoint=settings.s3_endpoint,
+        s3_access_key=settings.s3_access_key.reveal(),
+        s3_secret_key=settings.s3_secret_key.reveal(),
+        s3_region=settings.s3_region,
+        s3_allow_http=settings.s3_allow_http,
+    )

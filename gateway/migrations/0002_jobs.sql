@@ -30,6 +30,7 @@ CREATE TABLE gateway.job (
 
     -- the lease; `attempt` is the fence: every write of an attempt names it
     attempt smallint NOT NULL DEFAULT 0,
+    failures smallint NOT NULL DEFAULT 0,
     lease_owner uuid,
     lease_expires_at timestamptz,
     frames_done integer NOT NULL DEFAULT 0 CHECK (frames_done >= 0),
@@ -95,7 +96,7 @@ CREATE TABLE gateway.attempt (
     message text,
     PRIMARY KEY (org_id, job_id, attempt),
     CONSTRAINT attempt_ended_with_outcome CHECK ((ended_at IS NULL) = (outcome IS NULL)),
-    CONSTRAINT attempt_outcome CHECK (outcome IN ('succeeded', 'failed', 'cancelled', 'lost'))
+    CONSTRAINT attempt_outcome CHECK (outcome IN ('succeeded', 'failed', 'cancelled', 'lost', 'returned'))
 );
 
 -- The answer to a request that named an Idempotency-Key, stored in the transaction that did what it asked.

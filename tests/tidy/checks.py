@@ -119,13 +119,16 @@ def transactions(module: Module) -> Iterator[str]:
 
 def built_sql(module: Module) -> Iterator[str]:
     """Statements that are not literals, or literals joined by + with literals of the same module."""
-    literals: Mapping[str, ast.expr] = {
-        target.id: node.value
-        for node in module.tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    literals: dict[str, ast.expr] = {}
+    for node in module.tree.body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                literals[name] = value
+            case _:
+                pass
     for node in ast.walk(module.tree):
         if not isinstance(node, ast.Call):
             continue

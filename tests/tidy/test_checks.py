@@ -78,6 +78,7 @@ def test_transactions(name: str, complaints: int) -> None:
         ('A = Query(Row, "SELECT 1")', 0),
         ('A = Query(Row, "SELECT " "1")', 0),
         ('_C = "id, " + "seq"\nA = Query(Row, "SELECT " + _C + " FROM t")', 0),
+        ('_C: Final = "id"\nA = Query(Row, "SELECT " + _C)', 0),
         ("A = Query(Row, f'SELECT {x}')", 1),
         ("A = Query[Row](Row, sql=f'SELECT {x}')", 1),
         ("A = Command('DELETE FROM ' + table)", 1),

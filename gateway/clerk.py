@@ -1,0 +1,108 @@
+"""Clerk: everything periodic. Each janitor is one small idempotent function under its own lock, so any number of clerks may run."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+import structlog
+
+from billing.kit.batch import TRANSIENT
+from billing.kit.pool import open_pool
+from billing.kit.query import Conn, Pool
+from gateway.jobs.janitors import (
+    count_live,
+    expire_queued,
+    expired_assets,
+    forget_answers,
+    forget_assets,
+    rescue_lost_leases,
+)
+from gateway.media.errors import StoreError
+from gateway.media.keys import job_prefix
+from gateway.media.store import MediaStore, open_store
+from gateway.settings import Settings
+from gateway.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+_LOCKS = 7_281_330_200
+
+Round: TypeAlias = Callable[[Conn], Awaitable[int]]
+
+
+class Janitor(msgspec.Struct, frozen=True):
+    """`work` runs in a transaction every `every_s` seconds and returns how much it did; again at once while it finds any."""
+
+    name: str
+    every_s: float
+    work: Round
+
+
+async def clerk(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs every janitor until `stop` is set. Raises SettingsError for missing settings."""
+    settings.require("dsn")
+    async with await open_pool(settings.dsn.reveal(), name="tallylight-clerk", size_min=1, size_max=settings.pool_max) as pool:
+        tasks = [
+            asyncio.create_task(_rounds(pool, janitor, _LOCKS + number), name=janitor.name)
+            for number, janitor in enumerate(janitors(settings, open_store(settings)))
+        ]
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in [*tasks, stopped]:
+            task.cancel()
+        await asyncio.gather(*tasks, stopped, return_exceptions=True)
+        for task in done - {stopped}:
+            task.result()
+
+
+def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
+    """Everything periodic, in one list."""
+
+    async def rescue(conn: Conn) -> int:
+        return await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
+
+    async def remove_assets(conn: Conn) -> int:
+        due = await expired_assets(conn)
+        for job in due:
+            try:
+                await store.delete_prefix(job_prefix(job.org_id.hex, job.id.hex))
+            except StoreError as error:
+                log.warning("assets_kept", job_id=str(job.id), code=error.code)
+                continue
+            await forget_assets(conn, job)
+        return 0
+
+    async def gauge(conn: Conn) -> int:
+        for state, count in (await count_live(conn)).items():
+            metrics.jobs(state).set(count)
+        return 0
+
+    return [
+        Janitor("rescue_lost_leases", settings.poll_s, rescue),
+        Janitor("expire_queued", 5.0, expire_queued),
+        Janitor("remove_expired_assets", 10.0, remove_assets),
+        Janitor("forget_old_answers", 600.0, forget_answers),
+        Janitor("count_jobs", 5.0, gauge),
+    ]
+
+
+async def _rounds(pool: Pool, janitor: Janitor, lock: int) -> None:
+    while True:
+        try:
+            while await _round(pool, janitor, lock):
+                pass
+        except TRANSIENT as error:
+            log.warning("janitor_failed", janitor=janitor.name, error=type(error).__name__)
+        await asyncio.sleep(janitor.every_s)
+
+
+async def _round(pool: Pool, janitor: Janitor, lock: int) -> int:
+    """One round, unless another clerk is at it."""
+    async with pool.acquire(timeout=5) as conn, conn.transaction():
+        if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1)", lock):
+            return 0
+        done = await janitor.work(conn)
+    if done:
+        log.info("janitor_worked", janitor=janitor.name, rows=done)
+    return done

@@ -1,0 +1,347 @@
+"""Dispatch: lease → route → generate → verify → store → settle → announce.
+
+One process leads per cell (an advisory lock; others stand by). Leases are fenced: every write of an attempt names its
+number and its owner, so an owner that lost its lease cannot end the job. Settlement is in the transaction that ends the
+attempt; nothing is charged that was not decoded and counted from the stored file.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from billing.kit.batch import TRANSIENT, Coalescer
+from billing.kit.ids import new_id
+from billing.kit.listen import Listener, Wake
+from billing.kit.pool import open_pool
+from billing.kit.query import Pool, Record
+from gateway.fleet.catalogue import load_models
+from gateway.fleet.errors import AttemptFailed, BackendStalled, BackendUnreachable, RequestRefused
+from gateway.fleet.replicas import Replica, Replicas
+from gateway.fleet.server import TritonServer
+from gateway.jobs.lease import begin_attempts, heartbeat, lease
+from gateway.jobs.model import Delivered, JobRef, Lease
+from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
+from gateway.media.errors import MediaError, VideoRejected
+from gateway.media.pool import DecoderPool
+from gateway.media.store import open_store
+from gateway.produce import Studio
+from gateway.settings import Settings
+from gateway.telemetry import metrics
+from gateway.telemetry.logs import about
+
+log = structlog.get_logger(__name__)
+
+_LEADER_LOCK = 7_281_330_115
+_PROBE_S = 2.0
+_RETRY_DELAY_S = 0.5
+_STOP_S = 5.0
+_FAILED = "The video could not be generated; nothing was charged."
+
+
+async def dispatch(settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until `stop` is set, then hands unfinished jobs back and returns. Raises SettingsError for missing settings."""
+    settings.require("dsn", "replicas")
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            await open_pool(settings.dsn.reveal(), name="tallylight-dispatch", size_max=settings.pool_max)
+        )
+        decoders = await stack.enter_async_context(DecoderPool(size=2))
+        spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallylight-", dir=settings.spool_dir or None)))
+        dispatcher = Dispatcher(settings, pool, Studio(settings, open_store(settings), decoders, spool))
+        await stack.enter_async_context(dispatcher.listening())
+        await dispatcher.run(stop)
+
+
+class _Run:
+    """An attempt under way."""
+
+    def __init__(self, held: Lease, replica: Replica) -> None:
+        self.held, self.replica = held, replica
+        self.frames_done = 0
+        self.work: asyncio.Task[Delivered] | None = None
+        self.stopped = ""
+        """Why the work was cancelled: `cancelled` (by the client), `lost` (the lease), `returned` (this process stops)."""
+
+    def stop(self, reason: str) -> None:
+        if not self.stopped and self.work is not None:
+            self.stopped = reason
+            self.work.cancel()
+
+
+class Dispatcher:
+    """The leader's loop and the attempts it runs. Made and used on one event loop."""
+
+    def __init__(self, settings: Settings, pool: Pool, studio: Studio) -> None:
+        self._settings, self._pool, self._studio = settings, pool, studio
+        self._owner = new_id()
+        self._models = load_models(settings.catalogue_dir).by_name()
+        self._fleet = Replicas([Replica(r.name, r.url, r.models, r.slots) for r in settings.replicas])
+        self._servers = {replica.name: TritonServer(replica.url) for replica in self._fleet.all}
+        self._runs: dict[JobRef, _Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = Wake()
+        self._endings: Coalescer[Settlement | GiveUp, bool] = Coalescer("endings", self._end)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[None]:
+        """Hears of new jobs and of cancellations while inside."""
+        channels = {"tallylight_queue": self._wake.ring, "tallylight_cancel": self._cancelled}
+        listener = Listener(self._settings.dsn.reveal(), channels)
+        listener.start()
+        try:
+            yield
+        finally:
+            await listener.close()
+            for server in self._servers.values():
+                await server.close()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Stands by, leads, beats and probes until `stop`; then hands back what is running."""
+        loops = [self._lead(), self._beat(), *(self._probe(replica) for replica in self._fleet.all)]
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in [*tasks, stopped]:
+            task.cancel()
+        await asyncio.gather(*tasks, stopped, return_exceptions=True)
+        for run in list(self._runs.values()):
+            run.stop("returned")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_S)
+        for task in done - {stopped}:
+            task.result()
+
+    # -- lead: who may lease ---------------------------------------------------------------------------------------------
+    async def _lead(self) -> None:
+        while True:
+            try:
+                async with self._leadership() as lost:
+                    log.info("leading", owner=str(self._owner))
+                    metrics.leader("dispatch").set(1)
+                    while not lost.is_set():
+                        await self._fill()
+                        await self._wake.wait(self._settings.poll_s)
+            except TRANSIENT as error:
+                log.warning("leadership_lost", error=type(error).__name__)
+            finally:
+                metrics.leader("dispatch").set(0)
+            await asyncio.sleep(self._settings.poll_s)
+
+    @asynccontextmanager
+    async def _leadership(self) -> AsyncGenerator[asyncio.Event]:
+        """Waits for the cell's lock on a connection of its own; the event is set when that connection, and the lock, is lost."""
+        lost = asyncio.Event()
+        conn: asyncpg.Connection[Record] = await asyncpg.connect(self._settings.dsn.reveal(), timeout=10)
+        conn.add_termination_listener(lambda _: (lost.set(), self._wake.ring()))
+        try:
+            while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK, timeout=10):
+                await asyncio.sleep(self._settings.poll_s)
+            yield lost
+        finally:
+            conn.terminate()
+
+    # -- lease and route ---------------------------------------------------------------------------------------------------
+    async def _fill(self) -> None:
+        """Takes as many jobs as there are free slots and starts them."""
+        if not self._room_to_write():
+            return
+        for model in self._fleet.free(monotonic()):
+            for run in await self._lease(model):
+                self._start(run, model)
+
+    async def _lease(self, model: str) -> list[_Run]:
+        runs: list[_Run] = []
+        try:
+            async with self._pool.acquire(timeout=5) as conn, conn.transaction():
+                held = await lease(
+                    conn,
+                    self._owner,
+                    [model],
+                    limit=self._fleet.free(monotonic()).get(model, 0),
+                    ttl_s=self._settings.lease_ttl_s,
+                    retention_s=self._settings.artifact_retention_s,
+                )
+                runs += [_Run(one, self._route(model, one)) for one in held]
+                if runs:
+                    await begin_attempts(conn, self._owner, [(run.held, run.replica.name) for run in runs])
+        except BaseException:
+            for run in runs:  # whether or not that was committed, nobody works on them; the clerk will find them
+                run.replica.running -= 1
+            raise
+        return runs
+
+    def _route(self, model: str, held: Lease) -> Replica:
+        """Only as many jobs are leased as there are free slots, so there is one."""
+        replica = self._fleet.pick(model, monotonic(), tried=held.tried)
+        if replica is None:
+            raise LookupError(f"no free slot for {model}")
+        replica.running += 1
+        return replica
+
+    def _room_to_write(self) -> bool:
+        free = shutil.disk_usage(self._studio.spool).free
+        if free < self._settings.spool_free_min_bytes:
+            log.error("spool_full", free_bytes=free)
+        return free >= self._settings.spool_free_min_bytes
+
+    def _start(self, run: _Run, model: str) -> None:
+        self._runs[JobRef(run.held.org_id, run.held.id)] = run
+        if run.held.attempt == 1:
+            metrics.queue_wait_seconds(model).observe(run.held.waited_s)
+        task = asyncio.create_task(self._attempt(run, model))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- generate → verify → store → settle ----------------------------------------------------------------------------
+    async def _attempt(self, run: _Run, model: str) -> None:
+        held, replica = run.held, run.replica
+        with about(job_id=str(held.id), attempt=held.attempt):
+            try:
+                await self._work(run, model)
+            finally:
+                replica.running -= 1
+                self._runs.pop(JobRef(held.org_id, held.id), None)
+                self._wake.ring()
+
+    async def _work(self, run: _Run, model: str) -> None:
+        held, replica = run.held, run.replica
+
+        def progressed(frames: int) -> None:
+            run.frames_done = frames
+
+        triton_model = self._models[model].triton_model
+        log.info("attempt_started", replica=replica.name)
+        run.work = asyncio.create_task(
+            self._studio.produce(held, self._servers[replica.name], replica.name, triton_model, progressed)
+        )
+        try:
+            delivered = await run.work
+        except asyncio.CancelledError:
+            if not run.stopped:
+                run.work.cancel()
+                raise
+            await self._stopped(run)
+        except Exception as error:
+            await self._failed(run, error)
+        else:
+            self._fleet.delivered(replica)
+            await self._delivered(run, model, delivered)
+
+    async def _delivered(self, run: _Run, model: str, delivered: Delivered) -> None:
+        settlement = Settlement(run.held, self._owner, delivered)
+        if not await self._finish(settlement):
+            log.warning("settlement_superseded")
+            metrics.attempts("superseded").inc()
+            return
+        metrics.attempts("succeeded").inc()
+        metrics.generated_seconds(model).inc(delivered.duration_ms / 1000)
+        metrics.charged_micro(run.held.currency).inc(settlement.charge_micro)
+        log.info("job_succeeded", delivered_ms=delivered.duration_ms, charged_micro=settlement.charge_micro)
+
+    async def _failed(self, run: _Run, error: Exception) -> None:
+        """The attempt counts against the job; a request the model can never serve, or one failure too many, ends it."""
+        held, replica, cause = run.held, run.replica, "internal"
+        refused = isinstance(error, RequestRefused)
+        match error:
+            case BackendUnreachable() | BackendStalled():
+                self._fleet.unreachable(replica)
+            case AttemptFailed() | VideoRejected() if not refused:
+                self._fleet.failed(replica, monotonic())
+            case _:
+                pass
+        if isinstance(error, AttemptFailed | MediaError):
+            cause = error.code
+        final = refused or held.failures + 1 >= self._settings.attempts_max
+        log.warning(
+            "attempt_failed", code=cause, replica=replica.name, final=final, exc_info=error if cause == "internal" else None
+        )
+        metrics.attempts(cause).inc()
+        end = GiveUp(
+            lease=held,
+            owner=self._owner,
+            final=final,
+            code="request_refused" if refused else "generation_failed",
+            public=f"The model refused the request: {error}" if refused else _FAILED,
+            internal=f"{cause}: {error}",
+            delay_s=_RETRY_DELAY_S,
+        )
+        await self._finish(end)
+
+    async def _stopped(self, run: _Run) -> None:
+        """The work was cancelled on purpose; what that means for the job is decided by its state in the database."""
+        log.info("attempt_stopped", reason=run.stopped)
+        metrics.attempts(run.stopped).inc()
+        if run.stopped != "lost":
+            end = GiveUp(
+                lease=run.held,
+                owner=self._owner,
+                final=False,
+                code=run.stopped,
+                public=_FAILED,
+                internal=f"stopped: {run.stopped}",
+                counts=False,
+            )
+            await self._finish(end)
+
+    async def _finish(self, ending: Settlement | GiveUp) -> bool:
+        """Writes the end of an attempt. When the database stays away, the lease runs out and the clerk rescues the job."""
+        try:
+            return await self._endings.submit(ending)
+        except Exception as error:
+            log.exception("ending_not_written", error=type(error).__name__)
+            return False
+
+    async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[bool | Exception]:
+        settlements = [ending for ending in endings if isinstance(ending, Settlement)]
+        done: dict[UUID, bool] = {}
+        async with self._pool.acquire(timeout=5) as conn, conn.transaction():
+            if settlements:
+                outcomes = await settle(conn, settlements)
+                done = {one.lease.id: ours for one, ours in zip(settlements, outcomes, strict=True)}
+            for ending in endings:
+                if isinstance(ending, GiveUp):
+                    done[ending.lease.id] = await give_up(conn, ending) is not None
+        return [done[ending.lease.id] for ending in endings]
+
+    # -- beat: keep what is ours, stop what is not -----------------------------------------------------------------------
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_s)
+            running = {ref: (run.held.attempt, run.frames_done) for ref, run in self._runs.items()}
+            if not running:
+                continue
+            try:
+                async with self._pool.acquire(timeout=5) as conn:
+                    states = await heartbeat(conn, self._owner, running, ttl_s=self._settings.lease_ttl_s)
+            except TRANSIENT as error:
+                log.warning("heartbeat_missed", error=type(error).__name__)
+                continue
+            for ref in running:
+                run = self._runs.get(ref)
+                if run is not None and states.get(ref) != "running":
+                    run.stop("cancelled" if states.get(ref) == "cancelling" else "lost")
+
+    def _cancelled(self, payload: str) -> None:
+        """A client asked to cancel a running job; heartbeats find out too, this is sooner."""
+        for ref, run in self._runs.items():
+            if str(ref.id) == payload:
+                run.stop("cancelled")
+
+    async def _probe(self, replica: Replica) -> None:
+        """A replica is given jobs once all its models have answered, and none any more after they stopped to."""
+        while True:
+            names = [self._models[model].triton_model for model in replica.models if model in self._models]
+            ready = all([await self._servers[replica.name].ready(name) for name in names])
+            if ready == replica.down:
+                log.info("replica_up" if ready else "replica_down", replica=replica.name)
+                replica.down = not ready
+                self._wake.ring()
+            await asyncio.sleep(_PROBE_S / 10 if replica.down else _PROBE_S)

@@ -1,0 +1,148 @@
+"""Produce: one attempt's way from a lease to a verified, stored video. Nothing here touches the ledger."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from time import monotonic
+
+import structlog
+
+from gateway.fleet.errors import ContractBroken
+from gateway.fleet.model import Chunk, GenerateRequest, Progress, ReferenceMedia
+from gateway.fleet.model import StoredObject as ModelObject
+from gateway.fleet.server import TritonServer
+from gateway.jobs.model import Delivered, Lease
+from gateway.media.errors import StoreError
+from gateway.media.keys import artifact_key
+from gateway.media.pool import DecoderPool
+from gateway.media.store import MediaStore, StoredObject
+from gateway.media.verify import Expected, extract_frame, verify_video
+from gateway.settings import Settings
+from gateway.telemetry.metrics import triton_start_seconds
+from gateway.video import SEED_MAX, Artifact, VideoRequest, public_id
+
+log = structlog.get_logger(__name__)
+
+_INPUT_BYTES_MAX = 32 << 20
+_STORE_TRIES = 5
+
+
+class Studio:
+    """What an attempt needs besides its lease; one per dispatcher."""
+
+    def __init__(self, settings: Settings, store: MediaStore, decoders: DecoderPool, spool: Path) -> None:
+        self._settings, self._store, self._decoders, self.spool = settings, store, decoders, spool
+
+    async def produce(
+        self, lease: Lease, server: TritonServer, replica: str, triton_model: str, on_progress: Callable[[int], None]
+    ) -> Delivered:
+        """Generates, verifies and stores. Raises AttemptFailed, VideoRejected, StoreError or DecoderUnavailable.
+
+        Cancelling it cancels the work on the GPU.
+        """
+        video = lease.video()
+        request = generate_request(lease, video, await self._media(video))
+        path = self.spool / f"{lease.id.hex}-{lease.attempt}.mp4"
+        try:
+            await self._receive(server, replica, triton_model, request, path, on_progress)
+            checked = await verify_video(
+                self._decoders,
+                path,
+                Expected(video.width, video.height, video.fps, video.frames, not video.auto, video.audio),
+            )
+            artifacts = await self._keep(lease, video, path, checked.sha256)
+            return Delivered(checked.frames, checked.duration_ms, artifacts)
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _media(self, video: VideoRequest) -> tuple[ReferenceMedia, ...]:
+        loaded = [(m.role, await self._store.read_bytes(m.key, _INPUT_BYTES_MAX)) for m in video.inputs]
+        return tuple(ReferenceMedia(role, data) for role, data in loaded)
+
+    async def _receive(
+        self,
+        server: TritonServer,
+        replica: str,
+        triton_model: str,
+        request: GenerateRequest,
+        path: Path,
+        on_progress: Callable[[int], None],
+    ) -> None:
+        """Writes what the model sends to the spool; a 1 MiB write to a local file is shorter than a thread's hand-over."""
+        asked_at: float | None = monotonic()
+        limits = self._settings
+        stream = server.generate(triton_model, request, stall_s=limits.stall_s, deadline_s=limits.attempt_deadline_s)
+        async with aclosing(stream) as events:
+            with path.open("wb") as spool:
+                async for event in events:
+                    if asked_at is not None:
+                        triton_start_seconds(replica).observe(monotonic() - asked_at)
+                        asked_at = None
+                    match event:
+                        case Progress(frames_done=frames):
+                            on_progress(frames)
+                        case Chunk(data=data):
+                            spool.write(data)
+                        case ModelObject(key=key):
+                            await self._fetch(request, key, spool.write)
+
+    async def _fetch(self, request: GenerateRequest, key: str, write: Callable[[bytes], object]) -> None:
+        """Takes over a file the model put into the store itself; only from the folder of this very attempt."""
+        if key != upload_key(request.job_id, request.attempt):
+            raise ContractBroken("object_key", f"the model stored its file under {key!r}")
+        head = await self._store.head(key)
+        async for chunk in self._store.read_range(key, 0, head.bytes):
+            write(chunk)
+        await self._store.delete(key)
+
+    async def _keep(self, lease: Lease, video: VideoRequest, path: Path, sha256: str) -> tuple[Artifact, ...]:
+        org, job = lease.org_id.hex, lease.id.hex
+        key = artifact_key(org, job, lease.attempt, "video.mp4")
+        stored = await self._stubbornly(lambda: self._store.put_file(key, path, sha256=sha256, content_type="video/mp4"))
+        artifacts = [Artifact("video", stored.key, "video/mp4", stored.bytes, stored.sha256)]
+        frames = [("thumbnail", "first", "image/jpeg")]
+        if video.return_last_frame:
+            frames.append(("last_frame", "last", "image/png"))
+        for name, which, mime in frames:
+            image = await extract_frame(self._decoders, path, "first" if which == "first" else "last")
+            key = artifact_key(org, job, lease.attempt, f"{name}.{mime.rpartition('/')[2]}")
+            stored = await self._stubbornly(lambda k=key, i=image, m=mime: self._store.put_bytes(k, i, content_type=m))
+            artifacts.append(Artifact(name, stored.key, mime, stored.bytes, stored.sha256))
+        return tuple(artifacts)
+
+    async def _stubbornly(self, put: Callable[[], Awaitable[StoredObject]]) -> StoredObject:
+        """The GPU's work is done and paid for by us: a store that fails is asked again, five times over half a minute."""
+        for attempt in range(1, _STORE_TRIES):
+            try:
+                return await put()
+            except StoreError as error:
+                log.warning("store_again", attempt=attempt, code=error.code)
+                await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311 – jitter, not a secret
+        return await put()
+
+
+def generate_request(lease: Lease, video: VideoRequest, media: tuple[ReferenceMedia, ...]) -> GenerateRequest:
+    """What the model is asked. A job without a seed gets one from its id, so that every attempt makes the same video."""
+    return GenerateRequest(
+        job_id=public_id(lease.id),
+        attempt=lease.attempt,
+        prompt=video.prompt,
+        negative_prompt=video.negative_prompt,
+        seed=lease.id.int & SEED_MAX if video.seed is None else video.seed,
+        width=video.width,
+        height=video.height,
+        fps=video.fps,
+        frames=video.frames,
+        auto_length=video.auto,
+        guidance=video.guidance,
+        steps=video.steps,
+        audio=video.audio,
+        media=media,
+    )
+
+
+def upload_key(job_id: str, attempt: int) -> str:
+    """Where a model that writes to the object store itself must put the file of this attempt."""
+    return f"uploads/{job_id}/{attempt}.mp4"
