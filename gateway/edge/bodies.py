@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header  # pyright: ignore[reportUnknownVariableType] its header argument has no type
 
 from gateway.edge.caller import HttpRequest, gateway_of, header
 from gateway.errors import InvalidRequest, TooLarge, UnsupportedContent, UnsupportedField
@@ -15,6 +15,7 @@ Body = TypeVar("Body")
 
 FIELD_MAX_BYTES = 1 << 20
 PARTS_MAX = 64
+UTF8 = ("utf-8", "utf8", "us-ascii")
 IGNORED_MAX = 32
 """A lenient key may send this many fields that are not supported; one more is a mistake, not a difference of dialect."""
 
@@ -39,8 +40,8 @@ class Form(msgspec.Struct, frozen=True):
 
 def content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
     """The lower-case media type and its parameters. Raises UnsupportedContent for a charset other than UTF-8."""
-    kind, options = parse_options_header(header(request, b"content-type") or "")
-    if options.get("charset", "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
+    kind, options = cast("tuple[str, dict[str, str]]", parse_options_header(header(request, b"content-type") or ""))
+    if options.get("charset", "utf-8").lower() not in UTF8:
         raise UnsupportedContent
     return kind.lower(), options
 
@@ -48,7 +49,7 @@ def content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
 async def _chunks(request: HttpRequest, limit_bytes: int) -> AsyncIterator[bytes]:
     """Raises TooLarge as soon as the declared or received size passes the limit, InvalidRequest when the client goes away."""
     declared = header(request, b"content-length") or ""
-    if declared.isdigit() and int(declared) > limit_bytes:
+    if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit_bytes):
         raise TooLarge(f"the body may have at most {limit_bytes} bytes")
     received, more = 0, True
     while more:
@@ -188,7 +189,9 @@ def _keep(segment: MultipartSegment, data: bytes, fields: list[tuple[str, str]],
     if segment.filename is not None:
         files.append(Upload(segment.name, segment.filename, data))
     else:
-        fields.append((segment.name, data.decode(segment.charset or "utf-8")))
+        if (segment.charset or "utf-8").lower() not in UTF8:  # also because some of Python's codecs take quadratic time
+            raise InvalidRequest(f"{segment.name}: fields must be in UTF-8", param=segment.name)
+        fields.append((segment.name, data.decode()))
 
 
 def nested(fields: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -206,9 +209,12 @@ def nested(fields: tuple[tuple[str, str], ...]) -> dict[str, Any]:
             inner = place.setdefault(key, {})
             if not isinstance(inner, dict):
                 raise InvalidRequest(f"{name} is given both as a value and as an object", param=head)
-            place, key = inner, part
+            place, key = cast("dict[str, Any]", inner), part
         if rest and rest[-1] == "":
-            place.setdefault(key, []).append(value)
+            values = place.setdefault(key, [])
+            if not isinstance(values, list):
+                raise InvalidRequest(f"{name} is given both as a value and as a list", param=head)
+            cast("list[str]", values).append(value)
         elif key in place:
             raise InvalidRequest(f"{name} is given more than once", param=head)
         else:

@@ -67,7 +67,7 @@ def failure_of(error: Exception) -> GatewayError:
             return MethodNotAllowed()
         case HTTPException(status_code=413):
             return TooLarge()
-        case HTTPException() if error.status_code < 500:  # noqa: PLR2004 – the boundary of HTTP's server errors
+        case HTTPException() if error.status_code < 500:
             return InvalidRequest(error.detail)
         case Overloaded() | StoreError():
             return Unavailable(retry_after_s=2)
@@ -86,7 +86,10 @@ Renderer = Callable[[GatewayError], tuple[bytes, str]]
 def failure_reply(error: Exception, render: Renderer) -> Response[bytes]:
     failure = failure_of(error)
     body, media_type = render(failure)
-    return Response(body, status_code=failure.status, media_type=media_type, headers=failure_headers(failure))
+    headers = failure_headers(failure)
+    if isinstance(error, MethodNotAllowedException) and error.headers:
+        headers["allow"] = error.headers["allow"]  # RFC 9110 §15.5.6: a 405 names what would be answered
+    return Response(body, status_code=failure.status, media_type=media_type, headers=headers)
 
 
 def base_url(request: HttpRequest, configured: str) -> str:
