@@ -15,20 +15,25 @@ from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission
 from gateway.api import routes as api
 from gateway.context import Gateway
+from gateway.dialects.ark import routes as ark
+from gateway.dialects.ark.translate import render_error as ark_error
 from gateway.dialects.native import routes as native
 from gateway.dialects.native.translate import render_error as native_error
+from gateway.dialects.openai import routes as openai
+from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.middleware import observed
 from gateway.edge.replies import Renderer, failure_reply
 from gateway.fleet.catalogue import load_models
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
+from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
 from gateway.settings import Settings
 
-SHAPES: tuple[tuple[str, Renderer], ...] = ()
+SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
 """Which dialect renders an error, by path prefix, also where no route matched; everything else is native."""
 
 
@@ -43,7 +48,7 @@ def create_app(settings: Settings) -> Litestar:
             yield
 
     return Litestar(
-        route_handlers=[native.router, api.router],
+        route_handlers=[native.router, openai.router, ark.router, api.router],
         lifespan=[lifespan],
         middleware=[observed],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
@@ -76,6 +81,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         stack.callback(closing.set)
+        store = open_store(settings)
         models = load_models(settings.catalogue_dir)
         yield Gateway(
             settings=settings,
@@ -87,7 +93,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),
-            store=open_store(settings),
+            store=store,
+            headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
             signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
             changes=changes,

@@ -163,7 +163,7 @@ async def read_form(request: HttpRequest) -> Form:
     fields: list[tuple[str, str]] = []
     files: list[Upload] = []
     try:
-        parser = PushMultipartParser(options.get("boundary", ""), max_segment_count=PARTS_MAX, strict=True)
+        parser = PushMultipartParser(options.get("boundary", ""), max_segment_count=PARTS_MAX)
         segment: MultipartSegment | None = None
         data = bytearray()
         async for chunk in _chunks(request, limit):
@@ -176,8 +176,7 @@ async def read_form(request: HttpRequest) -> Form:
                         raise TooLarge(f"{segment.name}: a field may have at most {FIELD_MAX_BYTES} bytes")
                 elif segment is not None:
                     _keep(segment, bytes(data), fields, files)
-        if not parser.closed:
-            raise InvalidRequest("the form ends before its closing boundary")
+        parser.close()  # raises when the closing boundary did not come
     except (MultipartError, UnicodeDecodeError, LookupError) as error:
         raise InvalidRequest(f"the form could not be read: {error}") from error
     return Form(tuple(fields), tuple(files))

@@ -89,8 +89,9 @@ INSERT_JOBS = Query(
         SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
                rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total,
                clock_timestamp() + make_interval(secs => deadline_s)
-        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::jsonb[],
-                    $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[], $16::int[], $17::int[])
+        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
+                    $9::jsonb[], $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[],
+                    $16::int[], $17::int[])
              AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
                    rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, deadline_s)
         ON CONFLICT (org_id, id) DO NOTHING
@@ -190,7 +191,7 @@ CANCEL = Query(
             finished_at = CASE state WHEN 'queued' THEN clock_timestamp() END,
             error_code = CASE state WHEN 'queued' THEN 'cancelled' END,
             error_message = CASE state WHEN 'queued' THEN 'Cancelled before it started; nothing was charged.' END,
-            assets_expire_at = CASE WHEN state = 'queued' AND request ? 'inputs' THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN state = 'queued' AND (request ? 'inputs' OR attempt > 0) THEN clock_timestamp() END,
             event_seq = event_seq + 1
         WHERE org_id = $1 AND id = $2 AND state IN ('queued', 'running')
         RETURNING org_id, id, state, event_seq
@@ -255,11 +256,13 @@ SUCCEED = Query(
     Changed,
     """
     WITH ended AS (
-        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(), lease_owner = NULL, lease_expires_at = NULL,
-            frames_done = u.frames, frames = u.frames, delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
+        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(),
+            lease_owner = NULL, lease_expires_at = NULL, frames_done = u.frames, frames = u.frames,
+            delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
             artifacts = u.artifacts, assets_expire_at = clock_timestamp() + make_interval(secs => u.retention_s),
             event_seq = j.event_seq + 1
-        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::jsonb[], $9::int[])
+        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[],
+                    $8::jsonb[], $9::int[])
              AS u (org_id, id, attempt, owner, frames, delivered_ms, charged_micro, artifacts, retention_s)
         WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = u.owner AND j.state = 'running'
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.delivered_ms, j.charged_micro, j.currency
@@ -286,7 +289,7 @@ GIVE_UP = Query(
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN $5 = 'failed' THEN $6::text END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN $5 = 'failed' THEN $7::text END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs' THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN clock_timestamp() END,
             available_at = clock_timestamp() + make_interval(secs => $8), failures = j.failures + $10::smallint,
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
@@ -313,7 +316,7 @@ ALREADY_SUCCEEDED = Query(
 )
 
 # -- what the clerk does -----------------------------------------------------------------------------------------------
-# A lease that ran out: its owner is gone. The fence keeps a late owner from writing; the attempt number rises with the next lease.
+# A lease that ran out: its owner is gone. The fence keeps a late owner from writing: the next lease raises the attempt number.
 RESCUE = Query(
     Changed,
     """
@@ -328,8 +331,7 @@ RESCUE = Query(
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'backend_lost' END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN j.failures + 1 >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR j.failures + 1 >= $1) AND j.request ? 'inputs'
-                               THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN clock_timestamp() END,
             failures = j.failures + 1, frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -354,7 +356,8 @@ EXPIRE = Query(
     ), ended AS (
         UPDATE gateway.job j SET state = 'expired', finished_at = clock_timestamp(), error_code = 'queue_deadline',
             error_message = 'Not started before its deadline; nothing was charged.',
-            assets_expire_at = CASE WHEN j.request ? 'inputs' THEN clock_timestamp() END, event_seq = j.event_seq + 1
+            assets_expire_at = CASE WHEN j.request ? 'inputs' OR j.attempt > 0 THEN clock_timestamp() END,
+            event_seq = j.event_seq + 1
         FROM late l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.event_seq, j.error_code, j.error_message
     ), logged AS (
