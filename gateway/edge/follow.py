@@ -35,7 +35,7 @@ def next_change(gateway: Gateway) -> "asyncio.Task[bool]":
 
     Make it before reading, so that no change between the reading and the waiting is missed; cancel it in a `finally`.
     """
-    return asyncio.create_task(gateway.changes.wait(gateway.settings.poll_s))
+    return asyncio.create_task(gateway.changes.wait(gateway.changes.rung, gateway.settings.poll_s))
 
 
 async def final_or_later(request: HttpRequest, caller: Caller, job_id: str, wait_s: int) -> Job:
