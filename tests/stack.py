@@ -54,7 +54,7 @@ async def main():
 asyncio.run(main())
 """
 PROGRAMS: Mapping[str, str] = {
-    "api": _LOAD + "from gateway.cli.serve import serve; serve(settings)",
+    "api": _LOAD + "from gateway.cli.server import run; run(settings)",
     "dispatch": _LOAD + _UNTIL_TOLD.format(module="gateway.dispatch", name="dispatch"),
     "clerk": _LOAD + _UNTIL_TOLD.format(module="gateway.clerk", name="clerk"),
 }

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from gateway.dialects.native.wire import JobList, JobView
+from gateway.dialects.native.wire import Estimate, JobList, JobView
 
 Answer = TypeVar("Answer")
 
@@ -45,8 +45,8 @@ class ApiClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         await self._http.aclose()
 
-    async def estimate(self, body: Mapping[str, object]) -> dict[str, Any]:
-        return await self._send("POST", "/v1/estimate", dict[str, Any], json=body)
+    async def estimate(self, body: Mapping[str, object]) -> Estimate:
+        return await self._send("POST", "/v1/estimate", Estimate, json=body)
 
     async def create(self, body: Mapping[str, object]) -> JobView:
         """Sent again with the same Idempotency-Key when the answer was lost, so that one job is made and paid."""

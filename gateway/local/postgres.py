@@ -105,7 +105,9 @@ async def settle_leftovers(cluster: LocalPostgres) -> None:
                 lock.unlink(missing_ok=True)
                 return
             await asyncio.sleep(0.02)
-    raise LocalPostgresUnavailable(f"an earlier PostgreSQL on {cluster.data / 'pg'} does not end (process {server}); end it and try again")
+    raise LocalPostgresUnavailable(
+        f"an earlier PostgreSQL on {cluster.data / 'pg'} does not end (process {server}); end it and try again"
+    )
 
 
 async def answers(dsn: str) -> None:
