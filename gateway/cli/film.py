@@ -21,10 +21,11 @@ async def follow(client: ApiClient, job: JobView, console: Console) -> JobView:
     )
     with Progress(*columns, console=console, transient=not console.is_terminal, disable=not console.is_terminal) as bar:
         task = bar.add_task(_where(job), total=1.0, money=_money(job))
-        async for job in client.watch(job.id):
-            bar.update(task, description=_where(job), completed=job.progress, money=_money(job))
+        async for now in client.watch(job.id):
+            job = now
+            bar.update(task, description=_where(now), completed=now.progress, money=_money(now))
             if not console.is_terminal:
-                console.print(f"{job.id}  {_where(job)}  {job.progress:.0%}  {_money(job)}", highlight=False)
+                console.print(f"{now.id}  {_where(now)}  {now.progress:.0%}  {_money(now)}", highlight=False)
     return job
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -19,12 +20,13 @@ from gateway.cli.film import follow, save
 from gateway.cli.money import table_of
 from gateway.cli.snippets import snippets
 from gateway.local import postgres
-from gateway.local.folder import Credentials, DataFolder, write_private
+from gateway.local.folder import DataFolder, write_private
 from gateway.local.ports import free_port, require_free
 from gateway.local.roles import Triton, gateway_role, postgres_role, reachable
 from gateway.local.seed import migrate_database, open_demo, publish_prices
 from gateway.local.supervise import Supervisor, first_of
 from gateway.settings import Secret, Settings
+from gateway.telemetry import logs
 from gateway.video import parse_public_id
 
 FIRST = {"model": "testcard", "prompt": "Tallylight: a prompt goes in, a measured and charged video comes out", "seconds": 4}
@@ -46,49 +48,54 @@ OURS = ("serve", "dispatch", "clerk")
     help="Write addresses, keys and process ids here as JSON once a job would succeed.",
 )  # fmt: skip
 @click.option("--no-demo-video", is_flag=True, help="Do not make the first video; a tiny one on the test key proves the path.")
-def up(host: str, port: int, data: Path, workers: int, dsn: str | None, ready_file: Path | None, *, no_demo_video: bool) -> None:
+def up(**given: Any) -> None:
     """Start PostgreSQL, Triton, the API, the dispatcher and the clerk, make a first video, and stay until Ctrl-C."""
-    console = Console(highlight=False)
+    wanted = Wanted(**given)
+    logs.configure("error")  # what this process does it says in sentences; its children write logs
+    console = Console(highlight=False, soft_wrap=True)
     with reported():
-        folder = DataFolder.open(data)
+        folder = DataFolder.open(wanted.data)
         try:
-            if port:
-                require_free(host, port)
-            asyncio.run(_until_told(_Up(folder, console, host, port or free_port(host), workers, dsn, ready_file, no_demo_video)))
+            if wanted.port:
+                require_free(wanted.host, wanted.port)
+            asyncio.run(_until_told(wanted, folder, console))
         finally:
             folder.close()
     console.print("Stopped.")
 
 
-async def _until_told(started: "_Up") -> None:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The command line."""
+
+    host: str
+    port: int
+    data: Path
+    workers: int
+    dsn: str | None
+    ready_file: Path | None
+    no_demo_video: bool
+
+
+async def _until_told(wanted: Wanted, folder: DataFolder, console: Console) -> None:
     """Runs until SIGINT or SIGTERM, or until something cannot be kept running; stops all of it either way."""
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
+    one = _Up(wanted, folder, console)
     try:
-        await first_of(told.wait(), started.run())
+        await first_of(told.wait(), one.run())
     finally:
-        started.say("Stopping …")
-        await started.stop()
+        one.say("Stopping …")
+        await one.stop()
 
 
 class _Up:
     """One run of `up`."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        console: Console,
-        host: str,
-        port: int,
-        workers: int,
-        dsn: str | None,
-        ready_file: Path | None,
-        no_demo_video: bool,
-    ) -> None:
-        self._folder, self._console, self._host, self._port, self._workers = folder, console, host, port, workers
-        self._external_dsn, self._ready_file, self._no_demo_video = dsn, ready_file, no_demo_video
-        self._base_url = f"http://{reachable(host)}:{port}"
+    def __init__(self, wanted: Wanted, folder: DataFolder, console: Console) -> None:
+        self._wanted, self._folder, self._console = wanted, folder, console
+        self._port = wanted.port or free_port(wanted.host)
+        self._base_url = f"http://{reachable(wanted.host)}:{self._port}"
         self._proved = False
         self._credentials = folder.credentials()
         self._supervisor = Supervisor(folder.logs, changed=self._write_ready, told=self.say)
@@ -104,7 +111,7 @@ class _Up:
         self._supervisor.start(triton.role())
         await self._seed(dsn)
         settings = self._settings(dsn, triton)
-        needs = () if self._external_dsn else ("postgres",)
+        needs = () if self._wanted.dsn else ("postgres",)
         titles = dict(zip(OURS, ("the API", "the dispatcher", "the clerk"), strict=True))
         self._supervisor.start(
             *(gateway_role(name, title, settings, self._folder, needs=needs) for name, title in titles.items())
@@ -115,7 +122,7 @@ class _Up:
         self._proved = True
         self._write_ready()
         self.say(f"\nReady after {time.monotonic() - began:.1f} s. Logs are in {self._folder.logs}; Ctrl-C stops everything.\n")
-        self.say(snippets(self._base_url, self._credentials.api_key))
+        click.echo(snippets(self._base_url, self._credentials.api_key))
         await self._supervisor.failure()
 
     async def stop(self) -> None:
@@ -123,8 +130,8 @@ class _Up:
         await self._supervisor.stop()
 
     async def _database(self) -> str:
-        if self._external_dsn:
-            return self._external_dsn
+        if self._wanted.dsn:
+            return self._wanted.dsn
         self.say(f"Starting PostgreSQL in {self._folder.postgres} …")
         cluster = await asyncio.to_thread(postgres.prepare, self._folder.postgres, free_port())
         self._supervisor.start(postgres_role(cluster))
@@ -145,9 +152,9 @@ class _Up:
     def _settings(self, dsn: str, triton: Triton) -> Settings:
         return Settings(
             dsn=Secret(dsn),
-            host=self._host,
+            host=self._wanted.host,
             port=self._port,
-            workers=self._workers,
+            workers=self._wanted.workers,
             media_url=self._folder.media.as_uri(),
             link_secret=Secret(self._credentials.link_secret),
             spool_dir=str(self._folder.spool),
@@ -157,7 +164,7 @@ class _Up:
 
     async def _first_video(self, dsn: str) -> None:
         """Proves by doing it that a job succeeds. Raises ApiError when it does not."""
-        if self._no_demo_video:
+        if self._wanted.no_demo_video:
             async with ApiClient(self._base_url, self._credentials.test_api_key) as client:
                 proof = await follow(client, await client.create(PROOF), Console(quiet=True))
             if proof.state != "succeeded":
@@ -178,7 +185,7 @@ class _Up:
 
     def _write_ready(self) -> None:
         """Written once a job has succeeded, and again whenever a process has been restarted."""
-        if self._ready_file is None or not self._proved:
+        if self._wanted.ready_file is None or not self._proved:
             return
         state = {
             "base_url": self._base_url,
@@ -188,7 +195,7 @@ class _Up:
             "metrics_url": f"{self._base_url}/metrics",
             "pids": {"up": os.getpid(), **{_ROLES.get(name, name): pid for name, pid in self._supervisor.pids().items()}},
         }
-        write_private(self._ready_file, msgspec.json.encode(state))
+        write_private(self._wanted.ready_file, msgspec.json.encode(state))
 
 
 _ROLES = {"serve": "api"}
