@@ -1,1 +1,1 @@
-"""The fleet: servers that generate video."""
+"""One attempt at one video on one Triton server; see README.md."""

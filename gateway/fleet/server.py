@@ -1,12 +1,12 @@
 """One Triton server: is a model ready, and generate a video over a decoupled gRPC stream.
 
-tritonclient's stream reports trouble in four ways, and `generate` folds them into one tree (`errors.py`): an error yielded by the model,
-a grpc error raised by the stream, a CancelledError that nobody asked for, and silence.
+tritonclient's stream reports trouble in four ways, and `generate` folds them into one tree (`errors.py`): an error yielded by the
+model, a grpc error raised by the stream, a CancelledError that nobody asked for, and silence.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Protocol, cast
 
 import grpc
@@ -33,8 +33,8 @@ SEND_BYTES_MAX = 2**31 - 1
 RECEIVE_BYTES_MAX = 4 * contract.CHUNK_BYTES_MAX
 
 CHANNEL_OPTIONS = [
-    # Naming any option drops tritonclient's own limits, so both are set. A response may hold 1 MiB: a larger limit would only let a
-    # broken model stall the event loop (256 MB take 2.3 s to parse).
+    # Naming any option drops tritonclient's own limits, so both are set. A response may hold 1 MiB: a larger limit would only let
+    # a broken model stall the event loop (256 MB take 2.3 s to parse).
     ("grpc.max_send_message_length", SEND_BYTES_MAX),
     ("grpc.max_receive_message_length", RECEIVE_BYTES_MAX),
     # A dead peer is noticed within 40 s. The server must allow it: --grpc-http2-min-recv-ping-interval-without-data=10000.
@@ -50,11 +50,29 @@ CHANNEL_OPTIONS = [
 ]
 
 
+class _Parameter(Protocol):
+    bool_param: bool
+
+
+class _Response(Protocol):
+    """The protobuf message under an InferResult; a parameter that is not there reads as false."""
+
+    @property
+    def parameters(self) -> Mapping[str, _Parameter]: ...
+
+
+class _Message(Protocol):
+    """tritonclient's InferResult."""
+
+    def as_numpy(self, name: str) -> NDArray[Any] | None: ...
+    def get_response(self) -> _Response: ...
+
+
 class _Stream(Protocol):
-    """tritonclient's response iterator."""
+    """tritonclient's response iterator; each item is a result or the error of the model."""
 
     def __aiter__(self) -> "_Stream": ...
-    async def __anext__(self) -> tuple[Any | None, InferenceServerException | None]: ...
+    async def __anext__(self) -> tuple[_Message | None, InferenceServerException | None]: ...
     def cancel(self) -> bool: ...
 
 
@@ -117,7 +135,7 @@ class TritonServer:
 
         return cast(_Stream, self._client.stream_infer(once()))
 
-    async def _next(self, stream: _Stream, stall_s: float, due: float) -> Any:
+    async def _next(self, stream: _Stream, stall_s: float, due: float) -> _Message:
         loop = asyncio.get_running_loop()
         wait_until = min(loop.time() + stall_s, due)
         before = _cancellations()
@@ -139,8 +157,8 @@ class TritonServer:
             if self._closed:
                 raise BackendUnreachable(f"the connection to {self.url} was closed") from cancelled
             raise BackendFailed("the request could not be sent") from cancelled
-        if error is not None:
-            message = error.message()
+        if result is None:
+            message = "an empty message" if error is None else str(error.message())
             raise contract.model_error(message) or BackendFailed(message)
         return result
 
@@ -162,8 +180,8 @@ def _tensors(arrays: dict[str, NDArray[Any]]) -> list[Any]:
     return tensors
 
 
-def _is_final(raw: Any) -> bool:
-    return bool(raw.get_response().parameters["triton_final_response"].bool_param)
+def _is_final(raw: _Message) -> bool:
+    return raw.get_response().parameters["triton_final_response"].bool_param
 
 
 async def _drain(stream: _Stream) -> None:

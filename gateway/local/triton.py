@@ -24,8 +24,12 @@ BUNDLED_MODELS = Path(__file__).parents[2] / "deploy" / "triton" / "models"
 """The model repository of the reference model, in a checkout and in the wheel alike."""
 
 EXIT_TIMEOUT_S = 5
-SHM = Path("/dev/shm")
+SHM = Path("/dev/shm")  # noqa: S108 - where Linux keeps the shared memory of POSIX
+LIBRARY_FOLDERS = tuple(
+    Path(folder) for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/usr/local/lib64")
+)
 SHM_BYTES = 1024 * 1024
+HTTP_OK = 200
 DISTRIBUTION = "nvidia-pytriton"
 STUB = "triton_python_backend_stub"
 
@@ -39,8 +43,8 @@ def command(
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and the whole environment of a server for the model repositories `models`.
 
-    Writes only under `work`, which must belong to this server alone while it runs. Raises `LocalTritonUnavailable` when the wheel,
-    its stub for this Python or libpython is missing, when NumPy is too new for the stub, or when a port is taken.
+    Writes only under `work`, which must belong to this server alone while it runs. Raises `LocalTritonUnavailable` when the
+    wheel, its stub for this Python or libpython is missing, when NumPy is too new for the stub, or when a port is taken.
     """
     site = _site()
     server = site / "pytriton" / "tritonserver"
@@ -84,7 +88,7 @@ async def wait_ready(host: str, http_port: int, *, timeout_s: float = 30.0, aliv
         async with asyncio.timeout(timeout_s), httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             while True:
                 with contextlib.suppress(httpx.TransportError):
-                    if (await client.get(url)).status_code == httpx.codes.OK:
+                    if (await client.get(url)).status_code == HTTP_OK:
                         return
                 if not alive():
                     raise LocalTritonUnavailable(
@@ -95,6 +99,23 @@ async def wait_ready(host: str, http_port: int, *, timeout_s: float = 30.0, aliv
         raise LocalTritonUnavailable(
             f"Triton was not ready after {timeout_s:.0f} s; its log says what it is waiting for."
         ) from error
+
+
+def instances(server_pid: int) -> list[int]:
+    """The process ids of a running server's living model instances.
+
+    Triton 2.51 does not restart the instance of a decoupled model whose process died, goes on calling the model ready, and fails
+    every request that meets the dead instance: when there are fewer than after `wait_ready`, restart the server.
+    """
+    living: list[int] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # proc(5): pid (comm) state ppid …; the kernel cuts comm to 15 characters.
+            comm, _, fields = (process / "stat").read_text().partition("(")[2].rpartition(")")
+            state, parent = fields.split()[:2]
+            if int(parent) == server_pid and state != "Z" and comm == STUB[:15]:
+                living.append(int(process.name))
+    return living
 
 
 def cleanup(work: Path) -> None:
@@ -120,11 +141,7 @@ def _libpython_folders() -> list[Path]:
         return []
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     configured = sysconfig.get_config_var("LIBDIR")
-    folders = [Path(configured)] if configured else []
-    folders += [Path(sys.base_prefix) / "lib"]
-    folders += [Path(root) / arch for root in ("/usr/lib", "/usr/local/lib") for arch in ("", "x86_64-linux-gnu")] + [
-        Path("/usr/lib64")
-    ]
+    folders = [*([Path(configured)] if configured else []), Path(sys.base_prefix) / "lib", *LIBRARY_FOLDERS]
     for folder in folders:
         if (folder / name).exists():
             return [folder]

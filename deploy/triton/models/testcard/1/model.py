@@ -3,10 +3,10 @@
 import json
 import os
 import time
-import typing
+from collections.abc import Iterator
 
 from testcard.clip import Clip
-from testcard.contract import Answer, Cancelled, Refused, read
+from testcard.contract import Answer, Cancelled, Refused, TritonRequest, read
 from testcard.plan import plan
 
 PROGRESS_EVERY_S = 0.5
@@ -20,22 +20,24 @@ class TritonPythonModel:
         self._pace_s_per_s = float(pace)
         self._threads = int(parameters["encoder_threads"]["string_value"])
 
-    def execute(self, requests: list[typing.Any]) -> None:
+    def execute(self, requests: list[TritonRequest]) -> None:
         for request in requests:
             self._serve(request)
 
-    def _serve(self, request: typing.Any) -> None:
+    def _serve(self, request: TritonRequest) -> None:
         answer = Answer(request.get_response_sender())
         try:
+            if answer.is_cancelled():  # while it waited for this instance
+                raise Cancelled
             self._generate(request, answer)
         except Refused as refusal:
             answer.refuse(str(refusal))
         except Cancelled:
             answer.cancelled()
-        except Exception as error:  # the request must end, whatever broke; the gateway tries elsewhere
+        except Exception as error:  # noqa: BLE001 - the request must end, whatever broke; the gateway tries elsewhere
             answer.fail(f"{type(error).__name__}: {error}")
 
-    def _generate(self, request: typing.Any, answer: Answer) -> None:
+    def _generate(self, request: TritonRequest, answer: Answer) -> None:
         started = time.monotonic()
         planned = plan(read(request))
         pacer = Pacer(answer, started, self._pace_s_per_s / planned.fps)
@@ -60,7 +62,7 @@ class Pacer:
         self._frame_s = frame_s
         self._polled = 0.0
 
-    def until(self, frames_done: int) -> typing.Iterator[float]:
+    def until(self, frames_done: int) -> Iterator[float]:
         """Yield the time at least once, and again after each short wait. Raises `Cancelled`."""
         due = self._started + frames_done * self._frame_s
         while True:

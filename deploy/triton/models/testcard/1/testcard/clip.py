@@ -6,8 +6,8 @@ the encoder may not exceed VIDEO_BITS_PER_S_MAX, 180 MB at the 120 s that a plan
 
 import fractions
 import tempfile
-import typing
 from collections.abc import Iterator
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 import av
 import numpy as np
@@ -22,15 +22,34 @@ TONE_AMPLITUDE = 0.1
 """-20 dBFS, the usual line-up level."""
 
 
+class Stream(Protocol):
+    """What is used of PyAV's streams, whose own annotations are incomplete."""
+
+    width: int
+    height: int
+    pix_fmt: str | None
+    time_base: fractions.Fraction | None
+    codec_context: Any
+
+    def encode(self, frame: av.VideoFrame | av.AudioFrame | None = None) -> list[Any]: ...
+
+
+class Container(Protocol):
+    """What is used of PyAV's output container."""
+
+    def add_stream(self, codec_name: str, rate: int, **options: str) -> Stream: ...
+    def mux(self, packets: list[Any]) -> None: ...
+
+
 class Clip:
     """`for frames_done in clip.render(): …` renders; then `file()` reads it. Closing it deletes it."""
 
     def __init__(self, plan: Plan, *, threads: int) -> None:
         self.plan = plan
         self._threads = threads
-        self._file: typing.BinaryIO = tempfile.TemporaryFile(prefix="testcard-")  # noqa: SIM115 - closed by close()
+        self._file: BinaryIO = tempfile.TemporaryFile(prefix="testcard-")  # noqa: SIM115 - closed by close()
 
-    def __enter__(self) -> "Clip":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,9 +62,10 @@ class Clip:
         tick = fractions.Fraction(1, plan.fps)
         # The path reopens the nameless file, which the muxer needs for its second pass.
         path = f"/proc/self/fd/{self._file.fileno()}"
-        with av.open(path, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as container:
+        with av.open(path, "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}) as opened:
+            container = cast(Container, opened)
             video = self._video_stream(container)
-            tone = _Tone(container, plan) if plan.audio else None
+            tone = _Tone(container) if plan.audio else None
             for index in range(plan.frames):
                 canvas.paint(index)
                 canvas.frame.pts, canvas.frame.time_base = index, tick
@@ -57,11 +77,11 @@ class Clip:
             if tone is not None:
                 tone.finish()
 
-    def file(self) -> typing.BinaryIO:
+    def file(self) -> BinaryIO:
         self._file.seek(0)
         return self._file
 
-    def _video_stream(self, container: typing.Any) -> typing.Any:
+    def _video_stream(self, container: Container) -> Stream:
         stream = container.add_stream("libx264", rate=self.plan.fps)
         stream.width, stream.height, stream.pix_fmt = self.plan.width, self.plan.height, "yuv420p"
         stream.time_base = fractions.Fraction(1, self.plan.fps)
@@ -78,10 +98,10 @@ class Clip:
 class _Tone:
     """The line-up tone, cut to the length of the picture to the sample."""
 
-    def __init__(self, container: typing.Any, plan: Plan) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
         self._stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        self._done = 0
+        self._done = self._wanted = 0
         period = SAMPLE_RATE // TONE_HZ
         wave = TONE_AMPLITUDE * np.sin(2 * np.pi * np.arange(period) / period)
         self._wave = np.tile(wave, 1024 // period + 2).astype(np.float32)

@@ -4,10 +4,13 @@ Nothing here knows what the video shows, so the file can be copied beside any ot
 """
 
 import dataclasses
-import typing
+import importlib
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
+
+# Triton puts this module on the path of a model's process; nothing else can see it.
+pb_utils: Any = importlib.import_module("triton_python_backend_utils")
 
 CHUNK_BYTES = 512 * 1024
 """Half of what the contract allows: two instances then fit the 64 MiB that a container's /dev/shm has by default."""
@@ -21,6 +24,19 @@ class Refused(Exception):
 
 class Cancelled(Exception):
     """The caller went away: stop at once."""
+
+
+class Sender(Protocol):
+    """Triton's InferenceResponseSender."""
+
+    def send(self, response: object = ..., flags: int = ...) -> None: ...
+    def is_cancelled(self) -> bool: ...
+
+
+class TritonRequest(Protocol):
+    """Triton's InferenceRequest."""
+
+    def get_response_sender(self) -> Sender: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,21 +65,21 @@ class VideoRequest:
     attempt: int
 
 
-def read(request: typing.Any) -> VideoRequest:
+def read(request: TritonRequest) -> VideoRequest:
     """Decode the input tensors. Raises `Refused` when `media` and `media_role` do not fit together."""
 
-    def values(name: str) -> np.ndarray:
-        return pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1)
+    def values(name: str) -> list[Any]:
+        return pb_utils.get_input_tensor_by_name(request, name).as_numpy().reshape(-1).tolist()
 
     def text(name: str) -> str:
         return values(name)[0].decode("utf-8", errors="replace")
 
-    roles = [role.decode("utf-8", errors="replace") for role in values("media_role")]
-    media = list(values("media"))
+    roles: list[str] = [role.decode("utf-8", errors="replace") for role in values("media_role")]
+    media: list[bytes] = values("media")
     if len(roles) != len(media):
         raise Refused(f"media has {len(media)} items and media_role has {len(roles)}; send one role per item")
     if unknown := set(roles) - ROLES:
-        raise Refused(f"media_role {sorted(unknown)[0]!r} is unknown; use one of {', '.join(sorted(ROLES))}")
+        raise Refused(f"media_role {min(unknown)!r} is unknown; use one of {', '.join(sorted(ROLES))}")
     return VideoRequest(
         prompt=text("prompt"),
         negative_prompt=text("negative_prompt"),
@@ -85,7 +101,7 @@ def read(request: typing.Any) -> VideoRequest:
 class Answer:
     """The response stream of one request. Exactly one of `file`, `refuse`, `fail` or `cancelled` ends it."""
 
-    def __init__(self, sender: typing.Any) -> None:
+    def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
     def is_cancelled(self) -> bool:
@@ -94,7 +110,7 @@ class Answer:
     def progress(self, frames_done: int, frames_total: int) -> None:
         self.send("progress", frames_done, frames_total, b"", final=False)
 
-    def file(self, stream: typing.BinaryIO, frames_total: int) -> None:
+    def file(self, stream: BinaryIO, frames_total: int) -> None:
         """Send the rest of `stream` as chunks; the last one carries FINAL. Raises `Cancelled`."""
         chunk = stream.read(CHUNK_BYTES)
         while chunk:
@@ -123,6 +139,6 @@ class Answer:
         flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
         self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors), flags=flags)
 
-    def _end(self, error: typing.Any) -> None:
+    def _end(self, error: object) -> None:
         response = pb_utils.InferenceResponse(output_tensors=[], error=error)
         self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -6,15 +6,18 @@ Only the rectangles touched by the frame before are restored, so the cost of a f
 import colorsys
 import math
 import random
+from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from testcard import card, text
 from testcard.plan import Plan
 
-Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
+Plane = NDArray[np.uint8]
+Planes = tuple[Plane, Plane, Plane]
 
 DISCS = 3
 GLYPHS = "0123456789: #"
@@ -28,7 +31,8 @@ class Canvas:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._where = card.layout(plan.width, plan.height)
-        still = av.VideoFrame.from_image(card.draw(plan)).reformat(format="yuv420p", dst_colorspace="itu709")
+        still = av.VideoFrame.from_ndarray(np.asarray(card.draw(plan)), format="rgb24")
+        still = still.reformat(format="yuv420p", dst_colorspace="itu709")
         self._still: Planes = _planes(still, copy=True)
         self.frame = av.VideoFrame(plan.width, plan.height, "yuv420p")
         # Tagged like the stream (BT.709, studio swing): otherwise every frame is converted once more on its way in.
@@ -36,7 +40,7 @@ class Canvas:
         self._live: Planes = _planes(self.frame, copy=False)
         for live, clean in zip(self._live, self._still, strict=True):
             live[:] = clean
-        rng = random.Random(plan.seed)
+        rng = random.Random(plan.seed)  # noqa: S311 - a picture, not a secret
         self._discs = [_Disc(rng, self._where.motion) for _ in range(DISCS)]
         self._clock = _Clock(self._where.clock)
         self._ramp_phase = rng.random()
@@ -79,7 +83,7 @@ class _Disc:
         self._keep = tuple(1 - a for a in (coverage, halved, halved))
         self._add = tuple(a * value + 0.5 for a, value in zip((coverage, halved, halved), colour, strict=True))
 
-    def _coverage(self) -> np.ndarray:
+    def _coverage(self) -> NDArray[np.float32]:
         mask = Image.new("L", (self._size * 4, self._size * 4))
         ImageDraw.Draw(mask).ellipse((0, 0, self._size * 4 - 1, self._size * 4 - 1), fill=255)
         return np.asarray(mask.resize((self._size, self._size), Image.Resampling.BOX), dtype=np.float32) / 255
@@ -106,14 +110,14 @@ class _Clock:
         self._left = box.left + (box.width - cell * columns) // 2
         self._cell = cell
 
-    def paint(self, luma: np.ndarray, index: int, fps: int) -> None:
+    def paint(self, luma: Plane, index: int, fps: int) -> None:
         seconds, frame = divmod(index, fps)
         label = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frame:02} #{index:04}"
         row = np.hstack([self._glyphs[c] for c in label[:17]])
         luma[self._box.top : self._box.bottom, self._left : self._left + row.shape[1]] = row
 
 
-def _glyph(character: str, face: text.Font, width: int, height: int) -> np.ndarray:
+def _glyph(character: str, face: text.Font, width: int, height: int) -> Plane:
     image = Image.new("L", (width, height), BLACK)
     ImageDraw.Draw(image).text((width / 2, height / 2), character, font=face, fill=WHITE, anchor="mm")
     return np.asarray(image)
@@ -121,9 +125,10 @@ def _glyph(character: str, face: text.Font, width: int, height: int) -> np.ndarr
 
 def _planes(frame: av.VideoFrame, *, copy: bool) -> Planes:
     """Y, U and V of a frame as arrays without the padding at the end of their lines."""
-    views = []
+    views: list[Plane] = []
     for plane in frame.planes:
-        view = np.frombuffer(plane, dtype=np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        memory: Any = plane
+        view = np.frombuffer(memory, dtype=np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         views.append(view.copy() if copy else view)
     return views[0], views[1], views[2]
 

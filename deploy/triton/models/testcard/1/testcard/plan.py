@@ -70,7 +70,7 @@ def _picture(data: bytes) -> Image.Image:
     if len(data) > IMAGE_BYTES_MAX:
         raise Refused(f"a reference image is larger than {IMAGE_BYTES_MAX} bytes")
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
             if picture.width * picture.height > IMAGE_PIXELS_MAX:
                 raise Refused(f"a reference image has more than {IMAGE_PIXELS_MAX} pixels")
             picture.draft("RGB", (960, 960))

@@ -1,5 +1,6 @@
 """Text in the one typeface Pillow ships: basic Latin, so anything else is folded to it or shown as a box."""
 
+import bisect
 import unicodedata
 
 from PIL import ImageFont
@@ -12,7 +13,7 @@ PROMPT_CHARACTERS_MAX = 600
 def font(size: int) -> Font:
     loaded = ImageFont.load_default(max(size, 8))
     if not isinstance(loaded, ImageFont.FreeTypeFont):
-        raise RuntimeError("Pillow was built without FreeType; install a binary wheel of Pillow")
+        raise TypeError("Pillow was built without FreeType; install a binary wheel of Pillow")
     return loaded
 
 
@@ -28,17 +29,18 @@ def wrap(text: str, face: Font, width: int, lines_max: int) -> list[str]:
     lines: list[str] = []
     line = ""
     for word in drawable(text).split():
-        while word:
-            candidate = f"{line} {word}" if line else word
+        rest = word
+        while rest:
+            candidate = f"{line} {rest}" if line else rest
             if face.getlength(candidate) <= width:
-                line, word = candidate, ""
+                line, rest = candidate, ""
             elif line:
                 lines.append(line)
                 line = ""
             else:
-                head = _longest_head(word, face, width)
-                lines.append(word[:head])
-                word = word[head:]
+                head = _longest_head(rest, face, width)
+                lines.append(rest[:head])
+                rest = rest[head:]
     if line:
         lines.append(line)
     if len(lines) > lines_max:
@@ -55,10 +57,9 @@ def fit(text: str, size: int, width: int) -> Font:
 
 
 def _longest_head(word: str, face: Font, width: int) -> int:
-    head = len(word)
-    while head > 1 and face.getlength(word[:head]) > width:
-        head -= 1
-    return head
+    """How many characters of `word` fit; at least one, so that a line is never empty."""
+    fitting = bisect.bisect_right(range(1, len(word) + 1), width, key=lambda count: face.getlength(word[:count]))
+    return max(1, fitting)
 
 
 def _shorten(line: str, face: Font, width: int) -> str:
