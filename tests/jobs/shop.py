@@ -1,0 +1,112 @@
+"""An organization whose jobs tests put straight where they need them: in the queue, on a lease, at an end."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from billing.kit.ids import new_id
+from billing.kit.query import Conn
+from billing.ledger.hold import hold
+from billing.ledger.model import Finding, Held, HoldRequest, wallet_id
+from billing.ledger.verify import verify
+from billing.ledger.wallets import top_up
+from gateway.access.organizations import open_organization
+from gateway.jobs import sql
+from gateway.jobs.lease import begin_attempt, lease
+from gateway.jobs.model import Delivered, Lease
+from gateway.jobs.settle import Settlement
+from gateway.jobs.verify import verify_jobs
+from gateway.video import Artifact, InputMedia, VideoRequest
+
+RATE_MICRO = 1_000_000
+FUNDS_MICRO = 1_000_000_000
+INPUT = InputMedia("first_frame", "inputs/a.png", "0" * 64, "image/png", 64, 64, 100)
+FILM = Artifact("video.mp4", "jobs/a/video.mp4", "video/mp4", 100, "0" * 64)
+
+
+class Shop:
+    """An organization with a thousand yuan. One connection; every verb in a transaction of its own."""
+
+    def __init__(self, conn: Conn, org_id: UUID) -> None:
+        self.conn, self.org_id = conn, org_id
+        self.project_id, self.key_id = new_id(), new_id()
+        self.owner = new_id()
+
+    async def enqueue(
+        self,
+        *,
+        tier: str = "standard",
+        model: str = "testcard",
+        livemode: bool = True,
+        hold_micro: int = 5 * RATE_MICRO,
+        rate_micro: int = RATE_MICRO,
+        frames: int = 120,
+        deadline_s: int = 3600,
+        inputs: Sequence[InputMedia] = (),
+    ) -> UUID:
+        """Holds and inserts as admission does. A negative deadline has passed already."""
+        job_id = new_id()
+        request = VideoRequest(
+            model=model, prompt="a lamp", width=1280, height=720, fps=24, frames=frames, resolution="720p", ratio="16:9",
+            steps=10, guidance=5.0, queue_deadline_s=abs(deadline_s), inputs=tuple(inputs),
+        )  # fmt: skip
+        wallet = wallet_id(self.org_id, "live" if livemode else "test", "CNY")
+        async with self.conn.transaction():
+            assert await hold(self.conn, [HoldRequest(job_id, wallet, hold_micro)]) == [Held(job_id, hold_micro)]
+            columns = (
+                self.org_id, job_id, self.project_id, self.key_id, livemode, "native", model, tier, msgspec.json.encode(request),
+                b"f", "CNY", new_id(), rate_micro, request.max_ms, hold_micro, frames, deadline_s,
+            )  # fmt: skip
+            assert len(await sql.INSERT_JOBS.all(self.conn, *[[value] for value in columns])) == 1
+        return job_id
+
+    async def lease(
+        self, *, limit: int = 1, ttl_s: float = 60, owner: UUID | None = None, model: str = "testcard"
+    ) -> list[Lease]:
+        """Leases and records the attempts. A negative `ttl_s` makes leases that have run out already."""
+        async with self.conn.transaction():
+            taken = await lease(self.conn, owner or self.owner, [model], limit=limit, ttl_s=ttl_s, retention_s=3600)
+            for one in taken:
+                await begin_attempt(self.conn, one, owner or self.owner, "replica-1")
+        return taken
+
+    async def running(self, *, ttl_s: float = 60, hold_micro: int = 5 * RATE_MICRO, rate_micro: int = RATE_MICRO) -> Lease:
+        """A new job on a lease of ours; nothing else may be queued."""
+        job_id = await self.enqueue(hold_micro=hold_micro, rate_micro=rate_micro)
+        (taken,) = await self.lease(ttl_s=ttl_s)
+        assert taken.id == job_id
+        return taken
+
+    def delivered(self, held: Lease, *, duration_ms: int = 5000, owner: UUID | None = None) -> Settlement:
+        return Settlement(held, owner or self.owner, Delivered(max(duration_ms * 24 // 1000, 1), duration_ms, (FILM,)))
+
+    async def state(self, job_id: UUID) -> str:
+        return await self.conn.fetchval("SELECT state FROM gateway.job WHERE id = $1", job_id)
+
+    async def log(self, job_id: UUID) -> list[str]:
+        rows = await self.conn.fetch("SELECT kind FROM gateway.job_event WHERE job_id = $1 ORDER BY seq", job_id)
+        return [row["kind"] for row in rows]
+
+    async def wallet(self, book: str = "live") -> tuple[int, int]:
+        """(spent, held)."""
+        row = await self.conn.fetchrow(
+            "SELECT b.posted_micro, b.held_micro FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
+            " WHERE w.customer_id = $1 AND w.book = $2",
+            self.org_id,
+            book,
+        )
+        assert row is not None
+        return (FUNDS_MICRO if book == "live" else 0) - row["posted_micro"], row["held_micro"]
+
+    async def findings(self) -> list[Finding]:
+        """What is wrong with the ledger and the jobs, in one snapshot."""
+        async with self.conn.transaction(isolation="repeatable_read", readonly=True):
+            return await verify(self.conn) + await verify_jobs(self.conn)
+
+
+async def open_shop(conn: Conn) -> Shop:
+    async with conn.transaction():
+        organization = await open_organization(conn, "acme", "CNY")
+        await top_up(conn, source="first", customer_id=organization.id, asset="CNY", amount_micro=FUNDS_MICRO)
+    return Shop(conn, organization.id)
