@@ -35,12 +35,14 @@ async def hold(conn: Conn, requests: Sequence[HoldRequest]) -> list[Held | Billi
     return [_outcome(request, accepted.get(request.id), request.wallet_id in wallets) for request in requests]
 
 
-async def _stored(conn: Conn, ids: list[UUID]) -> dict[UUID, int]:
-    """What earlier holds with these ids set aside: a replay must meet its own outcome, also one that would not fit now."""
-    totals: dict[UUID, int] = {}
-    for row in await sql.FIND_HOLDS.all(conn, ids) if ids else ():
-        totals[row.id] = totals.get(row.id, 0) + row.amount_micro
-    return totals
+async def _stored(conn: Conn, ids: list[UUID], wallet_of: dict[UUID, UUID]) -> dict[UUID, HoldRequest]:
+    """The requests that earlier holds with these ids answered. An account that nobody here may draw on stands for its wallet."""
+    stored: dict[UUID, HoldRequest] = {}
+    for row in await sql.FIND_HOLDS.all(conn, ids):
+        before_micro = stored[row.id].amount_micro if row.id in stored else 0
+        wallet_id = wallet_of.get(row.account_id, row.account_id)
+        stored[row.id] = HoldRequest(row.id, wallet_id, before_micro + row.amount_micro)
+    return stored
 
 
 def _outcome(request: HoldRequest, accepted_micro: int | None, wallet_known: bool) -> Held | BillingError:
