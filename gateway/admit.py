@@ -37,7 +37,6 @@ from gateway.jobs.model import fingerprint, job_of
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest, duration_ms
 
-
 _Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
 
 
@@ -190,7 +189,7 @@ class _Turn:
 
     async def replay(self, conn: Conn) -> None:
         """Answers what was answered before: by Idempotency-Key, else by the retry count of a client that sends no key."""
-        named = {}
+        named: dict[_Token, _Entry] = {}
         for entry in self._undecided():
             if entry.of.idempotency_key is not None:
                 if named.setdefault(_token(entry.of), entry) is not entry:

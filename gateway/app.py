@@ -23,6 +23,7 @@ from gateway.edge.replies import Renderer, failure_reply
 from gateway.fleet.catalogue import load_models
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
+from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
@@ -76,6 +77,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         stack.callback(closing.set)
+        store = open_store(settings)
         models = load_models(settings.catalogue_dir)
         yield Gateway(
             settings=settings,
@@ -87,7 +89,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),
-            store=open_store(settings),
+            store=store,
+            headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
             signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
             changes=changes,

@@ -1,4 +1,7 @@
-"""Clerk: everything periodic. Each janitor is one small idempotent function under its own lock, so any number of clerks may run."""
+"""Clerk: everything periodic.
+
+Each janitor is one small idempotent function under its own lock, so any number of clerks may run.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,6 +11,7 @@ import msgspec
 import structlog
 
 from billing.kit.batch import TRANSIENT
+from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn, Pool
 from gateway.jobs.janitors import (
@@ -43,17 +47,8 @@ async def clerk(settings: Settings, stop: asyncio.Event) -> None:
     """Runs every janitor until `stop` is set. Raises SettingsError for missing settings."""
     settings.require("dsn")
     async with await open_pool(settings.dsn.reveal(), name="tallylight-clerk", size_min=1, size_max=settings.pool_max) as pool:
-        tasks = [
-            asyncio.create_task(_rounds(pool, janitor, _LOCKS + number), name=janitor.name)
-            for number, janitor in enumerate(janitors(settings, open_store(settings)))
-        ]
-        stopped = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for task in [*tasks, stopped]:
-            task.cancel()
-        await asyncio.gather(*tasks, stopped, return_exceptions=True)
-        for task in done - {stopped}:
-            task.result()
+        all_of_them = enumerate(janitors(settings, open_store(settings)))
+        await run_until(stop, *(_rounds(pool, janitor, _LOCKS + number) for number, janitor in all_of_them))
 
 
 def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:

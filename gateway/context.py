@@ -11,6 +11,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
+from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
@@ -32,6 +33,7 @@ class Gateway:
     reader: JobReader
     queue: QueueView
     store: MediaStore
+    headroom: Headroom
     decoders: DecoderPool
     signer: LinkSigner
     changes: Wake

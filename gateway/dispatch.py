@@ -6,7 +6,6 @@ attempt; nothing is charged that was not decoded and counted from the stored fil
 """
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +19,7 @@ import structlog
 from billing.kit.batch import TRANSIENT, Coalescer
 from billing.kit.ids import new_id
 from billing.kit.listen import Listener, Wake
+from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
 from billing.kit.query import Pool, Record
 from gateway.fleet.catalogue import load_models
@@ -30,6 +30,7 @@ from gateway.jobs.lease import begin_attempts, heartbeat, lease
 from gateway.jobs.model import Delivered, JobRef, Lease
 from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
 from gateway.media.errors import MediaError, VideoRejected
+from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.store import open_store
 from gateway.produce import Studio
@@ -81,6 +82,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings, pool: Pool, studio: Studio) -> None:
         self._settings, self._pool, self._studio = settings, pool, studio
+        self._headroom = Headroom(studio.spool, settings.disk_free_min_bytes)
         self._owner = new_id()
         self._models = load_models(settings.catalogue_dir).by_name()
         self._fleet = Replicas([Replica(r.name, r.url, r.models, r.slots) for r in settings.replicas])
@@ -105,19 +107,13 @@ class Dispatcher:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Stands by, leads, beats and probes until `stop`; then hands back what is running."""
-        loops = [self._lead(), self._beat(), *(self._probe(replica) for replica in self._fleet.all)]
-        tasks = [asyncio.create_task(loop) for loop in loops]
-        stopped = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for task in [*tasks, stopped]:
-            task.cancel()
-        await asyncio.gather(*tasks, stopped, return_exceptions=True)
-        for run in list(self._runs.values()):
-            run.stop("returned")
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_STOP_S)
-        for task in done - {stopped}:
-            task.result()
+        try:
+            await run_until(stop, self._lead(), self._beat(), *(self._probe(replica) for replica in self._fleet.all))
+        finally:
+            for run in list(self._runs.values()):
+                run.stop("returned")
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_STOP_S)
 
     # -- lead: who may lease ---------------------------------------------------------------------------------------------
     async def _lead(self) -> None:
@@ -127,8 +123,9 @@ class Dispatcher:
                     log.info("leading", owner=str(self._owner))
                     metrics.leader("dispatch").set(1)
                     while not lost.is_set():
+                        seen = self._wake.rung
                         await self._fill()
-                        await self._wake.wait(self._settings.poll_s)
+                        await self._wake.wait(seen, self._settings.poll_s)
             except TRANSIENT as error:
                 log.warning("leadership_lost", error=type(error).__name__)
             finally:
@@ -139,11 +136,16 @@ class Dispatcher:
     async def _leadership(self) -> AsyncGenerator[asyncio.Event]:
         """Waits for the cell's lock on a connection of its own; the event is set when that connection, and the lock, is lost."""
         lost = asyncio.Event()
+
+        def ring(_: object) -> None:
+            lost.set()
+            self._wake.ring()
+
         conn: asyncpg.Connection[Record] = await asyncpg.connect(self._settings.dsn.reveal(), timeout=10)
-        conn.add_termination_listener(lambda _: (lost.set(), self._wake.ring()))
+        conn.add_termination_listener(ring)
         try:
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK, timeout=10):
-                await asyncio.sleep(self._settings.poll_s)
+                await self._wake.wait(self._wake.rung, self._settings.poll_s)
             yield lost
         finally:
             conn.terminate()
@@ -151,7 +153,8 @@ class Dispatcher:
     # -- lease and route ---------------------------------------------------------------------------------------------------
     async def _fill(self) -> None:
         """Takes as many jobs as there are free slots and starts them."""
-        if not self._room_to_write():
+        if self._headroom.short():
+            log.error("spool_full", folder=str(self._studio.spool))
             return
         for model in self._fleet.free(monotonic()):
             for run in await self._lease(model):
@@ -185,12 +188,6 @@ class Dispatcher:
             raise LookupError(f"no free slot for {model}")
         replica.running += 1
         return replica
-
-    def _room_to_write(self) -> bool:
-        free = shutil.disk_usage(self._studio.spool).free
-        if free < self._settings.spool_free_min_bytes:
-            log.error("spool_full", free_bytes=free)
-        return free >= self._settings.spool_free_min_bytes
 
     def _start(self, run: _Run, model: str) -> None:
         self._runs[JobRef(run.held.org_id, run.held.id)] = run
@@ -229,7 +226,7 @@ class Dispatcher:
                 run.work.cancel()
                 raise
             await self._stopped(run)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 – whatever it was, the attempt ended; _failed logs what is not known
             await self._failed(run, error)
         else:
             self._fleet.delivered(replica)

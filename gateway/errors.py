@@ -151,7 +151,7 @@ class Unavailable(GatewayError):
 
 
 class OutcomeUnknown(GatewayError):
-    """The database was lost while this request was being stored. Send it again with the same Idempotency-Key, or list your jobs."""
+    """The database was lost while storing this request. Send it again with the same Idempotency-Key, or list your jobs."""
 
     code, status, retry = "outcome_unknown", 503, True
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
@@ -10,7 +10,7 @@ from time import monotonic
 import structlog
 
 from gateway.fleet.errors import ContractBroken
-from gateway.fleet.model import Chunk, GenerateRequest, Progress, ReferenceMedia
+from gateway.fleet.model import Chunk, Event, GenerateRequest, Progress, ReferenceMedia
 from gateway.fleet.model import StoredObject as ModelObject
 from gateway.fleet.server import TritonServer
 from gateway.jobs.model import Delivered, Lease
@@ -46,7 +46,10 @@ class Studio:
         request = generate_request(lease, video, await self._media(video))
         path = self.spool / f"{lease.id.hex}-{lease.attempt}.mp4"
         try:
-            await self._receive(server, replica, triton_model, request, path, on_progress)
+            events = server.generate(
+                triton_model, request, stall_s=self._settings.stall_s, deadline_s=self._settings.attempt_deadline_s
+            )
+            await self._receive(_timed(events, replica), request, path, on_progress)
             checked = await verify_video(
                 self._decoders,
                 path,
@@ -58,28 +61,15 @@ class Studio:
             path.unlink(missing_ok=True)
 
     async def _media(self, video: VideoRequest) -> tuple[ReferenceMedia, ...]:
-        loaded = [(m.role, await self._store.read_bytes(m.key, _INPUT_BYTES_MAX)) for m in video.inputs]
-        return tuple(ReferenceMedia(role, data) for role, data in loaded)
+        return tuple([ReferenceMedia(m.role, await self._store.read_bytes(m.key, _INPUT_BYTES_MAX)) for m in video.inputs])
 
     async def _receive(
-        self,
-        server: TritonServer,
-        replica: str,
-        triton_model: str,
-        request: GenerateRequest,
-        path: Path,
-        on_progress: Callable[[int], None],
+        self, stream: AsyncGenerator[Event, None], request: GenerateRequest, path: Path, on_progress: Callable[[int], None]
     ) -> None:
         """Writes what the model sends to the spool; a 1 MiB write to a local file is shorter than a thread's hand-over."""
-        asked_at: float | None = monotonic()
-        limits = self._settings
-        stream = server.generate(triton_model, request, stall_s=limits.stall_s, deadline_s=limits.attempt_deadline_s)
         async with aclosing(stream) as events:
             with path.open("wb") as spool:
                 async for event in events:
-                    if asked_at is not None:
-                        triton_start_seconds(replica).observe(monotonic() - asked_at)
-                        asked_at = None
                     match event:
                         case Progress(frames_done=frames):
                             on_progress(frames)
@@ -121,6 +111,17 @@ class Studio:
                 log.warning("store_again", attempt=attempt, code=error.code)
                 await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311 – jitter, not a secret
         return await put()
+
+
+async def _timed(stream: AsyncGenerator[Event, None], replica: str) -> AsyncGenerator[Event, None]:
+    """The same events; notes how long the replica took to say the first word."""
+    asked_at: float | None = monotonic()
+    async with aclosing(stream) as events:
+        async for event in events:
+            if asked_at is not None:
+                triton_start_seconds(replica).observe(monotonic() - asked_at)
+                asked_at = None
+            yield event
 
 
 def generate_request(lease: Lease, video: VideoRequest, media: tuple[ReferenceMedia, ...]) -> GenerateRequest:

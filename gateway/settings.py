@@ -106,8 +106,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long an artifact is kept after its job ended."""
     spool_dir: str = ""
     """Where artifacts wait while they are written and verified; empty: the system's folder for temporary files."""
-    spool_free_min_bytes: Bytes = 1024 * MIB
-    """A runner starts nothing while less than this is free in the spool."""
+    disk_free_min_bytes: Bytes = 512 * MIB
+    """No job is accepted while less than this is free where artifacts are kept on disk, and none is started while it is
+    less in the spool."""
 
     catalogue_dir: str = ""
     """Models, accelerators and prices; empty: the catalogue in the package."""

@@ -194,7 +194,7 @@ def public_id(job_id: UUID) -> str:
 def parse_public_id(text: str) -> UUID | None:
     """The id behind `job_<32 hex digits>`, or None for anything else."""
     digits = text.removeprefix("job_")
-    if len(text) != 36 or len(digits) != 32 or not digits.isascii() or not digits.islower() and not digits.isdigit():
+    if len(text) != 36 or len(digits) != 32 or digits != digits.lower() or not digits.isalnum() or not digits.isascii():
         return None
     try:
         return UUID(hex=digits)

@@ -17,9 +17,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+
 from billing.kit.migrate import migrate
 from billing.kit.pool import open_pool
-from billing.kit.query import Pool, Record
+from billing.kit.query import Conn, Pool, Record
 from gateway.local import postgres
 from gateway.migrations import FOLDERS
 
@@ -107,6 +108,14 @@ async def pool(dsn: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-async def database(pool: Pool) -> AsyncIterator[Connection]:
+async def database(pool: Pool) -> AsyncIterator[Conn]:
     async with pool.acquire() as conn:
         yield conn
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test behind a knob runs only where its environment variable is set; CI knows these skips by name."""
+    for item in items:
+        for knob in item.iter_markers("knob"):
+            if not os.environ.get(knob.args[0]):
+                item.add_marker(pytest.mark.skip(reason=f"knob {knob.args[0]} is not set"))

@@ -86,10 +86,10 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "flags,sentence",
     [
-        ({"heartbeat_s": 7.5}, "lease_ttl_s (12.0) must exceed twice heartbeat_s (7.5)"),
+        ({"heartbeat_s": 6.0}, "lease_ttl_s (12.0) must exceed twice heartbeat_s (6.0)"),
         ({"stall_s": 4000}, "stall_s (4000.0) must not exceed attempt_deadline_s (3600.0)"),
         ({"pool_min": 9}, "pool_min (9) must not exceed pool_max (8)"),
-        ({"request_body_max_bytes": 9}, "json_body_max_bytes (1048576) must not exceed request_body_max_bytes (9)"),
+        ({"request_body_max_bytes": 9}, "json_body_max_bytes (16777216) must not exceed request_body_max_bytes (9)"),
         ({"link_ttl_s": 604801}, "link_ttl_s (604801) must not exceed artifact_retention_s (604800)"),
         ({"link_secret": "short"}, "link_secret must have 32 characters or more"),
         ({"s3_access_key": "a"}, "s3_access_key and s3_secret_key must be given together"),
@@ -107,7 +107,7 @@ def test_settings_that_contradict_each_other_are_refused(flags: dict[str, object
 
 
 def test_a_lease_just_above_two_heartbeats_is_accepted() -> None:
-    assert load(flags={"heartbeat_s": 7.4}).heartbeat_s == 7.4
+    assert load(flags={"heartbeat_s": 5.9}).heartbeat_s == 5.9
 
 
 def test_a_secret_comes_from_a_file_beside_the_configuration_or_by_absolute_path(tmp_path: Path) -> None:

@@ -58,17 +58,21 @@ class Listener:
 
 
 class Wake:
-    """Many waiters, one hint: `wait` returns at the next `ring` or after its timeout."""
+    """Many waiters, one hint. Read `rung` before looking and pass it to `wait`, so that a ring in between is not missed."""
 
     def __init__(self) -> None:
+        self.rung = 0
         self._event = asyncio.Event()
 
     def ring(self, _payload: str = "") -> None:
+        self.rung += 1
         self._event.set()
         self._event = asyncio.Event()
 
-    async def wait(self, timeout_s: float) -> bool:
-        """True if rung, False after `timeout_s`."""
+    async def wait(self, seen: int, timeout_s: float) -> bool:
+        """Returns True at the first ring after `seen`, at once if that was before; False after `timeout_s`."""
+        if self.rung != seen:
+            return True
         with contextlib.suppress(TimeoutError):
             return await asyncio.wait_for(self._event.wait(), timeout_s)
         return False

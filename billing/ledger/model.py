@@ -118,7 +118,7 @@ def paid_account_id(wallet: UUID) -> UUID:
 
 
 def platform_account_id(name: str, book: str, asset: str) -> UUID:
-    """An append-only account of ours: `revenue:usage`, `asset:clearing` …"""
+    """An append-only account of ours, such as `revenue:usage` or `asset:clearing`."""
     return derived_id("account", name, f"{book}/{asset}")
 
 

@@ -102,7 +102,8 @@ CREDIT_BALANCE = Command("UPDATE billing.balance SET posted_micro = posted_micro
 WALLETS = Query(
     WalletState,
     """
-    SELECT w.id, w.book, w.asset, sum(b.posted_micro)::bigint, sum(b.held_micro)::bigint
+    SELECT w.id AS wallet_id, w.book, w.asset, sum(b.posted_micro)::bigint AS posted_micro,
+           sum(b.held_micro)::bigint AS held_micro
     FROM billing.wallet w JOIN billing.balance b ON b.wallet_id = w.id
     WHERE w.customer_id = $1 GROUP BY w.id, w.book, w.asset ORDER BY w.book, w.asset
     """,

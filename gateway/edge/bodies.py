@@ -90,7 +90,7 @@ def convert(value: object, kind: type[Body], *, strict: bool) -> Body:
 
 
 def refusal(error: msgspec.ValidationError) -> InvalidRequest | UnsupportedField:
-    """msgspec's sentence, with the field it is about: "Expected `int`, got `str` - at `$.seed`"."""
+    """The sentence of msgspec, with the field it is about: "Expected `int`, got `str` - at `$.seed`"."""
     sentence = str(error)
     reason, _, path = sentence.partition(" - at `$")
     field = path.rstrip("`").lstrip(".")

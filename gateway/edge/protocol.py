@@ -19,7 +19,7 @@ _BODY = (
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's own protocol buffers any number of headers; this one stops at HEADERS_MAX or HEADER_BYTES_MAX."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 – uvicorn's own signature, handed on
         super().__init__(*args, **kwargs)
         self._header_count = self._header_bytes = 0
 

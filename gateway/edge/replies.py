@@ -67,7 +67,7 @@ def failure_of(error: Exception) -> GatewayError:
             return MethodNotAllowed()
         case HTTPException(status_code=413):
             return TooLarge()
-        case HTTPException() if error.status_code < 500:  # noqa: PLR2004 – the boundary of HTTP's server errors
+        case HTTPException() if error.status_code < 500:
             return InvalidRequest(error.detail)
         case Overloaded() | StoreError():
             return Unavailable(retry_after_s=2)

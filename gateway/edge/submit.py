@@ -10,7 +10,7 @@ from gateway.access.model import Caller
 from gateway.admit import Admitted, submission
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, retry_count
-from gateway.errors import GatewayError, InvalidMedia, InvalidRequest, OutcomeUnknown, Unavailable, UnknownModel
+from gateway.errors import GatewayError, InvalidMedia, InvalidRequest, NoSpace, OutcomeUnknown, Unavailable, UnknownModel
 from gateway.media.errors import DecoderUnavailable, ImageRejected, StoreError
 from gateway.media.images import ImageLimits, probe_image
 from gateway.media.keys import input_key, job_prefix
@@ -48,6 +48,8 @@ async def submit(
 ) -> Admitted:
     """Admits what a client asked for. Raises the GatewayError to answer with; then nothing is held or kept."""
     gateway = gateway_of(request)
+    if gateway.headroom.short():
+        raise NoSpace(retry_after_s=60)
     job_id, key, retry = new_id(), idempotency_key(request), retry_count(request)
     org, job = caller.org_id.hex, job_id.hex
     limits = limits_of(gateway, ask.model)

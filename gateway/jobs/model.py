@@ -9,7 +9,7 @@ import msgspec
 from gateway.video import Artifact, Job, State, VideoRequest
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    "queued": frozenset({"running", "cancelled", "expired", "failed"}),
+    "queued": frozenset({"running", "cancelled", "expired"}),
     "running": frozenset({"queued", "cancelling", "succeeded", "failed"}),
     "cancelling": frozenset({"cancelled"}),
     "succeeded": frozenset(),

@@ -89,8 +89,9 @@ INSERT_JOBS = Query(
         SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
                rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total,
                clock_timestamp() + make_interval(secs => deadline_s)
-        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[], $9::jsonb[],
-                    $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[], $16::int[], $17::int[])
+        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
+                    $9::jsonb[], $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[],
+                    $16::int[], $17::int[])
              AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
                    rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, deadline_s)
         ON CONFLICT (org_id, id) DO NOTHING
@@ -255,11 +256,13 @@ SUCCEED = Query(
     Changed,
     """
     WITH ended AS (
-        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(), lease_owner = NULL, lease_expires_at = NULL,
-            frames_done = u.frames, frames = u.frames, delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
+        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(),
+            lease_owner = NULL, lease_expires_at = NULL, frames_done = u.frames, frames = u.frames,
+            delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
             artifacts = u.artifacts, assets_expire_at = clock_timestamp() + make_interval(secs => u.retention_s),
             event_seq = j.event_seq + 1
-        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[], $8::jsonb[], $9::int[])
+        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[],
+                    $8::jsonb[], $9::int[])
              AS u (org_id, id, attempt, owner, frames, delivered_ms, charged_micro, artifacts, retention_s)
         WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = u.owner AND j.state = 'running'
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.delivered_ms, j.charged_micro, j.currency
@@ -286,7 +289,8 @@ GIVE_UP = Query(
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN $5 = 'failed' THEN $6::text END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN $5 = 'failed' THEN $7::text END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs' THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs'
+                               THEN clock_timestamp() END,
             available_at = clock_timestamp() + make_interval(secs => $8), failures = j.failures + $10::smallint,
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
@@ -313,7 +317,7 @@ ALREADY_SUCCEEDED = Query(
 )
 
 # -- what the clerk does -----------------------------------------------------------------------------------------------
-# A lease that ran out: its owner is gone. The fence keeps a late owner from writing; the attempt number rises with the next lease.
+# A lease that ran out: its owner is gone. The fence keeps a late owner from writing: the next lease raises the attempt number.
 RESCUE = Query(
     Changed,
     """

@@ -31,21 +31,25 @@ _MACHINES: dict[str, tuple[int, tuple[tuple[int, int], ...], tuple[int, ...]]] =
         ((2, 1), (257, 2)),  # open openat
         # socket connect accept sendto bind listen socketpair clone fork vfork execve kill truncate ftruncate
         # rename mkdir rmdir creat link unlink symlink chmod fchmod chown fchown ptrace mknod mount
-        (41, 42, 43, 44, 49, 50, 53, 56, 57, 58, 59, 62, 76, 77)
-        + (82, 83, 84, 85, 86, 87, 88, 90, 91, 92, 93, 101, 133, 165)
-        # tkill mkdirat mknodat fchownat unlinkat renameat linkat symlinkat fchmodat unshare perf_event_open setns
-        # process_vm_readv process_vm_writev renameat2 bpf execveat userfaultfd
-        + (200, 258, 259, 260, 263, 264, 265, 266, 268, 272, 298, 308, 310, 311, 316, 321, 322, 323),
+        (
+            *(41, 42, 43, 44, 49, 50, 53, 56, 57, 58, 59, 62, 76, 77),
+            *(82, 83, 84, 85, 86, 87, 88, 90, 91, 92, 93, 101, 133, 165),
+            # tkill mkdirat mknodat fchownat unlinkat renameat linkat symlinkat fchmodat unshare perf_event_open setns
+            # process_vm_readv process_vm_writev renameat2 bpf execveat userfaultfd
+            *(200, 258, 259, 260, 263, 264, 265, 266, 268, 272, 298, 308, 310, 311, 316, 321, 322, 323),
+        ),
     ),
     "aarch64": (
         0xC00000B7,
         ((56, 2),),  # openat
         # mknodat mkdirat unlinkat symlinkat linkat renameat mount truncate ftruncate fchmod fchmodat fchownat fchown
-        (33, 34, 35, 36, 37, 38, 40, 45, 46, 52, 53, 54, 55)
-        # unshare ptrace kill tkill socket socketpair bind listen accept connect sendto clone execve perf_event_open
-        + (97, 117, 129, 130, 198, 199, 200, 201, 202, 203, 206, 220, 221, 241)
-        # setns process_vm_readv process_vm_writev renameat2 bpf execveat userfaultfd
-        + (268, 270, 271, 276, 280, 281, 282),
+        (
+            *(33, 34, 35, 36, 37, 38, 40, 45, 46, 52, 53, 54, 55),
+            # unshare ptrace kill tkill socket socketpair bind listen accept connect sendto clone execve perf_event_open
+            *(97, 117, 129, 130, 198, 199, 200, 201, 202, 203, 206, 220, 221, 241),
+            # setns process_vm_readv process_vm_writev renameat2 bpf execveat userfaultfd
+            *(268, 270, 271, 276, 280, 281, 282),
+        ),
     ),
 }
 

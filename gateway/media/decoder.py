@@ -103,8 +103,7 @@ def _perform(task: Task) -> Reply:
                 return decode_image.probe(data, limits)
     except Rejected as refusal:
         return Refused(refusal.code, refusal.detail)
-    except Exception as error:
-        # This child is about to end and has no log: what it did not foresee travels in the refusal.
+    except Exception as error:  # noqa: BLE001 – this child is about to end and has no log: the refusal says what happened
         return Refused("decoder_crashed", f"the decoder failed on this file ({type(error).__name__}: {error})")
 
 

@@ -121,7 +121,8 @@ class _Decoder:
             )
         except OSError as error:
             raise DecoderUnavailable(f"no decoder process could be started: {error.strerror}") from error
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         decoder = cls(process, process.stdin, process.stdout)
         try:
             async with asyncio.timeout(_START_S_MAX):

@@ -108,13 +108,18 @@ class MediaStore:
             return cls(backend, None, request_s, transfer_s)
         raise ValueError(f"the media store must be file:///absolute/folder or s3://bucket/prefix, not {url!r}")
 
+    @property
+    def folder(self) -> Path | None:
+        """Where the objects lie, if they lie on this machine."""
+        return self._root
+
     async def put_file(self, key: str, path: Path, *, sha256: str, content_type: str) -> StoredObject:
         """Store the file `path`, whose hash is `sha256` (hex), in bounded memory; read the object back and compare.
 
         Money may be settled once this returns: the object is durable, whole, and the file that was hashed.
         Raises StoreCorrupt if size or hash differ, FileNotFoundError if there is no such file.
         """
-        size_bytes = path.stat().st_size
+        size_bytes = (await asyncio.to_thread(path.stat)).st_size
         async with _bounded(key, self._transfer_s):
             await self._write(key, path, content_type)
             return await self._read_back(key, size_bytes, sha256)

@@ -152,4 +152,5 @@ async def test_damaged_images_never_do_anything_but_pass_or_be_refused(decoders:
             try:
                 assert (await probe_image(decoders, bytes(damaged), LIMITS)).format == kind
             except ImageRejected as refusal:
-                assert refusal.code not in {"decoder_crashed", "decoder_timeout"}, (kind, at, refusal)
+                if refusal.code in {"decoder_crashed", "decoder_timeout"}:
+                    raise

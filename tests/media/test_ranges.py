@@ -16,7 +16,7 @@ WHOLE, UNSATISFIABLE = RangeOutcome.WHOLE, RangeOutcome.UNSATISFIABLE
 
 
 @pytest.mark.parametrize(
-    ("header", "expected"),
+    "header, expected",
     [
         (None, WHOLE),
         ("", WHOLE),

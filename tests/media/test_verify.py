@@ -35,7 +35,7 @@ async def test_a_true_video_is_described_from_its_decoded_frames(decoders: Decod
     assert (video.bytes, video.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
-@pytest.mark.parametrize(("fps", "frames", "duration_ms"), [(24, 1, 41), (25, 7, 280), (30, 91, 3033), (60, 61, 1016)])
+@pytest.mark.parametrize("fps, frames, duration_ms", [(24, 1, 41), (25, 7, 280), (30, 91, 3033), (60, 61, 1016)])
 async def test_every_rate_and_length_counts_exactly(
     decoders: DecoderPool, tmp_path: Path, fps: int, frames: int, duration_ms: int
 ) -> None:

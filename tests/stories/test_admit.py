@@ -1,11 +1,11 @@
 """Admission through its door, on a real database: what a caller gets, and what the ledger then says."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import msgspec
 import pytest
+
 from billing.kit.ids import new_id
 from billing.kit.query import Pool
 from billing.ledger.verify import verify
@@ -57,14 +57,14 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(pool: Pool) -> AsyncIterator[Desk]:
+async def desk(pool: Pool) -> Desk:
     async with pool.acquire() as conn, conn.transaction():
         organization = await open_organization(conn, "acme", "CNY")
         await top_up(conn, source="first", customer_id=organization.id, asset="CNY", amount_micro=10_000_000)
         await publish(conn, CARD)
         _, token = await issue_key(conn, organization.id, name="k", livemode=True)
     caller = await Authenticator(pool, ttl_s=0).caller(token)
-    yield Desk(pool, organization.id, caller, token)
+    return Desk(pool, organization.id, caller, token)
 
 
 async def test_holds_the_most_it_may_cost(desk: Desk) -> None:
