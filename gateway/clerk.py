@@ -32,11 +32,11 @@ log = structlog.get_logger(__name__)
 
 _LOCKS = 7_281_330_200
 
-Round: TypeAlias = Callable[[Conn], Awaitable[int]]
+Round: TypeAlias = Callable[[Pool], Awaitable[int]]
 
 
 class Janitor(msgspec.Struct, frozen=True):
-    """`work` runs in a transaction every `every_s` seconds and returns how much it did; again at once while it finds any."""
+    """`work` runs every `every_s` seconds and returns how much it did; again at once while it finds any."""
 
     name: str
     every_s: float
@@ -47,8 +47,8 @@ async def clerk(settings: Settings, stop: asyncio.Event) -> None:
     """Runs every janitor until `stop` is set. Raises SettingsError for missing settings."""
     settings.require("dsn")
     async with await open_pool(settings.dsn.reveal(), name="tallylight-clerk", size_min=1, size_max=settings.pool_max) as pool:
-        all_of_them = enumerate(janitors(settings, open_store(settings)))
-        await run_until(stop, *(_rounds(pool, janitor, _LOCKS + number) for number, janitor in all_of_them))
+        all_of_them = janitors(settings, open_store(settings))
+        await run_until(stop, *(_rounds(pool, janitor) for janitor in all_of_them))
 
 
 def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
@@ -57,16 +57,19 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
     async def rescue(conn: Conn) -> int:
         return await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
 
-    async def remove_assets(conn: Conn) -> int:
-        due = await expired_assets(conn)
+    async def remove_assets(pool: Pool) -> int:
+        """Deleting is idempotent and may take long: it needs no lock and holds no transaction open."""
+        async with pool.acquire(timeout=5) as conn:
+            due = await expired_assets(conn)
         for job in due:
             try:
                 await store.delete_prefix(job_prefix(job.org_id.hex, job.id.hex))
             except StoreError as error:
                 log.warning("assets_kept", job_id=str(job.id), code=error.code)
-                continue
-            await forget_assets(conn, job)
-        return 0
+                return 0
+            async with pool.acquire(timeout=5) as conn:
+                await forget_assets(conn, job)
+        return len(due)
 
     async def gauge(conn: Conn) -> int:
         for state, count in (await count_live(conn)).items():
@@ -74,30 +77,31 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         return 0
 
     return [
-        Janitor("rescue_lost_leases", settings.poll_s, rescue),
-        Janitor("expire_queued", 5.0, expire_queued),
+        Janitor("rescue_lost_leases", settings.poll_s, _alone(1, rescue)),
+        Janitor("expire_queued", 5.0, _alone(2, expire_queued)),
         Janitor("remove_expired_assets", 10.0, remove_assets),
-        Janitor("forget_old_answers", 600.0, forget_answers),
-        Janitor("count_jobs", 5.0, gauge),
+        Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
+        Janitor("count_jobs", 5.0, _alone(4, gauge)),
     ]
 
 
-async def _rounds(pool: Pool, janitor: Janitor, lock: int) -> None:
+def _alone(number: int, work: Callable[[Conn], Awaitable[int]]) -> Round:
+    """`work` in a transaction of its own, unless another clerk is at it."""
+
+    async def once(pool: Pool) -> int:
+        async with pool.acquire(timeout=5) as conn, conn.transaction():
+            if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCKS + number):
+                return 0
+            return await work(conn)
+
+    return once
+
+
+async def _rounds(pool: Pool, janitor: Janitor) -> None:
     while True:
         try:
-            while await _round(pool, janitor, lock):
-                pass
+            while done := await janitor.work(pool):
+                log.info("janitor_worked", janitor=janitor.name, rows=done)
         except TRANSIENT as error:
             log.warning("janitor_failed", janitor=janitor.name, error=type(error).__name__)
         await asyncio.sleep(janitor.every_s)
-
-
-async def _round(pool: Pool, janitor: Janitor, lock: int) -> int:
-    """One round, unless another clerk is at it."""
-    async with pool.acquire(timeout=5) as conn, conn.transaction():
-        if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1)", lock):
-            return 0
-        done = await janitor.work(conn)
-    if done:
-        log.info("janitor_worked", janitor=janitor.name, rows=done)
-    return done

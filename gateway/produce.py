@@ -9,7 +9,6 @@ from time import monotonic
 
 import structlog
 
-from gateway.fleet.errors import ContractBroken
 from gateway.fleet.model import Chunk, Event, GenerateRequest, Progress, ReferenceMedia
 from gateway.fleet.model import StoredObject as ModelObject
 from gateway.fleet.server import TritonServer
@@ -49,7 +48,7 @@ class Studio:
             events = server.generate(
                 triton_model, request, stall_s=self._settings.stall_s, deadline_s=self._settings.attempt_deadline_s
             )
-            await self._receive(_timed(events, replica), request, path, on_progress)
+            await self._receive(_timed(events, replica), path, on_progress)
             checked = await verify_video(
                 self._decoders,
                 path,
@@ -63,9 +62,7 @@ class Studio:
     async def _media(self, video: VideoRequest) -> tuple[ReferenceMedia, ...]:
         return tuple([ReferenceMedia(m.role, await self._store.read_bytes(m.key, _INPUT_BYTES_MAX)) for m in video.inputs])
 
-    async def _receive(
-        self, stream: AsyncGenerator[Event, None], request: GenerateRequest, path: Path, on_progress: Callable[[int], None]
-    ) -> None:
+    async def _receive(self, stream: AsyncGenerator[Event, None], path: Path, on_progress: Callable[[int], None]) -> None:
         """Writes what the model sends to the spool; a 1 MiB write to a local file is shorter than a thread's hand-over."""
         async with aclosing(stream) as events:
             with path.open("wb") as spool:
@@ -76,12 +73,10 @@ class Studio:
                         case Chunk(data=data):
                             spool.write(data)
                         case ModelObject(key=key):
-                            await self._fetch(request, key, spool.write)
+                            await self._fetch(key, spool.write)
 
-    async def _fetch(self, request: GenerateRequest, key: str, write: Callable[[bytes], object]) -> None:
-        """Takes over a file the model put into the store itself; only from the folder of this very attempt."""
-        if key != upload_key(request.job_id, request.attempt):
-            raise ContractBroken("object_key", f"the model stored its file under {key!r}")
+    async def _fetch(self, key: str, write: Callable[[bytes], object]) -> None:
+        """Takes over a file the model put into the store itself; the contract has checked that it is this attempt's."""
         head = await self._store.head(key)
         async for chunk in self._store.read_range(key, 0, head.bytes):
             write(chunk)
@@ -142,8 +137,3 @@ def generate_request(lease: Lease, video: VideoRequest, media: tuple[ReferenceMe
         audio=video.audio,
         media=media,
     )
-
-
-def upload_key(job_id: str, attempt: int) -> str:
-    """Where a model that writes to the object store itself must put the file of this attempt."""
-    return f"uploads/{job_id}/{attempt}.mp4"

@@ -13,25 +13,25 @@ from billing.ledger.model import Held, HoldRequest
 async def hold(conn: Conn, requests: Sequence[HoldRequest]) -> list[Held | BillingError]:
     """Decides the requests in order, in the caller's transaction. Returns one outcome each.
 
-    A replay (same id, same amount) returns what was held, whatever became of it; the same id with another amount is a
-    TransferConflict. InsufficientFunds and UnknownWallet touch nothing.
+    A replay (same id, wallet and amount) returns what was held, whatever became of it, and takes nothing from the others;
+    the same id with another wallet or amount is a TransferConflict. InsufficientFunds and UnknownWallet touch nothing.
+    Raises TransferConflict when another wallet takes one of the ids at the same moment: then nothing is held.
     """
-    distinct = list({request.id: request for request in requests}.values())
-    balances = await sql.LOCK_WALLETS.all(conn, list({request.wallet_id for request in distinct}))
+    first: dict[UUID, HoldRequest] = {}
+    for request in requests:
+        first.setdefault(request.id, request)
+    balances = await sql.LOCK_WALLETS.all(conn, list({request.wallet_id for request in first.values()}))
+    # Only now: what another holder of these locks has stored is visible to the statements after them.
+    accepted = await _stored(conn, list(first), {balance.account_id: balance.wallet_id for balance in balances})
+    new = [request for request in first.values() if request.id not in accepted]
+    rows: list[tuple[UUID, int, UUID, int]] = []
+    for request, draws in zip(new, allocate(balances, new), strict=True):
+        if draws is not None:
+            accepted[request.id] = request
+            rows += [(request.id, seq, draw.account_id, draw.amount_micro) for seq, draw in enumerate(draws)]
+    if rows and len(await sql.INSERT_HOLDS.all(conn, *[list(column) for column in zip(*rows, strict=True)])) < len(rows):
+        raise TransferConflict("an id was used for two wallets at once")
     wallets = {balance.wallet_id for balance in balances}
-    ids: list[UUID] = []
-    seqs: list[int] = []
-    accounts: list[UUID] = []
-    amounts: list[int] = []
-    for request, draws in zip(distinct, allocate(balances, distinct), strict=True):
-        for seq, draw in enumerate(draws or ()):
-            ids.append(request.id)
-            seqs.append(seq)
-            accounts.append(draw.account_id)
-            amounts.append(draw.amount_micro)
-    added = {row.id for row in await sql.INSERT_HOLDS.all(conn, ids, seqs, accounts, amounts)} if ids else set[UUID]()
-    stored = await _stored(conn, [request.id for request in distinct if request.id not in added])
-    accepted = {request.id: request.amount_micro for request in distinct if request.id in added} | stored
     return [_outcome(request, accepted.get(request.id), request.wallet_id in wallets) for request in requests]
 
 
@@ -45,9 +45,9 @@ async def _stored(conn: Conn, ids: list[UUID], wallet_of: dict[UUID, UUID]) -> d
     return stored
 
 
-def _outcome(request: HoldRequest, accepted_micro: int | None, wallet_known: bool) -> Held | BillingError:
-    if accepted_micro is None:
+def _outcome(request: HoldRequest, accepted: HoldRequest | None, wallet_known: bool) -> Held | BillingError:
+    if accepted is None:
         return InsufficientFunds() if wallet_known else UnknownWallet()
-    if accepted_micro != request.amount_micro:
+    if accepted != request:
         return TransferConflict(f"hold {request.id}")
-    return Held(request.id, accepted_micro)
+    return Held(request.id, request.amount_micro)

@@ -14,7 +14,6 @@ from gateway.fleet.errors import ContractBroken, RequestRefused
 from gateway.fleet.model import Chunk, Event, GenerateRequest, Progress, StoredObject
 
 CHUNK_BYTES_MAX = 1024 * 1024
-KEY_BYTES_MAX = 1024
 SILENCE_S_MAX = 10.0
 REFUSAL_PREFIX = "INVALID_REQUEST:"
 INT32_MAX = 2**31 - 1
@@ -180,7 +179,7 @@ class Transcript:
                 if self._delivered is not None:
                     raise ContractBroken("order", f"an object arrived after {self._delivered}; it must be the only delivery")
                 self._delivered = "object"
-                return StoredObject(_key(response.data))
+                return StoredObject(self._key(response.data))
             case unknown:
                 raise ContractBroken("kind", f"kind is {unknown[:40]!r}; only progress, chunk and object are known")
 
@@ -200,12 +199,14 @@ class Transcript:
             raise ContractBroken("final", f"the FINAL response says {response.frames_done} of {response.frames_total} frames")
         self.ended = True
 
+    def _key(self, data: bytes) -> str:
+        """A model may hand over the file of this very attempt and nothing else that lies in the store."""
+        key = upload_key(self._request.job_id, self._request.attempt)
+        if data != key.encode():
+            raise ContractBroken("object_key", f"the object key is {data[:200]!r}; the file of this attempt belongs under {key}")
+        return key
 
-def _key(data: bytes) -> str:
-    try:
-        key = data.decode()
-    except UnicodeDecodeError as error:
-        raise ContractBroken("object_key", "the object key is not UTF-8") from error
-    if not 0 < len(data) <= KEY_BYTES_MAX:
-        raise ContractBroken("object_key", f"the object key has {len(data)} bytes; 1 to {KEY_BYTES_MAX} are allowed")
-    return key
+
+def upload_key(job_id: str, attempt: int) -> str:
+    """Where in the object store a model puts the file of this attempt, if it does not send it in chunks."""
+    return f"uploads/{job_id}/{attempt}.mp4"

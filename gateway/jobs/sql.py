@@ -191,7 +191,7 @@ CANCEL = Query(
             finished_at = CASE state WHEN 'queued' THEN clock_timestamp() END,
             error_code = CASE state WHEN 'queued' THEN 'cancelled' END,
             error_message = CASE state WHEN 'queued' THEN 'Cancelled before it started; nothing was charged.' END,
-            assets_expire_at = CASE WHEN state = 'queued' AND request ? 'inputs' THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN state = 'queued' AND (request ? 'inputs' OR attempt > 0) THEN clock_timestamp() END,
             event_seq = event_seq + 1
         WHERE org_id = $1 AND id = $2 AND state IN ('queued', 'running')
         RETURNING org_id, id, state, event_seq
@@ -289,8 +289,7 @@ GIVE_UP = Query(
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN $5 = 'failed' THEN $6::text END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN $5 = 'failed' THEN $7::text END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR $5 = 'failed') AND j.request ? 'inputs'
-                               THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN clock_timestamp() END,
             available_at = clock_timestamp() + make_interval(secs => $8), failures = j.failures + $10::smallint,
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
@@ -332,8 +331,7 @@ RESCUE = Query(
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'backend_lost' END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN j.failures + 1 >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
-            assets_expire_at = CASE WHEN (j.state = 'cancelling' OR j.failures + 1 >= $1) AND j.request ? 'inputs'
-                               THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN clock_timestamp() END,
             failures = j.failures + 1, frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -358,7 +356,8 @@ EXPIRE = Query(
     ), ended AS (
         UPDATE gateway.job j SET state = 'expired', finished_at = clock_timestamp(), error_code = 'queue_deadline',
             error_message = 'Not started before its deadline; nothing was charged.',
-            assets_expire_at = CASE WHEN j.request ? 'inputs' THEN clock_timestamp() END, event_seq = j.event_seq + 1
+            assets_expire_at = CASE WHEN j.request ? 'inputs' OR j.attempt > 0 THEN clock_timestamp() END,
+            event_seq = j.event_seq + 1
         FROM late l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.event_seq, j.error_code, j.error_message
     ), logged AS (

@@ -35,6 +35,7 @@ async def test_the_reference_model_keeps_every_rule(triton: Running) -> None:
         ("big_chunk", "chunk_size", "1048577 bytes"),
         ("huge_chunk", "chunk_size", "larger than"),
         ("unknown_kind", "kind", "preview"),
+        ("foreign_key", "object_key", "belongs under uploads/job_1/1.mp4"),
         ("backwards", "frame_count", "from 6 to 3"),
         ("error", "generate", "CUDA out of memory"),
         ("truncate", "video", "not a playable MP4"),

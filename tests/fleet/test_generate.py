@@ -68,7 +68,7 @@ async def until(condition: Callable[[], bool], *, within_s: float = 10) -> None:
         ("chunk_then_object", ContractBroken, True),
         ("object_then_chunk", ContractBroken, True),
         ("unknown_kind", ContractBroken, True),
-        ("bad_key", ContractBroken, True),
+        ("foreign_key", ContractBroken, True),
     ],
 )
 async def test_a_fault_has_one_error(
@@ -88,7 +88,7 @@ async def test_a_refusal_carries_the_models_reason_alone(server: TritonServer, r
 
 async def test_a_stored_object_ends_the_attempt(server: TritonServer, request_for: RequestFor) -> None:
     events = await run(server, request_for(prompt="fault:object", job_id="job_9"))
-    assert events == [Progress(0, 12), StoredObject("videos/job_9.mp4")]
+    assert events == [Progress(0, 12), StoredObject("uploads/job_9/1.mp4")]
 
 
 @pytest.mark.parametrize("fault,heard", [("silent", []), ("stall@3", [Progress(0, 12), Progress(3, 12)])])

@@ -66,7 +66,7 @@ def _misbehave(name: str, at: int, asked: VideoRequest, answer: FaultyAnswer) ->
             time.sleep(2)
             _deliver(answer, _film(planned), total)
         case "object":
-            answer.send("object", total, total, f"videos/{asked.request_id}.mp4".encode(), final=True)
+            answer.send("object", total, total, f"uploads/{asked.request_id}/{asked.attempt}.mp4".encode(), final=True)
         case _ if name in MESSAGES:
             _say(answer, MESSAGES[name], total)
         case _:
@@ -103,9 +103,9 @@ MESSAGES: dict[str, list[tuple[str, float, bytes, bool]]] = {
     "backwards": [("progress", 0.5, b"", False), ("progress", 0.25, b"", False), ("chunk", 1, b"x", True)],
     "progress_after_chunk": [("chunk", 1, b"x", False), ("progress", 1, b"", False), ("chunk", 1, b"x", True)],
     "chunk_then_object": [("chunk", 1, b"x", False), ("object", 1, b"key", True)],
-    "object_then_chunk": [("object", 1, b"key", False), ("chunk", 1, b"x", True)],
+    "object_then_chunk": [("object", 1, b"uploads/job_1/1.mp4", False), ("chunk", 1, b"x", True)],
     "unknown_kind": [("preview", 1, b"x", True)],
-    "bad_key": [("object", 1, b"\xff\xfe", True)],
+    "foreign_key": [("object", 1, b"uploads/job_of_somebody_else/1.mp4", True)],
 }
 
 
