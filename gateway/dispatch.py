@@ -299,13 +299,15 @@ class Dispatcher:
     async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[bool | Exception]:
         settlements = [ending for ending in endings if isinstance(ending, Settlement)]
         done: dict[UUID, bool] = {}
-        async with self._pool.acquire(timeout=5) as conn, conn.transaction():
+        async with self._pool.acquire(timeout=5) as conn:
             if settlements:
-                outcomes = await settle(conn, settlements)
+                async with conn.transaction():
+                    outcomes = await settle(conn, settlements)
                 done = {one.lease.id: ours for one, ours in zip(settlements, outcomes, strict=True)}
             for ending in endings:
                 if isinstance(ending, GiveUp):
-                    done[ending.lease.id] = await give_up(conn, ending) is not None
+                    async with conn.transaction():  # one ledger verb a transaction keeps the order of locks
+                        done[ending.lease.id] = await give_up(conn, ending) is not None
         return [done[ending.lease.id] for ending in endings]
 
     # -- beat: keep what is ours, stop what is not -----------------------------------------------------------------------

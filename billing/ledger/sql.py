@@ -159,6 +159,18 @@ WRONG_CAPTURES = Query(
         OR coalesce(sum(e.amount_micro), 0) <> h.captured LIMIT 100
     """,
 )
+WRONG_DRAWS = Query(
+    Finding,
+    """
+    SELECT 'captured_from_its_draws' AS rule, h.id::text AS subject,
+           h.account_id || ': hold says ' || h.captured_micro || ', entries ' || -coalesce(sum(e.amount_micro), 0) AS detail
+    FROM billing.hold h
+    LEFT JOIN billing.transfer t ON t.subject_id = h.id AND t.kind = 'capture'
+    LEFT JOIN billing.entry e ON e.transfer_id = t.id AND e.account_id = h.account_id
+    GROUP BY h.id, h.account_id, h.captured_micro
+    HAVING h.captured_micro <> -coalesce(sum(e.amount_micro), 0) LIMIT 100
+    """,
+)
 SPLIT_STATES = Query(
     Finding,
     """
@@ -183,5 +195,5 @@ ORPHANS = Query(
     """,
 )
 SOUND: tuple[Query[Finding], ...] = (
-    UNBALANCED_TRANSFERS, WRONG_POSTED, WRONG_HELD, WRONG_CAPTURES, SPLIT_STATES, ORPHANS,
+    UNBALANCED_TRANSFERS, WRONG_POSTED, WRONG_HELD, WRONG_CAPTURES, WRONG_DRAWS, SPLIT_STATES, ORPHANS,
 )  # fmt: skip

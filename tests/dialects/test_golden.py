@@ -126,7 +126,9 @@ def test_how_an_error_looks(case: dict[str, Any]) -> None:
     assert msgspec.json.decode(ark.render_error(error)[0])["error"] == case["ark"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GatewayError)])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GatewayError)]
+)
 def test_every_error_has_a_type(kind: type[GatewayError]) -> None:
     for render in (openai.render_error, ark.render_error):
         error = msgspec.json.decode(render(kind())[0])["error"]

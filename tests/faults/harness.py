@@ -92,7 +92,9 @@ class Zygote:
 class Cell:
     """Processes by name; `start` and `kill` one at a time or several at once."""
 
-    def __init__(self, folder: Path, zygote: Zygote, settings: Settings, cluster: postgres.LocalPostgres, ports: Sequence[int]) -> None:
+    def __init__(
+        self, folder: Path, zygote: Zygote, settings: Settings, cluster: postgres.LocalPostgres, ports: Sequence[int]
+    ) -> None:
         self.folder, self.settings, self._zygote, self._cluster = folder, settings, zygote, cluster
         self._ports = dict(zip(("api-0", "api-1", "http", "grpc", "metrics"), ports, strict=True))
         self.pids: dict[str, int] = {}
@@ -158,7 +160,8 @@ class Cell:
     def tails(self) -> str:
         """The last lines of every log."""
         return "\n".join(
-            f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-40:]) for log in sorted(self.folder.glob("*.log"))
+            f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-40:])
+            for log in sorted(self.folder.glob("*.log"))
         )
 
     def signal(self, name: str, number: signal.Signals) -> None:
@@ -185,7 +188,7 @@ async def open_cell(folder: Path, *, dispatchers: int = 2, **changes: Any) -> As
         link_secret=Secret("x" * 32),
         media_url=f"file://{folder}/media",
         spool_dir=str(folder),
-        spool_free_min_bytes=0,
+        disk_free_min_bytes=0,
         replicas=(ReplicaSettings(name="one", url=f"127.0.0.1:{ports[3]}", models=("testcard",), slots=2),),
     )
     zygote = await Zygote.start()
@@ -207,7 +210,10 @@ async def _populate(cell: Cell, cluster: postgres.LocalPostgres, dispatchers: in
     conn = await connected(cluster.dsn_of("postgres"))
     await conn.execute("CREATE DATABASE tallylight")
     await conn.close()
-    async with await open_pool(cell.settings.dsn.reveal(), name="harness", size_min=1, size_max=1) as pool, pool.acquire() as conn:
+    async with (
+        await open_pool(cell.settings.dsn.reveal(), name="harness", size_min=1, size_max=1) as pool,
+        pool.acquire() as conn,
+    ):
         await migrate(conn, FOLDERS)
         cell.account = await open_account(conn)
     for name in ("api-0", "api-1", *(f"dispatch-{n}" for n in range(dispatchers)), "clerk"):

@@ -81,9 +81,7 @@ class Schedules:
                 retried = sum(order.tries > 1 for order in orders)
                 await self._same_answers(http, orders)
         states, attempts = await self._check(seed, orders)
-        self.outcomes.append(
-            Outcome(seed, victims, len(orders), retried, states, attempts, recovered_s, monotonic() - started)
-        )
+        self.outcomes.append(Outcome(seed, victims, len(orders), retried, states, attempts, recovered_s, monotonic() - started))
         if len(self.outcomes) % AUDIT_EVERY == 0:
             await self.audit()
 

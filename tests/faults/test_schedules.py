@@ -38,7 +38,9 @@ async def _lane(folder: Path, seeds: Iterator[int]) -> list[Outcome]:
                 await schedules.run(seed)
             except Exception:
                 print(cell.tails())
-                print(f"run it alone: TALLYLIGHT_TEST_SEED={seed} TALLYLIGHT_TEST_SCHEDULES=1 pytest tests/faults/test_schedules.py")
+                print(
+                    f"run it alone: TALLYLIGHT_TEST_SEED={seed} TALLYLIGHT_TEST_SCHEDULES=1 pytest tests/faults/test_schedules.py"
+                )
                 raise
         await schedules.audit()
         return schedules.outcomes

@@ -9,7 +9,7 @@ from billing.ledger.model import CaptureRequest, HoldRequest, platform_account_i
 from billing.ledger.release import release
 from gateway.jobs.cancel import cancel
 from gateway.jobs.janitors import expire_queued, rescue_lost_leases
-from gateway.jobs.settle import give_up, settle
+from gateway.jobs.settle import settle
 from tests.jobs.shop import RATE_MICRO, Shop
 
 
@@ -19,9 +19,9 @@ async def every_state(shop: Shop) -> None:
     await settle(shop.conn, [shop.delivered(await shop.running(rate_micro=0, hold_micro=0))])
     await settle(shop.conn, [shop.delivered(await shop.running(), duration_ms=60_000)])
     retried = await shop.running()
-    await give_up(shop.conn, retried, shop.owner, final=False, code="x", public="x", internal="x")
+    await shop.give_up(retried)
     (again,) = await shop.lease()
-    await give_up(shop.conn, again, shop.owner, final=True, code="x", public="x", internal="x")
+    await shop.give_up(again, final=True)
     await cancel(shop.conn, shop.org_id, await shop.enqueue())
     await shop.enqueue(deadline_s=-1)
     await expire_queued(shop.conn)
