@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
 
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import open_pool
@@ -19,9 +18,11 @@ from gateway.dialects.ark import routes as ark
 from gateway.dialects.ark.translate import render_error as ark_error
 from gateway.dialects.native import routes as native
 from gateway.dialects.native.translate import render_error as native_error
+from gateway.dialects.native.wire import ProblemDocument
 from gateway.dialects.openai import routes as openai
 from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
+from gateway.edge.described import ErrorShape
 from gateway.edge.middleware import observed
 from gateway.edge.replies import Renderer, failure_reply
 from gateway.fleet.catalogue import load_models
@@ -53,7 +54,8 @@ def create_app(settings: Settings) -> Litestar:
         middleware=[observed],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
         request_max_body_size=settings.request_body_max_bytes,
-        openapi_config=OpenAPIConfig(title="Tallylight", version="0.1.0"),
+        openapi_config=None,  # gateway/api/openapi.py: bodies are read by hand, so the framework cannot see their types
+        opt={"errors": ErrorShape(ProblemDocument, native_error)},
         logging_config=None,
     )
 

@@ -1,21 +1,33 @@
-"""Health and metrics."""
+"""Health and metrics; models, prices and documents stand beside this file."""
 
 import asyncio
+from typing import Literal
 
+import msgspec
 from litestar import Response, Router, get
 
+from gateway.api.catalogue import get_model, list_models, list_prices
+from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.edge.caller import HttpRequest, gateway_of
+from gateway.edge.described import Answer, Described
 from gateway.edge.replies import json_reply
 from gateway.telemetry.metrics import CONTENT_TYPE, exposition
 
 
-@get("/health/live", operation_id="health_live")
+class Health(msgspec.Struct, frozen=True):
+    status: Literal["live", "ready"]
+
+
+_HEALTH = Described(tag="About", answers={200: Answer("It does.", Health)}, public=True)
+
+
+@get("/health/live", operation_id="health_live", opt={"described": _HEALTH})
 async def live() -> Response[bytes]:
     """The process answers."""
     return json_reply(b'{"status":"live"}')
 
 
-@get("/health/ready", operation_id="health_ready")
+@get("/health/ready", operation_id="health_ready", opt={"described": _HEALTH})
 async def ready(request: HttpRequest) -> Response[bytes]:
     """The process can take work: its database answers."""
     gateway = gateway_of(request)
@@ -30,4 +42,18 @@ async def metrics() -> Response[bytes]:
     return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE)
 
 
-router = Router("/", route_handlers=[live, ready, metrics])
+router = Router(
+    "/",
+    route_handlers=[
+        live,
+        ready,
+        metrics,
+        list_models,
+        get_model,
+        list_prices,
+        openapi,
+        docs,
+        docs_errors,
+        docs_file,
+    ],
+)

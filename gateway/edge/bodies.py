@@ -6,7 +6,8 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header  # pyright: ignore[reportUnknownVariableType] its header argument has no type
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
+from multipart import parse_options_header as parse_options  # pyright: ignore[reportUnknownVariableType] its arguments are untyped
 
 from gateway.edge.caller import HttpRequest, gateway_of, header
 from gateway.errors import InvalidRequest, TooLarge, UnsupportedContent, UnsupportedField
@@ -40,7 +41,7 @@ class Form(msgspec.Struct, frozen=True):
 
 def content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
     """The lower-case media type and its parameters. Raises UnsupportedContent for a charset other than UTF-8."""
-    kind, options = cast("tuple[str, dict[str, str]]", parse_options_header(header(request, b"content-type") or ""))
+    kind, options = cast("tuple[str, dict[str, str]]", parse_options(header(request, b"content-type") or ""))
     if options.get("charset", "utf-8").lower() not in UTF8:
         raise UnsupportedContent
     return kind.lower(), options

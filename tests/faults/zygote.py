@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.serve import make_app, serve
+from gateway.cli.server import make_app, run
 from gateway.clerk import clerk
 from gateway.dispatch import dispatch
 from gateway.settings import Settings
@@ -89,7 +89,7 @@ def _child(what: str | list[str], environment: dict[str, str], log: str) -> None
         os.environ.update(environment)
         settings = Settings.load({}, os.environ)
         if what == "api":
-            serve(settings)
+            run(settings)
         else:
             logs.configure(settings.log_level)
             asyncio.run(_until_told({"dispatch": dispatch, "clerk": clerk}[what], settings))

@@ -16,18 +16,34 @@ from gateway.dialects.ark.translate import (
     ignored_header,
     render,
     render_created,
+    render_error,
     render_page,
     understand,
     without_null,
     without_unknown,
 )
-from gateway.dialects.ark.wire import CreateTask, Options
+from gateway.dialects.ark.wire import CreateTask, FailureDocument, Options, Task, TaskId, TaskPage
 from gateway.edge.artifacts import signed_link
 from gateway.edge.bodies import convert, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
 from gateway.edge.replies import admitted_reply, base_url, json_reply
 from gateway.edge.submit import Image, submit
-from gateway.errors import InvalidMedia, InvalidRequest, JobNotFinished
+from gateway.errors import (
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidMedia,
+    InvalidRequest,
+    JobNotFinished,
+    NoSpace,
+    NotFound,
+    OutcomeUnknown,
+    TooLarge,
+    UnknownModel,
+    UnsupportedContent,
+    UnsupportedField,
+)
 from gateway.jobs.cancel import cancel
 from gateway.jobs.delete import delete as delete_job
 from gateway.jobs.list import Filter, count_jobs, list_jobs
@@ -42,8 +58,36 @@ PAGE_DEFAULT = 20
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
+_TAG = "Ark content generation"
+_BODY_ERRORS = (InvalidRequest, UnsupportedField, UnknownModel, InvalidMedia, TooLarge, UnsupportedContent)
+_CREATE = Described(
+    tag=_TAG,
+    body=CreateTask,
+    examples={"text": {"model": "testcard", "content": [{"type": "text", "text": "a red lamp --dur 4"}]}},
+    parameters=(IDEMPOTENCY_KEY,),
+    answers={200: Answer("The id of the task, queued.", TaskId)},
+    errors=(*_BODY_ERRORS, InsufficientBalance, IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, NoSpace),
+)
+_GET = Described(tag=_TAG, answers={200: Answer("The task.", Task)}, errors=(NotFound,))
+_LIST = Described(
+    tag=_TAG,
+    answers={200: Answer("A page.", TaskPage)},
+    parameters=(
+        Parameter("page_num", "From 1.", int),
+        Parameter("page_size", "1 to 500, 20 if not given.", int),
+        Parameter("filter.status", "Only tasks in this state."),
+        Parameter("filter.model", "Only tasks of this model."),
+        Parameter("filter.service_tier", "Only tasks of this tier."),
+        Parameter("filter.task_ids", "Only these tasks; may be repeated."),
+    ),
+    errors=(InvalidRequest,),
+)
+_DELETE = Described(
+    tag=_TAG, answers={200: Answer("It is cancelled or gone.", dict[str, str])}, errors=(NotFound, JobNotFinished)
+)
 
-@post("/", status_code=200, operation_id="ark_create_task")
+
+@post("/", status_code=200, operation_id="ark_create_task", opt={"described": _CREATE})
 async def create_task(request: HttpRequest) -> Response[bytes]:
     """Admit a task: priced, held and queued when this returns 200."""
     caller = await authenticate(request)
@@ -73,14 +117,14 @@ def _link(request: HttpRequest) -> Link:
     return functools.partial(signed_link, gateway, base_url(request, gateway.settings.public_url))
 
 
-@get("/{task_id:str}", operation_id="ark_get_task")
+@get("/{task_id:str}", operation_id="ark_get_task", opt={"described": _GET})
 async def get_task(request: HttpRequest, task_id: str) -> Response[bytes]:
     """The task as it is now. A failed one is a 200 that says so."""
     caller = await authenticate(request)
     return json_reply(render(await read_job(request, caller, task_id), _link(request)))
 
 
-@get("/", operation_id="ark_list_tasks")
+@get("/", operation_id="ark_list_tasks", opt={"described": _LIST})
 async def list_tasks(request: HttpRequest) -> Response[bytes]:
     """The project's tasks, newest first; those made in other dialects too."""
     caller = await authenticate(request)
@@ -118,7 +162,7 @@ def _filter(request: HttpRequest, caller: Caller) -> Filter:
     )
 
 
-@delete("/{task_id:str}", status_code=200, operation_id="ark_delete_task")
+@delete("/{task_id:str}", status_code=200, operation_id="ark_delete_task", opt={"described": _DELETE})
 async def delete_task(request: HttpRequest, task_id: str) -> Response[bytes]:
     """Cancel a task that waits, delete one that has ended; one that runs is neither and is refused."""
     caller = await authenticate(request)
@@ -133,4 +177,8 @@ async def delete_task(request: HttpRequest, task_id: str) -> Response[bytes]:
     return json_reply(b"{}")
 
 
-router = Router("/api/v3/contents/generations/tasks", route_handlers=[create_task, list_tasks, get_task, delete_task])
+router = Router(
+    "/api/v3/contents/generations/tasks",
+    route_handlers=[create_task, list_tasks, get_task, delete_task],
+    opt={"errors": ErrorShape(FailureDocument, render_error)},
+)

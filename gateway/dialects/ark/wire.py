@@ -1,6 +1,6 @@
 """What the content generation API of Volcengine Ark and BytePlus puts on the wire. Times are Unix seconds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -75,7 +75,7 @@ class CreateTask(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     priority: int | None = None
     generate_audio: bool | None = None
     draft: bool | None = None
-    tools: list[dict[str, object]] | None = None
+    tools: list[dict[str, Any]] | None = None
     output_format: str | None = None
     omni_reference_task_type: str | None = None
 

@@ -9,12 +9,12 @@ from gateway.dialects.native.events import stream_events
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.files import get_artifact, get_file
 from gateway.dialects.native.requests import ROLES, read_request
-from gateway.dialects.native.translate import ask_of, cursor_of, parse_cursor, render, render_error, render_list
-from gateway.dialects.native.wire import CreateJob, JobList, JobView, ProblemDocument
+from gateway.dialects.native.translate import ask_of, cursor_of, parse_cursor, render, render_list
+from gateway.dialects.native.wire import CreateJob, JobList, JobView
 from gateway.edge.artifacts import linked
 from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
-from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter
 from gateway.edge.follow import final_or_later, preferred_wait_s
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import admitted_reply, json_reply
@@ -209,5 +209,4 @@ router = Router(
         stream_events,
         estimate,
     ],
-    opt={"errors": ErrorShape(ProblemDocument, render_error)},
 )

@@ -164,7 +164,7 @@ def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier,
 def render_error(error: GatewayError) -> tuple[bytes, str]:
     """RFC 9457."""
     problem = ProblemDocument(
-        type=f"/errors#{error.code}",
+        type=f"/docs/errors#{error.code}",
         title=error.code.replace("_", " "),
         status=error.status,
         code=error.code,

@@ -22,7 +22,10 @@ class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A video to generate. Say the length by `seconds` (or "auto") or by `frames`, the size by `size` or by `resolution` and `ratio`."""
+    """A video to generate.
+
+    Say the length by `seconds` (or "auto") or by `frames`, the size by `size` or by `resolution` and `ratio`.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=100)]
     prompt: Prompt

@@ -1,7 +1,7 @@
 """/v1/videos: create, poll, list, download and delete; what the installed models cannot do is refused by name."""
 
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,16 +16,34 @@ from gateway.dialects.openai.translate import (
     reference_url,
     render,
     render_deleted,
+    render_error,
     render_page,
     without_unknown,
 )
-from gateway.dialects.openai.wire import CreateVideo
+from gateway.dialects.openai.wire import CreateVideo, Deleted, FailureDocument, Video, VideoPage
 from gateway.edge.artifacts import serve_artifact
 from gateway.edge.bodies import Upload, content_type, convert, nested, read_form, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
 from gateway.edge.replies import admitted_reply, json_reply
 from gateway.edge.submit import Image, submit
-from gateway.errors import ArtifactGone, InvalidMedia, InvalidRequest, JobNotFinished, UnsupportedField
+from gateway.errors import (
+    ArtifactGone,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidMedia,
+    InvalidRequest,
+    JobNotFinished,
+    NoSpace,
+    NotFound,
+    OutcomeUnknown,
+    RangeNotSatisfiable,
+    TooLarge,
+    UnknownModel,
+    UnsupportedContent,
+    UnsupportedField,
+)
 from gateway.jobs.cancel import cancel
 from gateway.jobs.delete import delete as delete_job
 from gateway.jobs.list import Filter, list_jobs
@@ -44,8 +62,52 @@ CANCEL_WAIT_S = 5.0
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
+_TAG = "OpenAI Videos"
+_BODY_ERRORS = (InvalidRequest, UnsupportedField, UnknownModel, InvalidMedia, TooLarge, UnsupportedContent)
+_CREATE = Described(
+    tag=_TAG,
+    body=CreateVideo,
+    files={"input_reference": "An image the video starts from."},
+    examples={"text": {"model": "testcard", "prompt": "a red lamp", "seconds": "4", "size": "1280x720"}},
+    parameters=(IDEMPOTENCY_KEY,),
+    answers={200: Answer("The video, queued.", Video)},
+    errors=(*_BODY_ERRORS, InsufficientBalance, IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, NoSpace),
+)
+_LIST = Described(
+    tag=_TAG,
+    answers={200: Answer("A page.", VideoPage)},
+    parameters=(
+        Parameter("after", "The last_id of the page before."),
+        Parameter("limit", "1 to 100, 20 if not given.", int),
+        Parameter("order", "asc or desc, newest first if not given.", Literal["asc", "desc"]),
+    ),
+    errors=(InvalidRequest,),
+)
+_GET = Described(tag=_TAG, answers={200: Answer("The video.", Video)}, errors=(NotFound,))
+_DELETE = Described(tag=_TAG, answers={200: Answer("It is gone.", Deleted)}, errors=(NotFound, JobNotFinished))
+_CONTENT = Described(
+    tag=_TAG,
+    answers={
+        200: Answer("The whole file.", media=("video/mp4", "image/jpeg", "image/png")),
+        206: Answer("The range.", media=("video/mp4", "image/jpeg", "image/png")),
+        304: Answer("The file has the tag in If-None-Match.", empty=True),
+    },
+    parameters=(
+        Parameter("variant", "video if not given.", Literal["video", "thumbnail", "last_frame"]),
+        Parameter("Range", "One range of bytes.", str, "header"),
+    ),
+    errors=(NotFound, ArtifactGone, InvalidRequest, UnsupportedField, RangeNotSatisfiable),
+)
+_REFUSED_POST = Described(tag=_TAG, answers={}, errors=(UnsupportedField,))
+_REFUSED_GET = Described(
+    tag=_TAG,
+    answers={},
+    parameters=(Parameter("character_id", "The id of a character.", str, "path"),),
+    errors=(UnsupportedField,),
+)
 
-@post("/", status_code=200, operation_id="openai_create_video")
+
+@post("/", status_code=200, operation_id="openai_create_video", opt={"described": _CREATE})
 async def create_video(request: HttpRequest) -> Response[bytes]:
     """Admit a video: priced, held and queued when this returns 200."""
     caller = await authenticate(request)
@@ -96,7 +158,7 @@ def images_of(body: CreateVideo, uploads: tuple[Upload, ...]) -> list[Image]:
     return [Image("first_frame", data, "input_reference") for data in files]
 
 
-@get("/", operation_id="openai_list_videos")
+@get("/", operation_id="openai_list_videos", opt={"described": _LIST})
 async def list_videos(request: HttpRequest) -> Response[bytes]:
     """The project's videos, newest first unless `order=asc`; those made in other dialects too."""
     caller = await authenticate(request)
@@ -115,7 +177,7 @@ async def list_videos(request: HttpRequest) -> Response[bytes]:
     return json_reply(render_page([job_of(row) for row in rows], has_more=more))
 
 
-@get("/{video_id:str}", operation_id="openai_get_video")
+@get("/{video_id:str}", operation_id="openai_get_video", opt={"described": _GET})
 async def get_video(request: HttpRequest, video_id: str) -> Response[bytes]:
     """The video as it is now. A failed one is a 200 that says so."""
     caller = await authenticate(request)
@@ -123,7 +185,7 @@ async def get_video(request: HttpRequest, video_id: str) -> Response[bytes]:
     return json_reply(render(job), headers={} if job.state in FINAL else {"openai-poll-after-ms": str(POLL_AFTER_MS)})
 
 
-@delete("/{video_id:str}", status_code=200, operation_id="openai_delete_video")
+@delete("/{video_id:str}", status_code=200, operation_id="openai_delete_video", opt={"described": _DELETE})
 async def delete_video(request: HttpRequest, video_id: str) -> Response[bytes]:
     """Delete a video with its files. One that has not ended is cancelled first, uncharged: this API has no other way."""
     caller = await authenticate(request)
@@ -155,7 +217,12 @@ async def _ended(gateway: Gateway, caller: Caller, job_id: UUID) -> bool:
     return row.state in FINAL
 
 
-@route("/{video_id:str}/content", http_method=[HttpMethod.GET, HttpMethod.HEAD], operation_id="openai_get_video_content")
+@route(
+    "/{video_id:str}/content",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    operation_id="openai_get_video_content",
+    opt={"described": _CONTENT},
+)
 async def get_content(request: HttpRequest, video_id: str) -> Response[bytes] | Stream:
     """The file, whole or by range; `variant` is video (the default), thumbnail or last_frame where the job has one."""
     caller = await authenticate(request)
@@ -170,13 +237,21 @@ async def get_content(request: HttpRequest, video_id: str) -> Response[bytes] | 
     return serve_artifact(gateway_of(request), request, job, variant)
 
 
-@post(["/{video_id:str}/remix", "/edits", "/extensions", "/characters"], operation_id="openai_refuse_derivation")
+@post(
+    ["/{video_id:str}/remix", "/edits", "/extensions", "/characters"],
+    operation_id="openai_refuse_derivation",
+    opt={"described": _REFUSED_POST},
+)
 async def refuse_derivation(request: HttpRequest) -> Response[bytes]:
     """Remixing, editing and extending videos, and characters: no installed model can."""
     return await _refuse(request)
 
 
-@get(["/characters", "/characters/{character_id:str}"], operation_id="openai_refuse_characters")
+@get(
+    ["/characters", "/characters/{character_id:str}"],
+    operation_id="openai_refuse_characters",
+    opt={"described": _REFUSED_GET},
+)
 async def refuse_characters(request: HttpRequest) -> Response[bytes]:
     """Characters cannot be made here, so there are none."""
     return await _refuse(request)
@@ -203,4 +278,5 @@ router = Router(
         refuse_derivation,
         refuse_characters,
     ],
+    opt={"errors": ErrorShape(FailureDocument, render_error)},
 )
