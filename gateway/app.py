@@ -23,7 +23,6 @@ from gateway.dialects.openai import routes as openai
 from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
-from gateway.edge.middleware import observed
 from gateway.edge.replies import Renderer, failure_reply
 from gateway.fleet.catalogue import load_models
 from gateway.jobs.queue import QueueView
@@ -51,7 +50,6 @@ def create_app(settings: Settings) -> Litestar:
     return Litestar(
         route_handlers=[native.router, openai.router, ark.router, api.router],
         lifespan=[lifespan],
-        middleware=[observed],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
         request_max_body_size=settings.request_body_max_bytes,
         openapi_config=None,  # gateway/api/openapi.py: bodies are read by hand, so the framework cannot see their types

@@ -3,20 +3,24 @@
 import os
 
 import uvicorn
-from litestar import Litestar
+from litestar.types import ASGIApp
 
+from gateway.edge.middleware import observed
 from gateway.edge.protocol import BoundedHttp
 from gateway.settings import Settings
 from gateway.telemetry import logs
 
 
-def make_app() -> Litestar:
-    """What each worker runs; the settings come through the environment."""
+def make_app() -> ASGIApp:
+    """What each worker runs; the settings come through the environment.
+
+    The observer is around the whole application, because a framework's middleware does not see a request that no route matched.
+    """
     from gateway.app import create_app
 
     settings = Settings.load({}, os.environ)
     logs.configure(settings.log_level)
-    return create_app(settings)
+    return observed(create_app(settings))
 
 
 def run(settings: Settings) -> None:

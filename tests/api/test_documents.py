@@ -1,0 +1,89 @@
+"""The OpenAPI document, its page and the page of errors say what the API does."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.api.errors_page import every_error, markdown
+from tests.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def document(desk: Stack) -> dict[str, Any]:
+    return httpx.get(f"{desk.base_url}/openapi.json").raise_for_status().json()
+
+
+def test_the_page_of_errors_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "errors.md").read_text(encoding="utf-8") == markdown()
+
+
+def test_every_operation_says_how_it_is_refused(document: dict[str, Any]) -> None:
+    codes = {error.code: str(error.status) for error in every_error()}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            responses = operation["responses"]
+            assert {"405", "500", "503"} <= set(responses), (path, method)
+            assert ("401" in responses) == ("security" not in operation), (path, method)
+            for status, answer in responses.items():
+                for media in answer.get("content", {}).values():
+                    for code in media.get("examples", {}):
+                        assert codes[code] == status, (path, method, code)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name in re.findall(r"#/components/schemas/([A-Za-z_.]+)", str(document)):
+        assert name in schemas
+
+
+def test_errors_come_as_documented(desk: Stack, document: dict[str, Any]) -> None:
+    """A wrong key on every documented operation: 401 in the media type and with the fields that the document gives."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if "security" in operation or method == "head":
+                continue
+            url = desk.base_url + re.sub(r"\{[^}]+\}", "job_" + "0" * 32, path)
+            answer = httpx.request(method.upper(), url, headers={"authorization": "Bearer tl_live_wrong"}, json={})
+            assert answer.status_code == 401, (path, method, answer.text)
+            documented = operation["responses"]["401"]["content"]
+            assert answer.headers["content-type"].partition(";")[0] in documented
+            (media,) = documented.values()
+            (example,) = media["examples"].values()
+            assert answer.json().keys() == example["value"].keys(), (path, method)
+
+
+def test_the_page_needs_nothing_from_elsewhere(desk: Stack) -> None:
+    with httpx.Client(base_url=desk.base_url) as client:
+        page = client.get("/docs").raise_for_status()
+        names = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert any(name.endswith(".js") for name in names)
+        for name in names:
+            if name.startswith("data:"):
+                continue
+            assert not name.startswith(("http:", "https:", "//")), name
+            assert client.get(str(page.url.join(name))).is_success, name
+        assert "'self'" in page.headers["content-security-policy"]
+
+
+def test_models_and_prices(desk: Stack) -> None:
+    customer = desk.customer()
+    with httpx.Client(base_url=desk.base_url, headers=customer.bearer) as client:
+        (model,) = client.get("/v1/models").raise_for_status().json()["data"]
+        assert (model["id"], model["object"], model["price"]["per_second_micro"]) == ("testcard", "model", 1_000_000)
+        assert client.get("/v1/models/testcard").json() == model
+        assert client.get("/v1/models/nope").status_code == 404
+        prices = client.get("/v1/prices")
+        assert prices.json()["currency"] == "CNY"
+        assert client.get("/v1/prices", headers={"if-none-match": prices.headers["etag"]}).status_code == 304
+
+
+def test_health_and_metrics(desk: Stack) -> None:
+    with httpx.Client(base_url=desk.base_url) as client:
+        assert client.get("/health/live").json() == {"status": "live"}
+        assert client.get("/health/ready").json() == {"status": "ready"}
+        assert "tallylight_http_request_seconds_count" in client.get("/metrics").text
