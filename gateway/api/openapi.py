@@ -193,4 +193,4 @@ def _failure(operation: Operation, errors: Sequence[type[GatewayError]], schema_
     if operation.method != "head":
         schema = schema_of[repr(operation.errors.document)]
         built["content"] = {media_type: {"schema": schema, "examples": examples}}
-    return cast("Json", built)
+    return built

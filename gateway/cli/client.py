@@ -18,6 +18,7 @@ Answer = TypeVar("Answer")
 
 TRIES = 6
 """A request is sent again when the connection broke or the gateway said 503: for 6 s in all."""
+UNAVAILABLE = 503
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
@@ -107,7 +108,7 @@ class ApiClient:
             else:
                 if answer.is_success:
                     return _decode(answer.content, kind)
-                if tried == TRIES or answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                if tried == TRIES or answer.status_code != UNAVAILABLE:
                     raise _refusal(answer, answer.content)
             await asyncio.sleep(pause_s)
             pause_s *= 2

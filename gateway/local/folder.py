@@ -49,7 +49,7 @@ class DataFolder:
             owner = os.read(lock, 32).decode(errors="replace").strip()
             os.close(lock)
             raise LocalUnavailable(
-                f"Tallylight already runs on {path} (process {owner}); use that one, stop it, or choose another folder with --data"
+                f"Tallylight already runs on {path} (process {owner}); use that one, stop it, or choose another with --data"
             ) from error
         folder = cls(path, lock)
         try:

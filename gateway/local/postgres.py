@@ -8,7 +8,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 

@@ -115,7 +115,8 @@ class Supervisor:
         wave: list[Keeper] = []
         for role in roles:
             needs = [self._keepers[name] for name in role.needs]
-            keeper = Keeper(role, self._logs / f"{role.name}.log", needs, self._patience, self._changed, self._told)
+            log = self._logs / f"{role.name}.log"
+            keeper = Keeper(role, log, needs, self._patience, changed=self._changed, told=self._told)
             keeper.task.add_done_callback(self._end_all)
             self._keepers[role.name] = keeper
             wave.append(keeper)
@@ -165,6 +166,7 @@ class Keeper:
         log: Path,
         needs: Sequence["Keeper"],
         patience: Patience,
+        *,
         changed: Callable[[], None],
         told: Callable[[str], None],
     ) -> None:
@@ -241,7 +243,7 @@ class Keeper:
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SWEEP_S):
-                while _alive_in_group(process.pid):
+                while _alive_in_group(process.pid):  # noqa: ASYNC110 – /proc sends no events
                     await asyncio.sleep(0.01)
         await process.wait()
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -126,25 +127,21 @@ def test_paths(desk: Stack, customer: Customer, path: str) -> None:
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Basic x", "Bearer " + "a" * 5000, "Bearer tl_live_é"])
 def test_keys(desk: Stack, token: str) -> None:
-    answer = httpx.get(f"{desk.base_url}/v1/jobs", headers={"authorization": token.encode("latin-1")})
+    answer = httpx.get(f"{desk.base_url}/v1/jobs", headers=[(b"authorization", token.encode("latin-1"))])
     assert answer.status_code == 401
     check(answer)
 
 
 def _raw(desk: Stack, head: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", desk.settings.port), timeout=20) as conn:
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has stopped reading: the answer is there already
             conn.sendall(head)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it has stopped reading: the answer is there already
         answer = b""
-        try:
+        with suppress(ConnectionResetError):
             while chunk := conn.recv(65536):
                 answer += chunk
                 if b"\r\n\r\n" in answer:
                     break
-        except ConnectionResetError:
-            pass
         return answer
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -179,7 +179,7 @@ async def answering(url: str) -> None:
 
 
 @asynccontextmanager
-async def open_cell(folder: Path, *, dispatchers: int = 2, **changes: Any) -> AsyncIterator[Cell]:
+async def open_cell(folder: Path, *, dispatchers: int = 2, **changes: Any) -> AsyncGenerator[Cell]:
     """A cell whose account has money; `changes` are settings. Nothing of it is left afterwards."""
     ports = [free_port() for _ in range(6)]
     cluster = await asyncio.to_thread(postgres.prepare, folder / "postgres", ports[5], durable=True)

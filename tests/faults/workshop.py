@@ -24,7 +24,7 @@ from gateway.dispatch import dispatch
 from gateway.jobs.verify import verify_jobs
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
-from gateway.video import Artifact, InputMedia, VideoRequest
+from gateway.video import Artifact, VideoRequest
 from tests.conftest import free_port
 from tests.faults.harness import Account, open_account
 
@@ -174,7 +174,7 @@ async def _running(
 
 
 @asynccontextmanager
-async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **changes: Any) -> AsyncIterator[Workshop]:
+async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **changes: Any) -> AsyncGenerator[Workshop]:
     """A replica `r0`, `r1`, … per port, two jobs at a time each."""
     async with pool.acquire() as conn:
         account = await open_account(conn)

@@ -19,8 +19,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.server import make_app, run
 from gateway.clerk import clerk
+from gateway.cli.server import make_app, run
 from gateway.dispatch import dispatch
 from gateway.settings import Settings
 from gateway.telemetry import logs

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+
 from gateway.local import postgres
 from gateway.local.postgres import LocalPostgres, LocalPostgresUnavailable
 from tests.conftest import Connection, free_port
@@ -93,7 +94,7 @@ def test_says_what_is_wrong_when_it_cannot_be_made(tmp_path: Path, monkeypatch: 
     broken = tmp_path / "initdb"
     broken.write_text("#!/bin/sh\necho 'no space left on device' >&2\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(postgres, "_binary", lambda name: broken)
+    monkeypatch.setattr(postgres, "_binary", lambda _name: broken)
     with pytest.raises(LocalPostgresUnavailable, match="no space left on device"):
         postgres.prepare(tmp_path / "data", 1)
     assert not (tmp_path / "data" / "pg").exists()

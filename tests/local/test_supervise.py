@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+
 from gateway.local.errors import LocalUnavailable
 from gateway.local.postgres import LocalPostgres
 from gateway.local.supervise import LOG_BYTES_MAX, Command, GaveUp, Patience, Role, Supervisor, rotate
@@ -45,7 +46,7 @@ signal.pause()
     def ended() -> None:
         (folder / f"{name}.up").unlink(missing_ok=True)
 
-    return Role(name=name, title=name, command=program(folder, text), ready=ready, ended=ended, needs=needs, **more)  # pyright: ignore
+    return Role(name=name, title=name, command=program(folder, text), ready=ready, ended=ended, needs=needs, **more)  # pyright: ignore[reportArgumentType] – fields by name
 
 
 def alive(pid: int) -> bool:
@@ -95,7 +96,7 @@ async def test_takes_the_whole_group_of_what_died_with_it(watched: Watched, tmp_
     watched.supervisor.start(sleeper(tmp_path, "a", note=note))
     await watched.supervisor.ready("a")
     await until((tmp_path / "grandchild").exists)
-    await until(lambda: (tmp_path / "grandchild").read_text())
+    await until((tmp_path / "grandchild").read_text)
     grandchild = int((tmp_path / "grandchild").read_text())
     first = watched.supervisor.pids()["a"]
     os.kill(first, signal.SIGKILL)
@@ -164,7 +165,7 @@ async def test_gives_up_on_what_never_becomes_ready_and_quotes_its_log(watched: 
 
 async def test_gives_up_after_more_tries_on_what_was_ready_once(watched: Watched, tmp_path: Path) -> None:
     watched.supervisor.start(Role(name="a", title="a", command=program(tmp_path, "raise SystemExit(3)")))
-    with pytest.raises(GaveUp, match="4 times in a row; its log .* is empty"):
+    with pytest.raises(GaveUp, match=r"4 times in a row; its log .* is empty"):
         await watched.supervisor.failure()
 
 
@@ -233,7 +234,8 @@ async def test_ends_with_a_parent_that_was_killed(tmp_path: Path, other_user: bo
     finally:
         parent.kill()
         parent.wait()
-        parent.stdout.close()
+        if parent.stdout:
+            parent.stdout.close()
     await until(lambda: not alive(child))
 
 

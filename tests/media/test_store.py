@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -219,7 +219,7 @@ Meddle = Callable[[bytes], Awaitable[bytes]]
 
 
 @asynccontextmanager
-async def proxy(port: int, *, upwards: Meddle | None = None, downwards: Meddle | None = None) -> AsyncIterator[int]:
+async def proxy(port: int, *, upwards: Meddle | None = None, downwards: Meddle | None = None) -> AsyncGenerator[int]:
     """A TCP proxy to `port` whose two directions may change, stall or (by ConnectionError) cut what passes."""
     tasks: set[asyncio.Task[None]] = set()
 

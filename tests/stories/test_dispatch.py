@@ -1,6 +1,5 @@
 """Dispatch on a real database, with a real Triton and real files: what a job costs and where it ends, whatever goes wrong."""
 
-import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +16,8 @@ from billing.ledger.model import TEST_FLOOR_MICRO
 from gateway.jobs.cancel import cancel
 from gateway.media.keys import input_key
 from gateway.media.store import open_store
-from gateway.settings import ReplicaSettings
 from gateway.video import InputMedia
 from tests.faults.harness import FUNDS_MICRO, RATE_MICRO
-from tests.faults.proxy import commits, proxied
 from tests.faults.workshop import Triton, Workshop, open_workshop, started
 
 FRAMES_9_MS = 562

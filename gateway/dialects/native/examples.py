@@ -24,7 +24,8 @@ CREATE_JOB: dict[str, Any] = {
         "inputs": [
             {
                 "role": "first_frame",
-                "data": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC",
+                "data": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AA"
+                "AAMBAQDJ/pLvAAAAAElFTkSuQmCC",
             }
         ],
     },
