@@ -185,7 +185,7 @@ async def open_cell(folder: Path, *, dispatchers: int = 2, **changes: Any) -> As
         link_secret=Secret("x" * 32),
         media_url=f"file://{folder}/media",
         spool_dir=str(folder),
-        spool_free_min_bytes=0,
+        disk_free_min_bytes=0,
         replicas=(ReplicaSettings(name="one", url=f"127.0.0.1:{ports[3]}", models=("testcard",), slots=2),),
     )
     zygote = await Zygote.start()

@@ -1,0 +1,131 @@
+"""Dispatch on a real database, with a real Triton and real files: what a job costs and where it ends, whatever goes wrong."""
+
+import asyncio
+import hashlib
+import io
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+import pytest
+from PIL import Image
+
+from billing.kit.ids import new_id
+from billing.kit.query import Pool
+from billing.ledger.model import TEST_FLOOR_MICRO
+from gateway.jobs.cancel import cancel
+from gateway.media.keys import input_key
+from gateway.media.store import open_store
+from gateway.settings import ReplicaSettings
+from gateway.video import InputMedia
+from tests.faults.harness import FUNDS_MICRO, RATE_MICRO
+from tests.faults.proxy import commits, proxied
+from tests.faults.workshop import Triton, Workshop, open_workshop, started
+
+FRAMES_9_MS = 562
+CHARGE_MICRO = FRAMES_9_MS * RATE_MICRO // 1000
+HOLD_MICRO = CHARGE_MICRO
+
+
+@pytest.fixture(scope="module")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    yield from started(tmp_path_factory.mktemp("triton"))
+
+
+@pytest.fixture
+async def workshop(pool: Pool, dsn: str, triton: Triton, tmp_path: Path) -> AsyncIterator[Workshop]:
+    async with open_workshop(pool, dsn, tmp_path, [triton.port]) as opened:
+        yield opened
+
+
+async def cancelled(workshop: Workshop, job_id: UUID) -> str | None:
+    async with workshop.pool.acquire() as conn, conn.transaction():
+        return await cancel(conn, workshop.account.org_id, job_id)
+
+
+# -- the good end ------------------------------------------------------------------------------------------------------
+async def test_a_job_is_charged_what_was_measured_at_its_frozen_rate(workshop: Workshop) -> None:
+    async with workshop.dispatching():
+        job_id = await workshop.order()
+        row = await workshop.ended(job_id)
+    assert (row["state"], row["frames"], row["delivered_ms"]) == ("succeeded", 9, FRAMES_9_MS)
+    assert row["charged_micro"] == CHARGE_MICRO
+    assert await workshop.wallet() == (FUNDS_MICRO - CHARGE_MICRO, 0)
+    assert await workshop.log(job_id) == ["queued", "running", "succeeded"]
+    assert await workshop.attempts(job_id) == [("r0", "succeeded", None)]
+    artifacts = workshop.artifacts(row)
+    assert set(artifacts) == {"video", "thumbnail"}
+    for artifact in artifacts.values():
+        assert hashlib.sha256(workshop.file(artifact)).hexdigest() == artifact.sha256
+
+
+async def test_an_automatic_length_is_charged_as_delivered_and_the_rest_of_the_hold_returns(workshop: Workshop) -> None:
+    async with workshop.dispatching():
+        row = await workshop.ended(await workshop.order(frames=40, auto=True))
+    assert row["state"] == "succeeded"
+    assert 20 <= row["frames"] < 40
+    assert row["charged_micro"] == (row["frames"] * 1000 // 16) * RATE_MICRO // 1000 < row["hold_micro"]
+    assert await workshop.wallet() == (FUNDS_MICRO - row["charged_micro"], 0)
+
+
+async def test_a_test_key_runs_the_test_card_and_spends_no_money(workshop: Workshop) -> None:
+    async with workshop.dispatching():
+        job_id = await workshop.order("fault:error", token=workshop.account.test)
+        row = await workshop.ended(job_id)
+    assert (row["state"], row["livemode"], row["charged_micro"]) == ("succeeded", False, CHARGE_MICRO)
+    assert await workshop.wallet("live") == (FUNDS_MICRO, 0)
+    assert await workshop.wallet("test") == (-CHARGE_MICRO, 0)
+    assert TEST_FLOOR_MICRO < -CHARGE_MICRO
+
+
+async def test_a_reference_image_reaches_the_model(workshop: Workshop) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (255, 0, 0)).save(picture, "PNG")
+    store = open_store(workshop.settings)
+    put = await store.put_bytes(input_key(workshop.account.org_id.hex, new_id().hex, 0), picture.getvalue(), content_type="image/png")
+    media = InputMedia("first_frame", put.key, put.sha256, "image/png", 64, 64, put.bytes)
+    async with workshop.dispatching():
+        size = {"width": 320, "height": 180}
+        plain = await workshop.ended(await workshop.order(**size))
+        shown = await workshop.ended(await workshop.order(inputs=(media,), **size))
+    assert (plain["state"], shown["state"]) == ("succeeded", "succeeded")
+    assert _red(workshop.file(workshop.artifacts(shown)["thumbnail"])) > 10 * _red(
+        workshop.file(workshop.artifacts(plain)["thumbnail"])
+    )
+
+
+def _red(jpeg: bytes) -> int:
+    """How many pixels are nothing but red; one at least."""
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return 1 + sum(r > 230 and g < 25 and b < 25 for r, g, b in picture.convert("RGB").get_flattened_data())
+
+
+# -- failed attempts ---------------------------------------------------------------------------------------------------
+FAULTS = {
+    "truncate": {"not_mp4", "damaged", "truncated", "decoder_crashed", "unreadable", "trailing_data"},
+    "zero_frames": {"no_frames", "no_video", "unreadable"},
+    "lying_duration": {"frame_count", "wrong_length"},
+    "not_mp4": {"not_mp4"},
+    "too_many_frames": {"frame_count", "wrong_length"},
+    "no_final": {"contract_broken"},
+    "error": {"backend_failed"},
+    "stall": {"backend_stalled"},
+}
+
+
+async def test_no_fault_of_a_model_is_charged(workshop: Workshop) -> None:
+    """Each on a replica of its own, so that no breaker keeps the next one waiting."""
+    one = workshop.settings.replicas[0]
+    replicas = tuple(msgspec.structs.replace(one, name=name, slots=1) for name in FAULTS)
+    async with workshop.dispatching(attempts_max=1, stall_s=0.5, replicas=replicas):
+        jobs = {name: await workshop.order(f"fault:{name}") for name in FAULTS}
+        rows = {name: await workshop.ended(job_id) for name, job_id in jobs.items()}
+    codes = {name: (await workshop.attempts(job_id))[-1][2] for name, job_id in jobs.items()}
+    print(codes)
+    assert {(row["state"], row["error_code"], row["charged_micro"]) for row in rows.values()} == {("failed", "generation_failed", 0)}
+    async with workshop.pool.acquire() as conn:
+        said = await conn.fetch("SELECT job_id, message FROM gateway.attempt")
+    print([(row["message"]) for row in said])
+    assert await workshop.wallet() == (FUNDS_MICRO, 0)
+    assert not list(Path(workshop.settings.media_url.removeprefix("file://")).rglob("*.mp4"))
