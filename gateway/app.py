@@ -15,8 +15,12 @@ from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission
 from gateway.api import routes as api
 from gateway.context import Gateway
+from gateway.dialects.ark import routes as ark
+from gateway.dialects.ark.translate import render_error as ark_error
 from gateway.dialects.native import routes as native
 from gateway.dialects.native.translate import render_error as native_error
+from gateway.dialects.openai import routes as openai
+from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.middleware import observed
 from gateway.edge.replies import Renderer, failure_reply
@@ -29,7 +33,7 @@ from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
 from gateway.settings import Settings
 
-SHAPES: tuple[tuple[str, Renderer], ...] = ()
+SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
 """Which dialect renders an error, by path prefix, also where no route matched; everything else is native."""
 
 
@@ -44,7 +48,7 @@ def create_app(settings: Settings) -> Litestar:
             yield
 
     return Litestar(
-        route_handlers=[native.router, api.router],
+        route_handlers=[native.router, openai.router, ark.router, api.router],
         lifespan=[lifespan],
         middleware=[observed],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},

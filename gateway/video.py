@@ -307,7 +307,7 @@ def _from_resolution(resolution: str, ratio: str, step: int) -> tuple[int, int]:
     if edge is None:
         raise InvalidRequest("resolution must be one of 480p, 720p, 1080p", param="resolution")
     wide, _, high = ("16:9" if ratio == "adaptive" else ratio).partition(":")
-    if not (wide.isascii() and wide.isdigit() and high.isascii() and high.isdigit() and len(ratio) <= 7):
+    if not (wide.isascii() and wide.isdigit() and high.isascii() and high.isdigit() and len(wide + high) <= 6):
         raise InvalidRequest("ratio must look like 16:9 or be 'adaptive'", param="ratio")
     a, b = int(wide), int(high)
     if not (a and b and 1 / 4 <= a / b <= 4):

@@ -23,10 +23,14 @@ async def open_organization(conn: Conn, name: str, currency: str) -> Organizatio
     return found
 
 
+async def list_organizations(conn: Conn) -> list[Organization]:
+    return await sql.ORGANIZATIONS.all(conn)
+
+
 async def find_organization(conn: Conn, name: str) -> Organization:
     """Raises NotFound naming the organizations there are."""
     found = await sql.ORGANIZATION.maybe(conn, name)
     if found is None:
-        known = ", ".join(organization.name for organization in await sql.ORGANIZATIONS.all(conn)) or "none"
+        known = ", ".join(organization.name for organization in await list_organizations(conn)) or "none"
         raise NotFound(f"there is no organization {name!r}; there are: {known}")
     return found

@@ -1,0 +1,45 @@
+"""The `tallylight` command. Only click is imported here: each command's module is loaded when it is used."""
+
+import importlib
+
+import click
+
+_COMMANDS = {
+    "up": ("up", "Everything on one machine, with a demo organization and a first video."),
+    "generate": ("generate", "Make a video and save it."),
+    "jobs": ("jobs", "List, look at, watch, cancel and delete jobs."),
+    "serve": ("processes", "Run the API."),
+    "dispatch": ("processes", "Run jobs on the fleet; one process leads, others stand by."),
+    "clerk": ("processes", "Run everything periodic."),
+    "migrate": ("processes", "Bring the database's tables up to date."),
+    "settings": ("processes", "Show the settings as they were read, secrets masked."),
+    "orgs": ("access", "Create and list organizations."),
+    "keys": ("access", "Create, list and revoke API keys."),
+    "wallet": ("money", "Top up and show wallets."),
+    "prices": ("money", "Publish and show price lists."),
+    "ledger": ("money", "Prove the ledger; show the entries of a job."),
+    "fleet": ("fleet", "Check a Triton server against the video contract."),
+}
+
+
+class _Lazy(click.Group):
+    """Knows the commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"gateway.cli.{_COMMANDS[cmd_name][0]}")
+        return getattr(module, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="tallylight")
+def tallylight() -> None:
+    """Tallylight: a metered inference gateway for AI video."""

@@ -1,13 +1,16 @@
 """Serve a job's files: whole or by range, to the key's owner or to the holder of a signed link."""
 
 import time
+from collections.abc import Callable
 from email.utils import format_datetime
+from uuid import UUID
 
 from litestar import Response
 from litestar.response import Stream
 
 from gateway.context import Gateway
-from gateway.edge.caller import HttpRequest, header
+from gateway.edge.caller import HttpRequest, gateway_of, header
+from gateway.edge.replies import base_url
 from gateway.errors import ArtifactGone, RangeNotSatisfiable
 from gateway.media.ranges import (
     RangeOutcome,
@@ -46,6 +49,20 @@ def serve_artifact(gateway: Gateway, request: HttpRequest, job: Job, name: str) 
     return Stream(
         gateway.store.read_range(artifact.key, start, end), status_code=status, headers=headers, media_type=artifact.mime
     )
+
+
+def linked(request: HttpRequest) -> tuple[str, Callable[[Job, str], str | None]]:
+    """How this client reaches the API, and what makes the links to files in its answers."""
+    gateway = gateway_of(request)
+    base = base_url(request, gateway.settings.public_url)
+    return base, lambda job, name: signed_link(gateway, base, job, name)
+
+
+def organization_of_link(gateway: Gateway, request: HttpRequest, org: str) -> UUID:
+    """The organization a signed link was made for. Raises LinkRefused; nothing else was looked at before."""
+    path, query = request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
+    gateway.signer.verify("GET", path.partition("?")[0], org, query, time.time())
+    return UUID(hex=org)
 
 
 def signed_link(gateway: Gateway, base: str, job: Job, name: str) -> str | None:

@@ -1,10 +1,12 @@
 """Request bodies, read under limits and refused with a sentence. Nothing is buffered beyond the limit."""
 
-from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import msgspec
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header  # pyright: ignore[reportUnknownVariableType] its header argument has no type
 
 from gateway.edge.caller import HttpRequest, gateway_of, header
 from gateway.errors import InvalidRequest, TooLarge, UnsupportedContent, UnsupportedField
@@ -13,6 +15,12 @@ Body = TypeVar("Body")
 
 FIELD_MAX_BYTES = 1 << 20
 PARTS_MAX = 64
+UTF8 = ("utf-8", "utf8", "us-ascii")
+IGNORED_MAX = 32
+"""A lenient key may send this many fields that are not supported; one more is a mistake, not a difference of dialect."""
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -32,8 +40,8 @@ class Form(msgspec.Struct, frozen=True):
 
 def content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
     """The lower-case media type and its parameters. Raises UnsupportedContent for a charset other than UTF-8."""
-    kind, options = parse_options_header(header(request, b"content-type") or "")
-    if options.get("charset", "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
+    kind, options = cast("tuple[str, dict[str, str]]", parse_options_header(header(request, b"content-type") or ""))
+    if options.get("charset", "utf-8").lower() not in UTF8:
         raise UnsupportedContent
     return kind.lower(), options
 
@@ -41,7 +49,7 @@ def content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
 async def _chunks(request: HttpRequest, limit_bytes: int) -> AsyncIterator[bytes]:
     """Raises TooLarge as soon as the declared or received size passes the limit, InvalidRequest when the client goes away."""
     declared = header(request, b"content-length") or ""
-    if declared.isdigit() and int(declared) > limit_bytes:
+    if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit_bytes):
         raise TooLarge(f"the body may have at most {limit_bytes} bytes")
     received, more = 0, True
     while more:
@@ -62,7 +70,10 @@ async def read_body(request: HttpRequest, limit_bytes: int) -> bytes:
 
 
 async def read_json(request: HttpRequest, decoder: msgspec.json.Decoder[Body]) -> Body:
-    """Decodes a JSON body. Raises UnsupportedContent, TooLarge, UnsupportedField or InvalidRequest naming the field."""
+    """Decodes a JSON body. Raises UnsupportedContent, TooLarge, UnsupportedField or InvalidRequest naming the field.
+
+    With a decoder of `Any` it returns what `decode_lenient` takes.
+    """
     kind, _ = content_type(request)
     if kind not in ("application/json", "") and not kind.endswith("+json"):
         raise UnsupportedContent
@@ -87,6 +98,44 @@ def convert(value: object, kind: type[Body], *, strict: bool) -> Body:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise refusal(error) from error
+
+
+def decode_lenient(raw: object, kind: type[Body], *, strict: bool = True) -> tuple[Body, list[str]]:
+    """For a lenient key: drops unsupported fields from `raw`, in place, and returns what is left and their names.
+
+    `raw` is decoded JSON or a nested form. Raises InvalidRequest, and UnsupportedField beyond IGNORED_MAX.
+    """
+    ignored: list[str] = []
+    while True:
+        try:
+            return msgspec.convert(raw, kind, strict=strict), ignored
+        except msgspec.ValidationError as error:
+            refused = refusal(error)
+            if not isinstance(refused, UnsupportedField) or len(ignored) == IGNORED_MAX or not _drop(raw, str(error)):
+                raise refused from error
+            ignored.append(refused.param or "")
+
+
+def _drop(raw: object, sentence: str) -> bool:
+    """Removes the field that a sentence of msgspec is about; False where the sentence does not lead to it."""
+    found = _UNKNOWN.fullmatch(sentence)
+    if found is None:
+        return False
+    holder = raw
+    for name, index in _STEP.findall(found["path"] or ""):
+        match holder:
+            case dict() if name:
+                holder = cast("dict[str, object]", holder).get(name)
+            case list() if index and int(index) < len(cast("list[object]", holder)):
+                holder = cast("list[object]", holder)[int(index)]
+            case _:
+                return False
+    return isinstance(holder, dict) and cast("dict[str, object]", holder).pop(found["name"], _UNKNOWN) is not _UNKNOWN
+
+
+def ignored_header(names: Sequence[str]) -> dict[str, str]:
+    """`x-ignored-fields`, percent-encoded where a name would not be safe in a header; empty where nothing was ignored."""
+    return {"x-ignored-fields": ", ".join(quote(name[:100], safe="[].$:") for name in names)} if names else {}
 
 
 def refusal(error: msgspec.ValidationError) -> InvalidRequest | UnsupportedField:
@@ -114,7 +163,7 @@ async def read_form(request: HttpRequest) -> Form:
     fields: list[tuple[str, str]] = []
     files: list[Upload] = []
     try:
-        parser = PushMultipartParser(options.get("boundary", ""), max_segment_count=PARTS_MAX, strict=True)
+        parser = PushMultipartParser(options.get("boundary", ""), max_segment_count=PARTS_MAX)
         segment: MultipartSegment | None = None
         data = bytearray()
         async for chunk in _chunks(request, limit):
@@ -127,8 +176,7 @@ async def read_form(request: HttpRequest) -> Form:
                         raise TooLarge(f"{segment.name}: a field may have at most {FIELD_MAX_BYTES} bytes")
                 elif segment is not None:
                     _keep(segment, bytes(data), fields, files)
-        if not parser.closed:
-            raise InvalidRequest("the form ends before its closing boundary")
+        parser.close()  # raises when the closing boundary did not come
     except (MultipartError, UnicodeDecodeError, LookupError) as error:
         raise InvalidRequest(f"the form could not be read: {error}") from error
     return Form(tuple(fields), tuple(files))
@@ -140,7 +188,9 @@ def _keep(segment: MultipartSegment, data: bytes, fields: list[tuple[str, str]],
     if segment.filename is not None:
         files.append(Upload(segment.name, segment.filename, data))
     else:
-        fields.append((segment.name, data.decode(segment.charset or "utf-8")))
+        if (segment.charset or "utf-8").lower() not in UTF8:  # also because some of Python's codecs take quadratic time
+            raise InvalidRequest(f"{segment.name}: fields must be in UTF-8", param=segment.name)
+        fields.append((segment.name, data.decode()))
 
 
 def nested(fields: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -158,9 +208,12 @@ def nested(fields: tuple[tuple[str, str], ...]) -> dict[str, Any]:
             inner = place.setdefault(key, {})
             if not isinstance(inner, dict):
                 raise InvalidRequest(f"{name} is given both as a value and as an object", param=head)
-            place, key = inner, part
+            place, key = cast("dict[str, Any]", inner), part
         if rest and rest[-1] == "":
-            place.setdefault(key, []).append(value)
+            values = place.setdefault(key, [])
+            if not isinstance(values, list):
+                raise InvalidRequest(f"{name} is given both as a value and as a list", param=head)
+            cast("list[str]", values).append(value)
         elif key in place:
             raise InvalidRequest(f"{name} is given more than once", param=head)
         else:

@@ -86,7 +86,10 @@ Renderer = Callable[[GatewayError], tuple[bytes, str]]
 def failure_reply(error: Exception, render: Renderer) -> Response[bytes]:
     failure = failure_of(error)
     body, media_type = render(failure)
-    return Response(body, status_code=failure.status, media_type=media_type, headers=failure_headers(failure))
+    headers = failure_headers(failure)
+    if isinstance(error, MethodNotAllowedException) and error.headers:
+        headers["allow"] = error.headers["allow"]  # RFC 9110 §15.5.6: a 405 names what would be answered
+    return Response(body, status_code=failure.status, media_type=media_type, headers=headers)
 
 
 def base_url(request: HttpRequest, configured: str) -> str:

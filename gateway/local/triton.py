@@ -20,6 +20,8 @@ from pathlib import Path
 
 import httpx
 
+from gateway.local.errors import LocalUnavailable
+
 BUNDLED_MODELS = Path(__file__).parents[2] / "deploy" / "triton" / "models"
 """The model repository of the reference model, in a checkout and in the wheel alike."""
 
@@ -34,7 +36,7 @@ DISTRIBUTION = "nvidia-pytriton"
 STUB = "triton_python_backend_stub"
 
 
-class LocalTritonUnavailable(Exception):
+class LocalTritonUnavailable(LocalUnavailable):
     """This machine cannot run a Triton of its own; the message says in one sentence what to do about it."""
 
 

@@ -1,66 +1,213 @@
-"""/v1/jobs: create and read. Further operations stand beside this file, one each."""
+"""/v1/jobs: create, read, list, cancel and delete. Files, events and estimates stand beside this file."""
 
-import msgspec
-from litestar import Response, Router, get, post
+from typing import get_args
 
-from gateway.dialects.native.translate import ask_of, render
-from gateway.dialects.native.wire import CreateJob
-from gateway.edge.artifacts import signed_link
-from gateway.edge.bodies import Form, content_type, convert, nested, read_form, read_json
+from litestar import Response, Router, delete, get, post
+
+from gateway.dialects.native.estimate import estimate
+from gateway.dialects.native.events import stream_events
+from gateway.dialects.native.examples import CREATE_JOB
+from gateway.dialects.native.files import get_artifact, get_file
+from gateway.dialects.native.requests import ROLES, read_request
+from gateway.dialects.native.translate import ask_of, cursor_of, parse_cursor, render, render_error, render_list
+from gateway.dialects.native.wire import CreateJob, JobList, JobView, ProblemDocument
+from gateway.edge.artifacts import linked
+from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
-from gateway.edge.replies import admitted_reply, base_url, json_reply
-from gateway.edge.submit import Image, submit
-from gateway.errors import InvalidMedia
-from gateway.media.errors import ImageRejected
-from gateway.media.images import decode_data_url
-from gateway.video import Job
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
+from gateway.edge.follow import final_or_later, preferred_wait_s
+from gateway.edge.query import integer, query_of, single
+from gateway.edge.replies import admitted_reply, json_reply
+from gateway.edge.submit import submit
+from gateway.errors import (
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidMedia,
+    InvalidRequest,
+    JobNotFinished,
+    NotFound,
+    OutcomeUnknown,
+    TooLarge,
+    UnknownModel,
+    UnsupportedContent,
+    UnsupportedField,
+)
+from gateway.jobs.cancel import cancel
+from gateway.jobs.delete import delete as delete_now
+from gateway.jobs.list import Filter, list_jobs
+from gateway.jobs.model import job_of
+from gateway.video import Job, State, Tier, public_id
 
-IMAGE_MAX_BYTES = 20 << 20
-_create = msgspec.json.Decoder(CreateJob)
+PAGE_DEFAULT, PAGE_MAX = 20, 100
+
+_PREFER = Parameter(
+    "Prefer",
+    "`wait` or `wait=N`: be answered only when the job has ended, or after N seconds, 60 at most (RFC 7240).",
+    str,
+    "header",
+)
+_APPLIED = {"Preference-Applied": "`wait=N`, where Prefer asked for it."}
+_CREATE = Described(
+    tag="Jobs",
+    body=CreateJob,
+    files=dict.fromkeys(ROLES, "An image in this role."),
+    examples=CREATE_JOB,
+    answers={
+        201: Answer(
+            "The job: priced, held and queued; with `Prefer: wait` as it is after waiting.",
+            JobView,
+            headers={
+                **_APPLIED,
+                "Idempotent-Replayed": "`true`: this is the stored answer to an earlier request, as it was then.",
+                "X-Ignored-Fields": "Fields that a lenient key sent and that are not supported.",
+            },
+        )
+    },
+    parameters=(IDEMPOTENCY_KEY, _PREFER),
+    errors=(
+        InvalidRequest,
+        UnsupportedField,
+        UnknownModel,
+        InvalidMedia,
+        InsufficientBalance,
+        IdempotencyInProgress,
+        IdempotencyMismatch,
+        TooLarge,
+        UnsupportedContent,
+        OutcomeUnknown,
+    ),
+)
+_GET = Described(
+    tag="Jobs",
+    answers={200: Answer("The job. One that failed says so in `state` and `error`.", JobView, headers=_APPLIED)},
+    parameters=(_PREFER,),
+    errors=(NotFound,),
+)
+_LIST = Described(
+    tag="Jobs",
+    answers={200: Answer("A page, newest first.", JobList)},
+    parameters=(
+        Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", int),
+        Parameter("cursor", "The `next_cursor` of the page before."),
+        Parameter("state", "Only jobs in this state; may be given several times.", State),
+        Parameter("model", "Only jobs of this model."),
+        Parameter("tier", "Only jobs in this tier.", Tier),
+    ),
+    errors=(InvalidRequest, UnsupportedField),
+)
+_CANCEL = Described(
+    tag="Jobs",
+    answers={200: Answer("The job: cancelled, cancelling, or unchanged if it had ended. Neither is charged.", JobView)},
+    errors=(NotFound,),
+)
+_DELETE = Described(
+    tag="Jobs",
+    answers={204: Answer("The record and its files are gone; what was charged stays in the ledger.", empty=True)},
+    errors=(NotFound, JobNotFinished),
+)
 
 
-def renderer(request: HttpRequest):  # noqa: ANN201
-    gateway = gateway_of(request)
-    base = base_url(request, gateway.settings.public_url)
-    return lambda job: render(job, base, lambda j, name: signed_link(gateway, base, j, name))
-
-
-@post("/jobs", status_code=201, operation_id="create_job")
+@post("/jobs", status_code=201, operation_id="create_job", opt={"described": _CREATE})
 async def create_job(request: HttpRequest) -> Response[bytes]:
-    """Admit a job: priced, held and queued when this returns 201."""
+    """Create a video. When this returns 201, the job, its price and its hold are durable; any other answer holds nothing."""
     caller = await authenticate(request)
-    files: Form | None = None
-    if content_type(request)[0] == "multipart/form-data":
-        files = await read_form(request)
-        body = convert(nested(files.fields), CreateJob, strict=False)
-    else:
-        body = await read_json(request, _create)
+    body, images, ignored = await read_request(request, caller)
+    base, link = linked(request)
     admitted = await submit(
-        request, caller, ask_of(body), images_of(body, files), dialect="native", status=201, render=renderer(request)
+        request, caller, ask_of(body), images, dialect="native", status=201, render=lambda job: render(job, base, link)
     )
-    return admitted_reply(admitted)
+    headers, wait_s = ignored_header(ignored), preferred_wait_s(request)
+    if wait_s is None or admitted.replayed:  # a replay is the first answer, byte for byte
+        return admitted_reply(admitted, headers)
+    job = await final_or_later(request, caller, public_id(admitted.job_id), wait_s)
+    return json_reply(render(job, base, link), admitted.status, {**headers, "preference-applied": f"wait={wait_s}"})
 
 
-@get("/jobs/{job_id:str}", operation_id="get_job")
+@get("/jobs/{job_id:str}", operation_id="get_job", opt={"described": _GET})
 async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
-    """The job as it is now. A failed job is a 200 that says so."""
+    """The job as it is now, or with `Prefer: wait` once it has ended. A failed job is a 200 that says so."""
+    caller, wait_s = await authenticate(request), preferred_wait_s(request)
+    if wait_s is None:
+        return _reply(request, await read_job(request, caller, job_id))
+    job = await final_or_later(request, caller, job_id, wait_s)
+    return _reply(request, job, {"preference-applied": f"wait={wait_s}"})
+
+
+@get("/jobs", operation_id="list_jobs", opt={"described": _LIST})
+async def list_jobs_page(request: HttpRequest) -> Response[bytes]:
+    """The project's jobs, newest first, also those made in other dialects."""
     caller = await authenticate(request)
-    return json_reply(renderer(request)(await read_job(request, caller, job_id)))
+    query = query_of(request, "limit", "cursor", "state", "model", "tier")
+    limit = integer(query, "limit", default=PAGE_DEFAULT, least=1, most=PAGE_MAX)
+    cursor = single(query, "cursor")
+    only = Filter(
+        org_id=caller.org_id,
+        project_id=caller.project_id,
+        livemode=caller.livemode,
+        states=_of(query, "state", get_args(State)) or None,
+        model=single(query, "model"),
+        tier=next(iter(_of(query, "tier", get_args(Tier))), None),
+    )
+    gateway, after = gateway_of(request), parse_cursor(cursor) if cursor is not None else None
+    async with gateway.pool.acquire(timeout=5) as conn:
+        rows, more = await list_jobs(conn, only, limit=limit, after=after)
+    jobs = [job_of(row, await gateway.queue.position(row.id) if row.state == "queued" else None) for row in rows]
+    base, link = linked(request)
+    return json_reply(render_list(jobs, base, link, next_cursor=cursor_of(jobs[-1]) if more else None))
 
 
-def images_of(body: CreateJob, form: Form | None) -> list[Image]:
-    """The images a request brings, decoded but not looked at. Raises InvalidMedia."""
-    uploads = {upload.field: upload.data for upload in form.files} if form else {}
-    images: list[Image] = []
-    for index, item in enumerate(body.inputs):
-        name = item.data.removeprefix("upload:")
-        param = f"inputs[{index}].data"
-        try:
-            data = uploads[name] if name in uploads else decode_data_url(item.data, IMAGE_MAX_BYTES)
-        except ImageRejected as error:
-            raise InvalidMedia(f"{param}: {error.detail}", param=param) from error
-        images.append(Image(item.role, data, param))
-    return images
+def _of(query: dict[str, list[str]], name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises InvalidRequest."""
+    given = tuple(query.get(name, ()))
+    if any(value not in choices for value in given) or (name == "tier" and len(given) > 1):
+        raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", param=name)
+    return given
 
 
-router = Router("/v1", route_handlers=[create_job, get_job])
+@post("/jobs/{job_id:str}/cancel", status_code=200, operation_id="cancel_job", opt={"described": _CANCEL})
+async def cancel_job(request: HttpRequest, job_id: str) -> Response[bytes]:
+    """Cancel a job: a queued one ends at once, a running one is told to stop. Nothing is charged for either."""
+    caller, gateway = await authenticate(request), gateway_of(request)
+    job = await read_job(request, caller, job_id)
+    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
+        changed = await cancel(conn, caller.org_id, job.id)
+    if changed is not None:
+        gateway.changes.ring()
+    return _reply(request, await read_job(request, caller, job_id))
+
+
+@delete("/jobs/{job_id:str}", status_code=204, operation_id="delete_job", opt={"described": _DELETE})
+async def delete_job(request: HttpRequest, job_id: str) -> Response[None]:
+    """Delete a finished job and its files. One that has not ended must be cancelled first."""
+    caller, gateway = await authenticate(request), gateway_of(request)
+    job = await read_job(request, caller, job_id)
+    async with gateway.pool.acquire(timeout=5) as conn:
+        deleted = await delete_now(conn, caller.org_id, job.id)
+    if not deleted:
+        await read_job(request, caller, job_id)  # deleted by someone else meanwhile: NotFound
+        raise JobNotFinished
+    gateway.changes.ring()
+    return Response(None, status_code=204)
+
+
+def _reply(request: HttpRequest, job: Job, headers: dict[str, str] | None = None) -> Response[bytes]:
+    base, link = linked(request)
+    return json_reply(render(job, base, link), headers=headers)
+
+
+router = Router(
+    "/v1",
+    route_handlers=[
+        create_job,
+        get_job,
+        list_jobs_page,
+        cancel_job,
+        delete_job,
+        get_artifact,
+        get_file,
+        stream_events,
+        estimate,
+    ],
+    opt={"errors": ErrorShape(ProblemDocument, render_error)},
+)

@@ -1,20 +1,30 @@
 """Native wire ↔ canonical; pure."""
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
+from billing.pricing.model import Quote
 from gateway.dialects.native.wire import (
     ArtifactView,
     CreateJob,
+    Estimate,
+    JobEvent,
+    JobList,
     JobView,
     Money,
     Problem,
     ProblemDocument,
+    TierPrice,
     Urls,
 )
 from gateway.errors import GatewayError, InvalidRequest
-from gateway.video import FINAL, Ask, Job
+from gateway.video import FINAL, Ask, Job, State, Tier, VideoRequest
 
 Link = Callable[[Job, str], str | None]
 """A link to one of a job's files."""
@@ -102,6 +112,55 @@ def render(job: Job, base: str, link: Link) -> bytes:
     return _encode(view(job, base, link))
 
 
+def render_list(jobs: Sequence[Job], base: str, link: Link, *, next_cursor: str | None) -> bytes:
+    return _encode(JobList(tuple(view(job, base, link) for job in jobs), next_cursor is not None, next_cursor))
+
+
+def cursor_of(job: Job) -> str:
+    """Opaque to clients: where the next page starts."""
+    return base64.urlsafe_b64encode(job.id.bytes).rstrip(b"=").decode()
+
+
+def parse_cursor(text: str) -> UUID:
+    """Raises InvalidRequest for anything that `cursor_of` did not make."""
+    try:
+        found = UUID(bytes=base64.b64decode(text + "==", altchars=b"-_", validate=True))
+    except ValueError as error:
+        raise InvalidRequest("cursor must be the next_cursor of a page of this list", param="cursor") from error
+    return found
+
+
+def event_of(job: Job, kind: State | Literal["progress"], at: datetime, data: dict[str, Any], last: JobView | None) -> bytes:
+    event = JobEvent(
+        kind=kind,
+        at=at,
+        job_id=job.public_id,
+        progress=round(job.progress, 4),
+        frames_done=job.frames_done,
+        frames_total=job.frames_total,
+        data=data,
+        job=UNSET if last is None else last,
+    )
+    return _encode(event)
+
+
+def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier, Quote]]) -> bytes:
+    estimate = Estimate(
+        model=request.model,
+        size=request.size,
+        resolution=request.resolution,
+        fps=request.fps,
+        frames=request.frames,
+        seconds=asked.duration_ms / 1000,
+        audio=request.audio,
+        currency=asked.currency,
+        price_version=str(asked.rate_card_id),
+        amount_max_micro=asked.amount_micro,
+        tiers=tuple(TierPrice(tier, q.rate_micro_per_s, q.amount_micro, q.explanation) for tier, q in tiers),
+    )
+    return _encode(estimate)
+
+
 def render_error(error: GatewayError) -> tuple[bytes, str]:
     """RFC 9457."""
     problem = ProblemDocument(
@@ -110,6 +169,6 @@ def render_error(error: GatewayError) -> tuple[bytes, str]:
         status=error.status,
         code=error.code,
         detail=error.message,
-        param=error.param or msgspec.UNSET,
+        param=error.param or UNSET,
     )
     return _encode(problem), PROBLEM

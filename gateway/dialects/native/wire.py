@@ -1,22 +1,24 @@
 """What the native API reads and writes. Money is in micro-units (10⁻⁶ of the currency), durations in seconds."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.video import SEED_MAX, Role, Tier
+from gateway.video import SEED_MAX, Role, State, Tier
 
 Prompt = Annotated[str, Meta(max_length=10_000, description="What the video shows.")]
 Label = Annotated[str, Meta(max_length=64)]
 
 
 class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An image the video starts from, ends on, or takes after. `data` is a data URL or `upload:<name of a file part>`."""
+    """An image the video starts from, ends on, or takes after."""
 
     role: Role
-    data: Annotated[str, Meta(max_length=32 * 1024 * 1024)]
+    data: Annotated[
+        str, Meta(max_length=32 * 1024 * 1024, description="A data URL: data:image/png;base64,… (PNG, JPEG or WebP).")
+    ]
 
 
 class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +26,7 @@ class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     model: Annotated[str, Meta(min_length=1, max_length=100)]
     prompt: Prompt
-    negative_prompt: Prompt = ""
+    negative_prompt: Annotated[str, Meta(max_length=10_000, description="What it must not show.")] = ""
     seconds: Annotated[float, Meta(gt=0, le=600)] | Literal["auto"] | None = None
     frames: Annotated[int, Meta(ge=1, le=36_000)] | None = None
     size: Annotated[str, Meta(max_length=11, examples=["1280x720"])] | None = None
@@ -45,6 +47,8 @@ class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Money(msgspec.Struct, frozen=True):
+    """What is held while the job lives, and what it was charged in the end. `price_version` names the frozen rate card."""
+
     currency: str
     held_micro: int
     charged_micro: int
@@ -54,6 +58,8 @@ class Money(msgspec.Struct, frozen=True):
 
 
 class ArtifactView(msgspec.Struct, frozen=True):
+    """A verified file. `url` works without a key until it expires; a new one comes with every answer."""
+
     name: str
     mime: str
     bytes: int
@@ -62,6 +68,8 @@ class ArtifactView(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
+    """Why a job ended without a result."""
+
     code: str
     message: str
 
@@ -78,8 +86,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     object: Literal["job"] = "job"
     livemode: bool
-    state: str
-    progress: float
+    state: State
+    progress: Annotated[float, Meta(ge=0, le=1)]
     queue_position: int | None
     model: str
     prompt: str
@@ -89,7 +97,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     fps: int
     audio: bool
     seed: int | None
-    tier: str
+    tier: Tier
     billing: Money
     artifacts: tuple[ArtifactView, ...]
     error: Problem | None
@@ -110,6 +118,45 @@ class JobList(msgspec.Struct, frozen=True):
     has_more: bool
     next_cursor: str | None
     object: Literal["list"] = "list"
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """The data of one event of a job's stream. `kind` is the state the job took, or `progress`; the last one brings the `job`."""
+
+    kind: State | Literal["progress"]
+    at: datetime
+    job_id: str
+    progress: Annotated[float, Meta(ge=0, le=1, description="As it is now, also in events of the past.")]
+    frames_done: int
+    frames_total: int
+    data: dict[str, Any]
+    job: JobView | UnsetType = UNSET
+
+
+class TierPrice(msgspec.Struct, frozen=True):
+    """What the request costs at most in one tier. `explanation` is for people: `4.000 s × ¥1.00 = ¥4.00`."""
+
+    tier: Tier
+    rate_micro_per_s: int
+    amount_max_micro: Annotated[int, Meta(description="What would be held; only delivered seconds are charged.")]
+    explanation: str
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request means and what it may cost. Nothing is stored; `seconds` and `frames` are the most there may be."""
+
+    object: Literal["estimate"] = "estimate"
+    model: str
+    size: str
+    resolution: str
+    fps: int
+    frames: int
+    seconds: float
+    audio: bool
+    currency: str
+    price_version: str
+    amount_max_micro: Annotated[int, Meta(description="In the tier that was asked for.")]
+    tiers: tuple[TierPrice, ...]
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):

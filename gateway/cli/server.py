@@ -1,4 +1,4 @@
-"""`tallylight serve`: the API, N workers on one port."""
+"""uvicorn with the application: N workers on one port."""
 
 import os
 
@@ -12,18 +12,18 @@ from gateway.telemetry import logs
 
 def make_app() -> Litestar:
     """What each worker runs; the settings come through the environment."""
-    from gateway.app import create_app  # noqa: PLC0415 – the parent of several workers never needs it
+    from gateway.app import create_app
 
     settings = Settings.load({}, os.environ)
     logs.configure(settings.log_level)
     return create_app(settings)
 
 
-def serve(settings: Settings) -> None:
+def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT; open streams are given three seconds to end."""
     os.environ.update(settings.environment({}))
     uvicorn.run(
-        "gateway.cli.serve:make_app",
+        "gateway.cli.server:make_app",
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -33,6 +33,7 @@ def serve(settings: Settings) -> None:
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level=None,
         access_log=False,
         timeout_graceful_shutdown=3,
         server_header=False,

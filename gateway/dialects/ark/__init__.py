@@ -1,0 +1,1 @@
+"""The Ark dialect (Volcengine, BytePlus): /api/v3/contents/generations/tasks."""

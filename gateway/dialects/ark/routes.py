@@ -1,0 +1,136 @@
+"""/api/v3/contents/generations/tasks: create, get, list, and delete, which cancels what waits."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import Response, Router, delete, get, post
+
+from gateway.access.model import Caller
+from gateway.dialects.ark.translate import (
+    STATUS,
+    TIERS,
+    Link,
+    Reference,
+    ignored_header,
+    render,
+    render_created,
+    render_page,
+    understand,
+    without_null,
+    without_unknown,
+)
+from gateway.dialects.ark.wire import CreateTask, Options
+from gateway.edge.artifacts import signed_link
+from gateway.edge.bodies import convert, read_json
+from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
+from gateway.edge.replies import admitted_reply, base_url, json_reply
+from gateway.edge.submit import Image, submit
+from gateway.errors import InvalidMedia, InvalidRequest, JobNotFinished
+from gateway.jobs.cancel import cancel
+from gateway.jobs.delete import delete as delete_job
+from gateway.jobs.list import Filter, count_jobs, list_jobs
+from gateway.jobs.model import job_of
+from gateway.media.errors import ImageRejected
+from gateway.media.images import decode_data_url
+from gateway.video import parse_public_id
+
+IMAGE_MAX_BYTES = 20 << 20
+PAGE_MAX = 500
+PAGE_DEFAULT = 20
+
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+@post("/", status_code=200, operation_id="ark_create_task")
+async def create_task(request: HttpRequest) -> Response[bytes]:
+    """Admit a task: priced, held and queued when this returns 200."""
+    caller = await authenticate(request)
+    given, ignored = without_null(await read_json(request, _object)), ()
+    if caller.lenient:
+        given, ignored = without_unknown(given)
+    task = convert(given, CreateTask, strict=True)
+    meant = understand(task, lambda flags: convert(flags, Options, strict=False), lenient=caller.lenient)
+    images = images_of(meant.images)
+    admitted = await submit(request, caller, meant.ask, images, dialect="ark", status=200, render=render_created)
+    return admitted_reply(admitted, ignored_header([*ignored, *meant.ignored]))
+
+
+def images_of(found: Sequence[Reference]) -> list[Image]:
+    """Raises InvalidMedia."""
+    images: list[Image] = []
+    for one in found:
+        try:
+            images.append(Image(one.role, decode_data_url(one.url, IMAGE_MAX_BYTES), one.param))
+        except ImageRejected as error:
+            raise InvalidMedia(f"{one.param}: {error.detail}", param=one.param) from error
+    return images
+
+
+def _link(request: HttpRequest) -> Link:
+    gateway = gateway_of(request)
+    return functools.partial(signed_link, gateway, base_url(request, gateway.settings.public_url))
+
+
+@get("/{task_id:str}", operation_id="ark_get_task")
+async def get_task(request: HttpRequest, task_id: str) -> Response[bytes]:
+    """The task as it is now. A failed one is a 200 that says so."""
+    caller = await authenticate(request)
+    return json_reply(render(await read_job(request, caller, task_id), _link(request)))
+
+
+@get("/", operation_id="ark_list_tasks")
+async def list_tasks(request: HttpRequest) -> Response[bytes]:
+    """The project's tasks, newest first; those made in other dialects too."""
+    caller = await authenticate(request)
+    number, size = _number(request, "page_num", 1, 1_000_000), _number(request, "page_size", PAGE_DEFAULT, PAGE_MAX)
+    only = _filter(request, caller)
+    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+        total = await count_jobs(conn, only)
+        rows, _ = await list_jobs(conn, only, limit=size, offset=(number - 1) * size)
+    return json_reply(render_page([job_of(row) for row in rows], total, _link(request)))
+
+
+def _number(request: HttpRequest, name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 7 and 1 <= int(text) <= most):
+        raise InvalidRequest(f"{name} must be between 1 and {most}", param=name)
+    return int(text)
+
+
+def _filter(request: HttpRequest, caller: Caller) -> Filter:
+    """Raises InvalidRequest."""
+    query = request.query_params
+    status, tier, ids = query.get("filter.status"), query.get("filter.service_tier"), query.getall("filter.task_ids", [])
+    if status is not None and status not in STATUS.values():
+        raise InvalidRequest(f"filter.status must be one of {', '.join(dict.fromkeys(STATUS.values()))}", param="filter.status")
+    if tier is not None and tier not in TIERS:
+        raise InvalidRequest(f"filter.service_tier must be one of {', '.join(TIERS)}", param="filter.service_tier")
+    return Filter(
+        org_id=caller.org_id,
+        project_id=caller.project_id,
+        livemode=caller.livemode,
+        states=tuple(state for state, name in STATUS.items() if name == status) if status else None,
+        model=query.get("filter.model"),
+        tier=TIERS[tier] if tier else None,
+        ids=tuple(found for text in ids if (found := parse_public_id(text))) if ids else None,
+    )
+
+
+@delete("/{task_id:str}", status_code=200, operation_id="ark_delete_task")
+async def delete_task(request: HttpRequest, task_id: str) -> Response[bytes]:
+    """Cancel a task that waits, delete one that has ended; one that runs is neither and is refused."""
+    caller = await authenticate(request)
+    job = await read_job(request, caller, task_id)
+    async with gateway_of(request).pool.acquire(timeout=5) as conn, conn.transaction():
+        if job.state == "queued":
+            done = await cancel(conn, job.org_id, job.id) is not None
+        else:
+            done = await delete_job(conn, job.org_id, job.id)
+    if not done:
+        raise JobNotFinished("The task is running and cannot be deleted. Wait until it has ended.")
+    return json_reply(b"{}")
+
+
+router = Router("/api/v3/contents/generations/tasks", route_handlers=[create_task, list_tasks, get_task, delete_task])

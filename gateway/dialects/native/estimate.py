@@ -1,0 +1,48 @@
+"""POST /v1/estimate: what a request would mean and cost, by the arithmetic that holds and charges. Nothing is stored."""
+
+from typing import get_args
+
+import msgspec
+from litestar import Response, post
+
+from billing.pricing.model import Quote
+from gateway.admit import price
+from gateway.dialects.native.examples import CREATE_JOB
+from gateway.dialects.native.requests import ROLES, read_request
+from gateway.dialects.native.translate import ask_of, estimate_of
+from gateway.dialects.native.wire import CreateJob, Estimate
+from gateway.edge.bodies import ignored_header
+from gateway.edge.caller import HttpRequest, authenticate, gateway_of
+from gateway.edge.described import Answer, Described
+from gateway.edge.replies import json_reply
+from gateway.edge.submit import limits_of
+from gateway.errors import InvalidMedia, InvalidRequest, TooLarge, UnknownModel, UnsupportedContent, UnsupportedField
+from gateway.video import InputMedia, Tier, resolve
+
+_TIERS: tuple[Tier, ...] = get_args(Tier)
+_DESCRIBED = Described(
+    tag="Prices",
+    body=CreateJob,
+    files=dict.fromkeys(ROLES, "An image in this role."),
+    examples=CREATE_JOB,
+    answers={200: Answer("The price in the tier that was asked for and in every other one.", Estimate)},
+    errors=(InvalidRequest, UnsupportedField, UnknownModel, InvalidMedia, TooLarge, UnsupportedContent),
+)
+
+
+@post("/estimate", status_code=200, operation_id="estimate", opt={"described": _DESCRIBED})
+async def estimate(request: HttpRequest) -> Response[bytes]:
+    """Price a request before sending it: the body of POST /v1/jobs, answered with the most it may cost in each tier."""
+    caller = await authenticate(request)
+    body, images, ignored = await read_request(request, caller)
+    gateway, ask = gateway_of(request), ask_of(body)
+    inputs = tuple(InputMedia(image.role, "", "", "", 0, 0, len(image.data)) for image in images)
+    video = resolve(ask, limits_of(gateway, ask.model), queue_deadline_s=gateway.settings.queue_deadline_s, inputs=inputs)
+    async with gateway.pool.acquire(timeout=5) as conn:
+        card = (await gateway.prices.in_force(conn)).get(caller.currency)
+    asked = price(card, video)
+    offered = card.card.models[video.model].tier if card else {}
+    tiers: list[tuple[Tier, Quote]] = [
+        (tier, price(card, msgspec.structs.replace(video, tier=tier))) for tier in _TIERS if tier in offered
+    ]
+    return json_reply(estimate_of(video, asked, tiers), headers=ignored_header(ignored))

@@ -1,0 +1,68 @@
+"""What a route says about itself in the OpenAPI document, written next to the route.
+
+Bodies are decoded by hand under limits, so no framework can see their types. A handler therefore carries
+`opt={"described": Described(…)}`, and its router `opt={"errors": ErrorShape(…)}`; gateway/api/openapi.py puts them together
+with the path, the methods and the docstring.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.edge.replies import Renderer
+from gateway.errors import GatewayError, InternalError, MethodNotAllowed, Unauthenticated, Unavailable
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A successful answer: `of` is the type of its JSON, or None for a body of another media type, or none at all."""
+
+    about: str
+    of: Any = None
+    media: str | tuple[str, ...] = "application/json"
+    headers: Mapping[str, str] = {}
+    empty: bool = False
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A query parameter, a header or a path parameter of type `of`."""
+
+    name: str
+    about: str
+    of: Any = str
+    where: Literal["query", "header", "path"] = "query"
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
+
+    `errors` are those of this route; the ones any route may give are added. `public` routes need no key.
+    """
+
+    answers: Mapping[int, Answer]
+    tag: str
+    body: Any = None
+    files: Mapping[str, str] | None = None
+    examples: Mapping[str, Any] = {}
+    parameters: tuple[Parameter, ...] = ()
+    errors: tuple[type[GatewayError], ...] = ()
+    public: bool = False
+
+    def every_error(self) -> tuple[type[GatewayError], ...]:
+        anywhere = (MethodNotAllowed, InternalError, Unavailable)
+        return (*self.errors, *(() if self.public else (Unauthenticated,)), *anywhere)
+
+
+class ErrorShape(msgspec.Struct, frozen=True):
+    """How a dialect answers errors: the type of the document, and what renders it."""
+
+    document: Any
+    render: Renderer
+
+
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "Makes repeating safe: the same key with the same request gets the first answer again, byte for byte, for 48 hours.",
+    str,
+    "header",
+)

@@ -1,0 +1,39 @@
+"""What a fresh installation starts with: tables, the packaged prices, a demo organization with money and keys."""
+
+import msgspec
+
+from billing.kit.migrate import migrate
+from billing.kit.query import Conn
+from billing.ledger.wallets import top_up
+from billing.pricing.book import publish
+from gateway.access.keys import issue_key
+from gateway.access.organizations import open_organization
+from gateway.fleet.catalogue import load_prices
+from gateway.local.folder import Credentials
+from gateway.migrations import FOLDERS
+
+DEMO = "demo"
+DEMO_CURRENCY = "CNY"
+DEMO_MICRO = 1_000_000_000
+
+
+async def migrate_database(conn: Conn) -> list[str]:
+    """Returns the names of the migrations applied. Raises MigrationError."""
+    return await migrate(conn, FOLDERS)
+
+
+async def publish_prices(conn: Conn, catalogue_dir: str) -> None:
+    """Puts the catalogue's rate cards in force; the same cards again change nothing."""
+    for card in load_prices(catalogue_dir):
+        await publish(conn, card)
+
+
+async def open_demo(conn: Conn, known: Credentials) -> Credentials:
+    """The demo organization, funded once, and its keys: those that are known, else new ones."""
+    demo = await open_organization(conn, DEMO, DEMO_CURRENCY)
+    await top_up(conn, source="demo", customer_id=demo.id, asset=DEMO_CURRENCY, amount_micro=DEMO_MICRO)
+    if known.api_key and known.test_api_key:
+        return known
+    _, live = await issue_key(conn, demo.id, name="demo", livemode=True)
+    _, test = await issue_key(conn, demo.id, name="demo test", livemode=False)
+    return msgspec.structs.replace(known, api_key=live, test_api_key=test)
