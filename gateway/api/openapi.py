@@ -4,7 +4,7 @@ Schemas come from the structs that decode and encode the bodies, examples of err
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from litestar import Litestar

@@ -97,7 +97,7 @@ class ApiClient:
         finally:
             beside.unlink(missing_ok=True)
 
-    async def _send(self, method: str, path: str, kind: Any, **request: Any) -> Any:  # noqa: ANN401 - `kind` is a type form
+    async def _send(self, method: str, path: str, kind: Any, **request: Any) -> Any:
         url, pause_s = self.base_url + path, 0.2
         for tried in range(1, TRIES + 1):
             try:
@@ -119,7 +119,7 @@ class ApiClient:
         return ApiError(f"{self.base_url} cannot be reached ({why}); is `tallylight up` running, and is the URL right?")
 
 
-def _decode(content: bytes, kind: Any) -> Any:  # noqa: ANN401 - as above
+def _decode(content: bytes, kind: Any) -> Any:
     if kind is None:
         return None
     try:

@@ -29,11 +29,11 @@ def vendor(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def errors(vendor: str) -> Any:  # noqa: ANN401 – two modules with the same names
+def errors(vendor: str) -> Any:
     return SDKS[vendor][1]
 
 
-def connect(vendor: str, base_url: str, key: str) -> Any:  # noqa: ANN401 – one of two classes with the same methods
+def connect(vendor: str, base_url: str, key: str) -> Any:
     return SDKS[vendor][0].Ark(base_url=f"{base_url}/api/v3", api_key=key)
 
 
@@ -98,7 +98,7 @@ def test_a_waiting_task_is_cancelled_and_then_deleted(
     tasks: Tasks,
     stack: Stack,
     customer: Customer,
-    errors: Any,  # noqa: ANN401 – a module
+    errors: Any,
 ) -> None:
     made = tasks.create(**PARKED)
     assert stack.wallet(customer).held_micro == 750_000
@@ -111,7 +111,7 @@ def test_a_waiting_task_is_cancelled_and_then_deleted(
         tasks.get(task_id=made.id)
 
 
-def test_a_running_task_is_not_deleted(tasks: Tasks, stack: Stack, errors: Any) -> None:  # noqa: ANN401 – a module
+def test_a_running_task_is_not_deleted(tasks: Tasks, stack: Stack, errors: Any) -> None:
     made = tasks.create(model="slow", content=TEXT, duration=1, resolution="480p")
     stack.wait(lambda: tasks.get(task_id=made.id).status == "running", "the task runs")
     with pytest.raises(errors.ArkConflictError) as caught:
@@ -121,12 +121,12 @@ def test_a_running_task_is_not_deleted(tasks: Tasks, stack: Stack, errors: Any) 
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
-def test_an_unknown_key(vendor: str, stack: Stack, errors: Any) -> None:  # noqa: ANN401 – a module
+def test_an_unknown_key(vendor: str, stack: Stack, errors: Any) -> None:
     with closing(connect(vendor, stack.base_url, "nonsense")) as client, pytest.raises(errors.ArkAuthenticationError):
         client.content_generation.tasks.create(**PARKED)
 
 
-def test_a_field_is_named_as_ark_names_it(tasks: Tasks, errors: Any) -> None:  # noqa: ANN401 – a module
+def test_a_field_is_named_as_ark_names_it(tasks: Tasks, errors: Any) -> None:
     with pytest.raises(errors.ArkBadRequestError, match="duration must be between") as caught:
         tasks.create(**PARKED | {"duration": 500})
     assert (caught.value.param, caught.value.code, caught.value.type) == ("duration", "invalid_request", "BadRequest")
@@ -135,7 +135,7 @@ def test_a_field_is_named_as_ark_names_it(tasks: Tasks, errors: Any) -> None:  #
     assert (caught.value.param, caught.value.code) == ("callback_url", "unsupported_field")
 
 
-def test_no_money_is_said_once(vendor: str, stack: Stack, errors: Any) -> None:  # noqa: ANN401 – a module
+def test_no_money_is_said_once(vendor: str, stack: Stack, errors: Any) -> None:
     poor = stack.customer(amount_micro=1)
     with SpoilingProxy(stack.base_url, []) as proxy:
         with closing(connect(vendor, proxy.base_url, poor.live)) as client, pytest.raises(errors.ArkAPIStatusError) as caught:

@@ -49,7 +49,7 @@ class Triton(msgspec.Struct, frozen=True):
 
     def ended(self, model: str) -> float:
         """Requests the model has finished, whatever their end: Triton 2.51 counts a cancelled one as a success."""
-        import urllib.request  # noqa: PLC0415 - only here
+        import urllib.request
 
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
@@ -174,7 +174,7 @@ async def _running(
 
 
 @asynccontextmanager
-async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **changes: Any) -> AsyncGenerator[Workshop]:
+async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **changes: Any) -> AsyncIterator[Workshop]:
     """A replica `r0`, `r1`, … per port, two jobs at a time each."""
     async with pool.acquire() as conn:
         account = await open_account(conn)

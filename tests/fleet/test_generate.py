@@ -48,7 +48,7 @@ async def run(
 
 async def until(condition: Callable[[], bool], *, within_s: float = 10) -> None:
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - the counter is in another process
+        while not condition():
             await asyncio.sleep(0.02)
 
 

@@ -88,7 +88,7 @@ async def test_processes_that_keep_dying_are_our_fault(long_clip: Path) -> None:
         job = asyncio.create_task(verify_video(decoders, long_clip, LONG))
         for _ in range(2):
             async with asyncio.timeout(20):
-                while not (started := set(processes()) - set(before)):  # noqa: ASYNC110 – /proc sends no events
+                while not (started := set(processes()) - set(before)):
                     await asyncio.sleep(0)
             (decoder,) = started
             await child_at_work(decoder)

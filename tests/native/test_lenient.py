@@ -43,7 +43,7 @@ def test_takes_forms() -> None:
     ],
     ids=["missing", "mistyped", "misleading", "list", "null", "inside-a-mapping"],
 )
-def test_what_is_wrong_stays_wrong(raw: Any) -> None:  # noqa: ANN401 - decoded JSON is anything
+def test_what_is_wrong_stays_wrong(raw: Any) -> None:
     with pytest.raises((InvalidRequest, UnsupportedField)):
         decode_lenient(raw, Outer)
 

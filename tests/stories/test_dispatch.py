@@ -97,7 +97,7 @@ async def test_a_reference_image_reaches_the_model(workshop: Workshop) -> None:
 def _red(jpeg: bytes) -> int:
     """How many pixels are nothing but red; one at least."""
     with Image.open(io.BytesIO(jpeg)) as picture:
-        return 1 + sum(r > 230 and g < 25 and b < 25 for r, g, b in picture.convert("RGB").getdata())
+        return 1 + sum(r > 230 and g < 25 and b < 25 for r, g, b in picture.convert("RGB").get_flattened_data())
 
 
 # -- failed attempts ---------------------------------------------------------------------------------------------------

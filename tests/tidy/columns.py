@@ -56,7 +56,7 @@ def expected(column: str) -> str | None:
     return f"list[{kind.__name__}]" if element != column else kind.__name__
 
 
-def accepted(hint: Any) -> set[str]:  # noqa: ANN401 - a type form has no type before Python 3.14
+def accepted(hint: Any) -> set[str]:
     """The names of the types a field takes, None aside: PREPARE does not tell which columns may be null."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):

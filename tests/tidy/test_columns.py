@@ -56,6 +56,6 @@ def test_order_and_number_count() -> None:
 
 
 @pytest.mark.parametrize("kind", [Color, Any, object, str | int])
-def test_a_field_that_would_hold_something_else_than_it_says(kind: Any) -> None:  # noqa: ANN401 - a type form has no type
+def test_a_field_that_would_hold_something_else_than_it_says(kind: Any) -> None:
     row = msgspec.defstruct("Wrong", [("color", kind)])
     assert len(list(misfits(row, [Column("color", "text")]))) == 1
