@@ -4,7 +4,7 @@ import importlib
 
 import click
 
-_COMMANDS = {
+COMMANDS = {
     "up": ("up", "Everything on one machine, with a demo organization and a first video."),
     "generate": ("generate", "Make a video and save it."),
     "jobs": ("jobs", "List, look at, watch, cancel and delete jobs."),
@@ -26,17 +26,17 @@ class _Lazy(click.Group):
     """Knows the commands' names and help without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"gateway.cli.{_COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"gateway.cli.{COMMANDS[cmd_name][0]}")
         return getattr(module, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -15,7 +15,7 @@ from gateway.local import postgres, triton
 from gateway.local.folder import DataFolder
 from gateway.local.ports import free_port
 from gateway.local.postgres import LocalPostgres
-from gateway.local.supervise import Command, Role
+from gateway.local.supervise import Launch, Role
 from gateway.settings import ReplicaSettings, Settings
 from gateway.telemetry.multiprocess import VARIABLE as METRICS_VARIABLE
 
@@ -26,9 +26,9 @@ ROOT = Path(gateway.__file__).parents[1]
 
 
 def postgres_role(cluster: LocalPostgres) -> Role:
-    async def command() -> Command:
+    async def command() -> Launch:
         await postgres.settle_leftovers(cluster)
-        return Command(cluster.server(), os.environ, cluster.data, cluster.become())
+        return Launch(cluster.server(), os.environ, cluster.data, cluster.become())
 
     async def ready(_pid: int) -> None:
         await postgres.answers(cluster.dsn_of("postgres"))
@@ -68,7 +68,7 @@ class Triton:
             stop_s=2.0,
         )
 
-    async def _command(self) -> Command:
+    async def _command(self) -> Launch:
         triton.cleanup(self._work)  # of a run that was killed
         argv, environment = triton.command(
             [triton.BUNDLED_MODELS],
@@ -77,7 +77,7 @@ class Triton:
             grpc_port=self.grpc_port,
             metrics_port=self.metrics_port,
         )
-        return Command(argv, environment, self._work)
+        return Launch(argv, environment, self._work)
 
     async def _ready(self, _pid: int) -> None:
         await triton.wait_ready("127.0.0.1", self.http_port, timeout_s=60.0)
@@ -85,7 +85,7 @@ class Triton:
     async def _broken(self, pid: int) -> str:
         """Triton does not start a dead instance again, and goes on sending it work."""
         whole = triton.instances(pid)
-        while triton.instances(pid) >= whole:  # noqa: ASYNC110 – /proc sends no events
+        while triton.instances(pid) >= whole:  # noqa: ASYNC110 - no events come from there
             await asyncio.sleep(INSTANCES_LOOK_S)
         return "lost a model instance"
 
@@ -98,8 +98,8 @@ def gateway_role(name: str, title: str, settings: Settings, folder: DataFolder, 
         "PYTHONUNBUFFERED": "1",
     }
 
-    async def command() -> Command:
-        return Command([sys.executable, "-P", "-m", "gateway", name], environment, folder.path)
+    async def command() -> Launch:
+        return Launch([sys.executable, "-P", "-m", "gateway", name], environment, folder.path)
 
     def ended() -> None:
         if name == "dispatch":

@@ -25,7 +25,7 @@ LOG_LOOK_S = 5.0
 SWEEP_S = 3.0
 
 
-class Command(msgspec.Struct, frozen=True):
+class Launch(msgspec.Struct, frozen=True):
     """What to run. `become` is put before everything else and changes the user."""
 
     argv: list[str]
@@ -49,7 +49,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     """How it is called in a sentence."""
-    command: Callable[[], Awaitable[Command]]
+    command: Callable[[], Awaitable[Launch]]
     """Asked before every start. LocalUnavailable at the first start ends everything: it would not get better."""
     ready: Callable[[int], Awaitable[None]] = _at_once
     """Given the process id, returns once the process may be used."""
@@ -218,7 +218,7 @@ class Keeper:
             await self._end(process)
             role.ended()
 
-    async def _spawn(self, command: Command) -> asyncio.subprocess.Process:
+    async def _spawn(self, command: Launch) -> asyncio.subprocess.Process:
         rotate(self._log)
         with self._log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
@@ -243,7 +243,7 @@ class Keeper:
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SWEEP_S):
-                while _alive_in_group(process.pid):  # noqa: ASYNC110 – /proc sends no events
+                while _alive_in_group(process.pid):  # noqa: ASYNC110 - no events come from there
                     await asyncio.sleep(0.01)
         await process.wait()
 

@@ -96,7 +96,7 @@ class Cell:
         self, folder: Path, zygote: Zygote, settings: Settings, cluster: postgres.LocalPostgres, ports: Sequence[int]
     ) -> None:
         self.folder, self.settings, self._zygote, self._cluster = folder, settings, zygote, cluster
-        self._ports = dict(zip(("api-0", "api-1", "http", "grpc", "metrics"), ports, strict=True))
+        self._ports: dict[str, int] = dict(zip(("api-0", "api-1", "http", "grpc", "metrics"), ports, strict=True))
         self.pids: dict[str, int] = {}
         self.restarts = 0
         """How often a process ended by itself, as a gateway process does that finds no database when it starts."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 CHUNK = 1 << 16
@@ -90,7 +90,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxied(host: str, port: int) -> AsyncIterator[Proxy]:
+async def proxied(host: str, port: int) -> AsyncGenerator[Proxy]:
     proxy = Proxy(host, port)
     await proxy.start()
     try:

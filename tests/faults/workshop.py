@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,8 @@ ROW = """
      auto_length = true, audio = true, roles = ["first_frame", "last_frame", "reference"], steps_default = 1, steps_max = 100,
      guidance_default = 1.0},
 """
-CATALOGUE = 'default_model = "testcard"\nmodels = [%s]\n' % "".join(
-    " ".join((ROW % (name, name)).split()) + "\n" for name in ("testcard", "faulty")
-)
+_ROWS = "".join(" ".join((ROW % (name, name)).split()) + "\n" for name in ("testcard", "faulty"))
+CATALOGUE = f'default_model = "testcard"\nmodels = [{_ROWS}]\n'
 
 
 class Triton(msgspec.Struct, frozen=True):
@@ -174,7 +173,7 @@ async def _running(
 
 
 @asynccontextmanager
-async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **changes: Any) -> AsyncIterator[Workshop]:
+async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **changes: Any) -> AsyncGenerator[Workshop]:
     """A replica `r0`, `r1`, … per port, two jobs at a time each."""
     async with pool.acquire() as conn:
         account = await open_account(conn)

@@ -13,15 +13,15 @@ import pytest
 
 from gateway.local.errors import LocalUnavailable
 from gateway.local.postgres import LocalPostgres
-from gateway.local.supervise import LOG_BYTES_MAX, Command, GaveUp, Patience, Role, Supervisor, rotate
+from gateway.local.supervise import LOG_BYTES_MAX, GaveUp, Launch, Patience, Role, Supervisor, rotate
 
 QUICK = Patience(backoff_s=0.01, backoff_max_s=0.02, healthy_s=30.0, first_failures_max=3, failures_max=4)
 PATIENT_S = 30
 
 
-def program(folder: Path, text: str) -> Callable[[], "asyncio.Future[Command]"]:
-    async def command() -> Command:
-        return Command([sys.executable, "-c", text], dict(os.environ), folder)
+def program(folder: Path, text: str) -> Callable[[], "asyncio.Future[Launch]"]:
+    async def command() -> Launch:
+        return Launch([sys.executable, "-c", text], dict(os.environ), folder)
 
     return command  # pyright: ignore[reportReturnType] – an async function is a callable that returns an awaitable
 
@@ -170,7 +170,7 @@ async def test_gives_up_after_more_tries_on_what_was_ready_once(watched: Watched
 
 
 async def test_does_not_try_again_what_the_machine_cannot_run(watched: Watched, tmp_path: Path) -> None:
-    async def command() -> Command:
+    async def command() -> Launch:
         raise LocalUnavailable("install it")
 
     watched.supervisor.start(Role(name="a", title="a", command=command))
@@ -198,10 +198,10 @@ PARENT = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from gateway.local.supervise import Command, Role, Supervisor
+from gateway.local.supervise import Launch, Role, Supervisor
 
 async def command():
-    return Command([sys.executable, "-c", "import signal; signal.pause()"], {{}}, Path("."), {become})
+    return Launch([sys.executable, "-c", "import signal; signal.pause()"], {{}}, Path("."), {become})
 
 async def main():
     supervisor = Supervisor(Path("."))

@@ -85,9 +85,8 @@ async def test_a_reference_image_reaches_the_model(workshop: Workshop) -> None:
     )
     media = InputMedia("first_frame", put.key, put.sha256, "image/png", 64, 64, put.bytes)
     async with workshop.dispatching():
-        size = {"width": 320, "height": 180}
-        plain = await workshop.ended(await workshop.order(**size))
-        shown = await workshop.ended(await workshop.order(inputs=(media,), **size))
+        plain = await workshop.ended(await workshop.order(width=320, height=180))
+        shown = await workshop.ended(await workshop.order(inputs=(media,), width=320, height=180))
     assert (plain["state"], shown["state"]) == ("succeeded", "succeeded")
     assert _red(workshop.file(workshop.artifacts(shown)["thumbnail"])) > 10 * _red(
         workshop.file(workshop.artifacts(plain)["thumbnail"])
@@ -97,7 +96,8 @@ async def test_a_reference_image_reaches_the_model(workshop: Workshop) -> None:
 def _red(jpeg: bytes) -> int:
     """How many pixels are nothing but red; one at least."""
     with Image.open(io.BytesIO(jpeg)) as picture:
-        return 1 + sum(r > 230 and g < 25 and b < 25 for r, g, b in picture.convert("RGB").get_flattened_data())
+        pixels = picture.convert("RGB").tobytes()
+        return 1 + sum(r > 230 and g < 25 and b < 25 for r, g, b in zip(pixels[::3], pixels[1::3], pixels[2::3], strict=True))
 
 
 # -- failed attempts ---------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ TRANSACTION_OWNERS = (
     "gateway.app",
     "gateway.cli",
     "gateway.clerk",
+    "gateway.dialects",
     "gateway.dispatch",
 )
 STATEMENTS = {"Query": 1, "Command": 0}
