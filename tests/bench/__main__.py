@@ -3,10 +3,9 @@
 import argparse
 
 from gateway.telemetry import logs
+from tests.bench import admission, latency, poll
 
-from tests.bench import admission, poll
-
-BENCHES = {"admission": admission.run, "poll": poll.run}
+BENCHES = {"admission": admission.run, "latency": latency.run, "poll": poll.run}
 
 
 def main() -> None:

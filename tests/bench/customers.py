@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID
 
 import msgspec
+
 from billing.kit.ids import new_id
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 import httpx
-from gateway.settings import Settings
 
+from gateway.settings import Settings
 from tests.bench.client import Plan
 from tests.bench.customers import BODY, Customer, http, open_customers
 from tests.bench.figures import figure

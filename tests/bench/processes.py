@@ -15,11 +15,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
+
 from billing.kit.migrate import migrate
 from gateway.local import postgres
 from gateway.migrations import FOLDERS
 from gateway.settings import Secret, Settings
-
 from tests.bench.client import Load, Plan
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 import uvicorn
-from gateway.cli import serve
-from gateway.settings import Settings
 from litestar import Litestar, get, post
+
+from gateway.cli import server
+from gateway.settings import Settings
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -41,11 +42,11 @@ def main() -> None:
     settings = Settings.load({}, os.environ)
     if sys.argv[1] == "noop":
         run: Any = uvicorn.run
-        serve.uvicorn.run = partial(_instead, run)
-    serve.serve(settings)
+        server.uvicorn.run = partial(_instead, run)
+    server.run(settings)
 
 
-def _instead(run: Any, _app: str, **options: Any) -> None:  # noqa: ANN401 – uvicorn's own options, handed on as they are
+def _instead(run: Any, _app: str, **options: Any) -> None:
     run("tests.bench.server:make_noop", **options)
 
 
