@@ -22,9 +22,12 @@ TINY = {"model": "testcard", "prompt": "x", "frames": 8, "fps": 16, "size": "64x
 
 
 def run(runs: int, seconds: float, only: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="tallylight-bench-") as folder, database() as (dsn, _):
-        with running_stack(dsn, Path(folder), poll_s=1.0, metrics_port=0) as stack:
-            accepts, leases = _measure(stack, runs)
+    with (
+        tempfile.TemporaryDirectory(prefix="tallylight-bench-") as folder,
+        database() as (dsn, _),
+        running_stack(dsn, Path(folder), poll_s=1.0) as stack,
+    ):
+        accepts, leases = _measure(stack, runs)
     for name, values in (("accept", accepts), ("lease", leases)):
         figure("latency", f"{name}.p50", "ms", [_quantile(one, 50) for one in values])
         figure("latency", f"{name}.p99", "ms", [_quantile(one, 99) for one in values])

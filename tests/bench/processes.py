@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -84,7 +84,7 @@ def pss_mb(pid: int) -> float:
 
 
 @contextmanager
-def database() -> Iterator[tuple[str, int]]:
+def database() -> Generator[tuple[str, int]]:
     """A private, durable PostgreSQL with a migrated database: its DSN and the server's process id."""
     with tempfile.TemporaryDirectory(prefix="tallylight-bench-") as folder:
         cluster = postgres.prepare(Path(folder) / "db", free_port(), durable=True)
@@ -130,7 +130,7 @@ def settings(dsn: str, folder: Path, **others: object) -> Settings:
 
 
 @contextmanager
-def process(args: list[str], with_settings: Settings) -> Iterator[int]:
+def process(args: list[str], with_settings: Settings) -> Generator[int]:
     """`python -m …` from the repository's root: its process id. Ends it on the way out."""
     child = subprocess.Popen([sys.executable, "-m", *args], cwd=ROOT, env=with_settings.environment())
     try:
@@ -145,7 +145,7 @@ def process(args: list[str], with_settings: Settings) -> Iterator[int]:
 
 
 @contextmanager
-def http_server(which: str, with_settings: Settings) -> Iterator[int]:
+def http_server(which: str, with_settings: Settings) -> Generator[int]:
     """`gateway` or `noop`; returns once every worker answers."""
     with process(["tests.bench.server", which], with_settings) as pid:
         until = monotonic() + _START_S
