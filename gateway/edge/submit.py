@@ -89,6 +89,6 @@ async def _store(gateway: Gateway, images: Sequence[Image], org: str, job: str) 
 
 
 async def _discard(gateway: Gateway, org: str, job: str) -> None:
-    """Images of a request that became no job; what a crash leaves here, the clerk finds by its age."""
+    """Images of a request that became no job. A crash right here leaves them behind, without a job to lead to them."""
     with contextlib.suppress(StoreError):
         await gateway.store.delete_prefix(job_prefix(org, job))
