@@ -3,7 +3,7 @@
 A schedule is one seeded kill of one or more processes under a seeded load, the restart, the recovery and the checks. Three
 cells live through all of them side by side, because a schedule mostly waits for leases to run out. `TALLYLIGHT_TEST_SCHEDULES`
 says how many (200) and `TALLYLIGHT_TEST_SEED` where to start; a failure says how to run its seed alone. `TALLYLIGHT_TEST_REPORT`
-names a file for the figures (docs/faults.md).
+names a file for the figures (docs/results/faults.md).
 """
 
 import asyncio
