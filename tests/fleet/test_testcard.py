@@ -1,7 +1,6 @@
 """The reference model on a real Triton: the film it delivers is the film that was asked for."""
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from fractions import Fraction
@@ -144,7 +143,6 @@ def peak_mb(pid: int) -> int:
 
 
 @pytest.mark.knob("TALLYLIGHT_TEST_LONG")
-@pytest.mark.skipif("TALLYLIGHT_TEST_LONG" not in os.environ, reason="renders for half a minute; set TALLYLIGHT_TEST_LONG")
 async def test_two_minutes_of_1080p_take_bounded_memory(start_triton: StartTriton, request_for: RequestFor) -> None:
     with start_triton([launcher.BUNDLED_MODELS]) as running:
         server = TritonServer(running.url)
