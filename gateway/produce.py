@@ -25,7 +25,7 @@ from gateway.video import SEED_MAX, Artifact, VideoRequest, public_id
 log = structlog.get_logger(__name__)
 
 _INPUT_BYTES_MAX = 32 << 20
-_STORE_TRIES = 5
+_STORE_PAUSE_S, _STORE_PAUSE_MAX_S = 1.0, 30.0
 
 
 class Studio:
@@ -83,9 +83,9 @@ class Studio:
         await self._store.delete(key)
 
     async def _keep(self, lease: Lease, video: VideoRequest, path: Path, sha256: str) -> tuple[Artifact, ...]:
-        org, job = lease.org_id.hex, lease.id.hex
+        org, job, due = lease.org_id.hex, lease.id.hex, monotonic() + self._settings.attempt_deadline_s
         key = artifact_key(org, job, lease.attempt, "video.mp4")
-        stored = await self._stubbornly(lambda: self._store.put_file(key, path, sha256=sha256, content_type="video/mp4"))
+        stored = await self._stubbornly(due, lambda: self._store.put_file(key, path, sha256=sha256, content_type="video/mp4"))
         artifacts = [Artifact("video", stored.key, "video/mp4", stored.bytes, stored.sha256)]
         frames = [("thumbnail", "first", "image/jpeg")]
         if video.return_last_frame:
@@ -93,19 +93,25 @@ class Studio:
         for name, which, mime in frames:
             image = await extract_frame(self._decoders, path, "first" if which == "first" else "last")
             key = artifact_key(org, job, lease.attempt, f"{name}.{mime.rpartition('/')[2]}")
-            stored = await self._stubbornly(lambda k=key, i=image, m=mime: self._store.put_bytes(k, i, content_type=m))
+            stored = await self._stubbornly(due, lambda k=key, i=image, m=mime: self._store.put_bytes(k, i, content_type=m))
             artifacts.append(Artifact(name, stored.key, mime, stored.bytes, stored.sha256))
         return tuple(artifacts)
 
-    async def _stubbornly(self, put: Callable[[], Awaitable[StoredObject]]) -> StoredObject:
-        """The GPU's work is done and paid for by us: a store that fails is asked again, five times over half a minute."""
-        for attempt in range(1, _STORE_TRIES):
+    async def _stubbornly(self, due: float, put: Callable[[], Awaitable[StoredObject]]) -> StoredObject:
+        """The GPU's work is done and paid for by us: a store that fails is asked again, for as long as a whole attempt may take.
+
+        Meanwhile the replica's slot stays taken, so no more work waits in the spool than the fleet has slots.
+        """
+        pause_s = _STORE_PAUSE_S
+        while True:
             try:
                 return await put()
             except StoreError as error:
-                log.warning("store_again", attempt=attempt, code=error.code)
-                await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311 – jitter, not a secret
-        return await put()
+                if monotonic() + pause_s > due:
+                    raise
+                log.warning("store_again", code=error.code, pause_s=pause_s)
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(pause_s, _STORE_PAUSE_MAX_S))  # noqa: S311 – jitter, not a secret
+            pause_s = min(pause_s * 2, _STORE_PAUSE_MAX_S)
 
 
 async def _timed(stream: AsyncGenerator[Event, None], replica: str) -> AsyncGenerator[Event, None]:

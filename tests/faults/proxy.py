@@ -1,7 +1,7 @@
 """A TCP proxy that breaks connections at chosen moments: real clients and real servers on both sides of a bad network."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,6 +10,10 @@ import msgspec
 from gateway.settings import Secret
 
 CHUNK = 1 << 16
+
+
+async def _nothing(_: bytes) -> None:
+    return
 
 
 class Proxy:
@@ -28,7 +32,7 @@ class Proxy:
         with the connection."""
         self.answer_instead: Callable[[bytes], bytes] = lambda _: b""
         """Looks at what a client sends. Not empty: the server never sees it, this is the answer, and the connection is closed."""
-        self.heard: Callable[[bytes], None] = lambda _: None
+        self.heard: Callable[[bytes], Awaitable[None]] = _nothing
         """Told what a client sends, before it is forwarded."""
         self.change: Callable[[bytes], bytes] = lambda answer: answer
         """What becomes of a server's answer on its way."""
@@ -52,6 +56,16 @@ class Proxy:
         for link in list(self._links):
             link.cancel()
         await asyncio.gather(*self._links, return_exceptions=True)
+
+    def freeze_before(self, statement: bytes) -> None:
+        """Freezes when `statement` was sent, and does not forward it."""
+
+        async def heard(data: bytes) -> None:
+            if statement in data:
+                self.heard = _nothing
+                self.freeze()
+
+        self.heard = heard
 
     def freeze(self) -> None:
         """Nothing passes any more in either direction; connections stay open, and new ones are accepted."""
@@ -92,7 +106,7 @@ class Proxy:
 
         async def up() -> None:
             while data := await reader.read(CHUNK):
-                self.heard(data)
+                await self.heard(data)
                 await self._flows.wait()
                 if answer := self.answer_instead(data):
                     writer.write(answer)

@@ -45,11 +45,10 @@ async def until(zombie: Process, happened: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("asleep_before", [HEARTBEAT, SETTLE])
 async def test_late_writes_are_fenced_off(workshop: Workshop, way: Way, asleep_before: bytes) -> None:
     """Woken while the database is still out of its reach, it finishes its video and stores it, later than the winner."""
-    way.proxy.heard = lambda data: way.proxy.freeze() if asleep_before in data else None
+    way.proxy.freeze_before(asleep_before)
     async with asyncio.timeout(2 * SOON_S), workshop.clerking(), dispatcher(workshop, way) as zombie:
         job_id = await workshop.order()
         await way.proxy.frozen.wait()
-        way.proxy.heard = lambda _: None
         kill(zombie.pid, signal.SIGSTOP)
 
         async with workshop.dispatching():
