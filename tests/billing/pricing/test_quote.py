@@ -173,3 +173,10 @@ def test_negative_quantities_are_refused() -> None:
     for call in (lambda: charge(made(), -1), lambda: charge(made(), 1, -1), lambda: charge(made(), 1, 0, -1)):
         with pytest.raises(ValueError, match="not negative"):
             call()
+
+
+def test_a_step_begins_behind_its_bound() -> None:
+    halved = made(steps=(Step(1_000, 5_000),))
+    assert [charge(halved, quantity) for quantity in (1_000, 1_001, 1_002)] == [1_000_000, 1_000_500, 1_001_000]
+    assert [charge(halved, 1, position) for position in (999, 1_000)] == [1_000, 500]
+    assert explain(halved, 1_000) == "1.000 s × ¥1.00 = ¥1.00"
