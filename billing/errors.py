@@ -12,7 +12,11 @@
     ├── RefundExceedsCapture   more would be given back than was charged
     ├── NotReversible          a transfer whose correction is another verb's
     ├── PriceMissing           the rate card has no price for those dimensions
-    └── RateCardInvalid        a rate card that cannot be published
+    ├── RateCardInvalid        a rate card that cannot be published
+    ├── UnknownCustomer        no customer with that id
+    ├── CustomerConflict       a customer was opened with another currency or time zone
+    ├── BillingDetailsInvalid  what an invoice would say of a customer is malformed
+    └── UnknownTimeZone        a name that is no IANA time zone
 
 The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
 """
@@ -98,3 +102,27 @@ class RateCardInvalid(BillingError):
     """The rate card cannot be published. Correct the named entry."""
 
     code = "rate_card_invalid"
+
+
+class UnknownCustomer(BillingError):
+    """There is no such customer. Open it first."""
+
+    code = "unknown_customer"
+
+
+class CustomerConflict(BillingError):
+    """A customer keeps the currency and the time zone it was opened with. Open another one."""
+
+    code = "customer_conflict"
+
+
+class BillingDetailsInvalid(BillingError):
+    """These billing details cannot be printed on an invoice. Correct the named entry."""
+
+    code = "billing_details_invalid"
+
+
+class UnknownTimeZone(BillingError):
+    """This is no time zone. Use an IANA name such as Asia/Shanghai or Europe/Berlin."""
+
+    code = "unknown_time_zone"
