@@ -7,6 +7,7 @@ from litestar.types import ASGIApp
 
 from gateway.edge.middleware import observed
 from gateway.edge.protocol import BoundedHttp
+from gateway.edge.shortcut import shortcut
 from gateway.settings import Settings
 from gateway.telemetry import logs
 
@@ -16,11 +17,11 @@ def make_app() -> ASGIApp:
 
     The observer is around the whole application, because a framework's middleware does not see a request that no route matched.
     """
-    from gateway.app import create_app
+    from gateway.app import answer_failure, create_app
 
     settings = Settings.load({}, os.environ)
     logs.configure(settings.log_level)
-    return observed(create_app(settings))
+    return observed(shortcut(create_app(settings), answer_failure))
 
 
 def run(settings: Settings) -> None:
