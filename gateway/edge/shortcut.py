@@ -13,7 +13,6 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway.edge.caller import HttpRequest
 from gateway.edge.replies import Reply
-from gateway.video import parse_public_id
 
 Handler: TypeAlias = Callable[..., Awaitable[Reply]]
 Failure: TypeAlias = Callable[[HttpRequest, Exception], Response[bytes]]
@@ -21,24 +20,24 @@ Failure: TypeAlias = Callable[[HttpRequest, Exception], Response[bytes]]
 
 def shortcut(app: Litestar, answer_failure: Failure) -> ASGIApp:
     """`app`, with its hot routes answered directly. Anything else goes to the router: another spelling of the path too."""
-    hot = {(method, path.partition("{")[0]): (path, handler) for method, path, handler in _hot_routes(app)}
+    hot = {(method, template.partition("{")[0]): (template, handler) for method, template, handler in _hot_routes(app)}
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         path = scope["path"]
-        job = path[-36:]
-        named = job[:4] == "job_" and parse_public_id(job) is not None
-        found = hot.get((scope["method"], path[:-36] if named else path))
-        if found is None or named != ("{" in found[0]):
+        folder, slash, last = path.rpartition("/")
+        named = last[:4] == "job_"
+        found = hot.get((scope["method"], folder + slash if named else path))
+        if found is None:
             await app(scope, receive, send)
             return
         scope["path_template"], handler = found
         scope["litestar_app"] = app
         request = HttpRequest(scope, receive, send)
         try:
-            reply = await (handler(request, job) if named else handler(request))
+            reply = await (handler(request, last) if named else handler(request))
         except Exception as error:  # noqa: BLE001 – as the framework's own last handler does: any failure is answered
             failure = answer_failure(request, error).to_asgi_response(None, request)
             await failure(scope, receive, send)
