@@ -197,3 +197,4 @@ async def test_a_published_card_never_changes(database: Conn, customer_id: UUID)
     for statement in (*statements, "DELETE FROM billing.customer"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await database.execute(statement)
+    await database.execute("RESET ROLE")
