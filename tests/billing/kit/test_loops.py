@@ -1,6 +1,7 @@
 """Loops end together, whatever they make of being cancelled."""
 
 import asyncio
+
 import pytest
 
 from billing.kit import loops
