@@ -7,7 +7,7 @@ errors; what is saved is what a framework does for handlers that ask for more (d
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeAlias, cast
 
-from litestar import Litestar, Response
+from litestar import Litestar, Request, Response
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -35,7 +35,7 @@ def shortcut(app: Litestar, answer_failure: Failure) -> ASGIApp:
             return
         scope["path_template"], handler = found
         scope["litestar_app"] = app
-        request = HttpRequest(scope, receive, send)
+        request: HttpRequest = Request(scope, receive, send)
         try:
             reply = await (handler(request, last) if named else handler(request))
         except Exception as error:  # noqa: BLE001 – as the framework's own last handler does: any failure is answered
