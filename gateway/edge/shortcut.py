@@ -20,16 +20,16 @@ Failure: TypeAlias = Callable[[HttpRequest, Exception], Response[bytes]]
 
 def shortcut(app: Litestar, answer_failure: Failure) -> ASGIApp:
     """`app`, with its hot routes answered directly. Anything else goes to the router: another spelling of the path too."""
-    hot = {(method, template.partition("{")[0]): (template, handler) for method, template, handler in _hot_routes(app)}
+    hot = {(method, *template.partition("{")[:2]): (template, handler) for method, template, handler in _hot_routes(app)}
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         path = scope["path"]
-        folder, slash, last = path.rpartition("/")
+        last = path.rpartition("/")[2]
         named = last[:4] == "job_"
-        found = hot.get((scope["method"], folder + slash if named else path))
+        found = hot.get((scope["method"], path.removesuffix(last), "{") if named else (scope["method"], path, ""))
         if found is None:
             await app(scope, receive, send)
             return
