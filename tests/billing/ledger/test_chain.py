@@ -1,7 +1,6 @@
 """The hash chain finds any changed, deleted, inserted or reordered row of history, one at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -23,7 +22,7 @@ async def broken(conn: Conn, kept: Head | None = None) -> list[str]:
 
 
 @pytest.fixture
-async def history(damaged: Ledger) -> AsyncIterator[Ledger]:
+async def history(damaged: Ledger) -> Ledger:
     """Seven sealed transfers, one without entries, and triggers that no longer stand in the way."""
     for amount in (10, 20, 30, 0, 5):
         await damaged.capture((await damaged.held(amount), amount))
@@ -32,7 +31,7 @@ async def history(damaged: Ledger) -> AsyncIterator[Ledger]:
     for table in ARMED:
         await damaged.conn.execute(f"ALTER TABLE billing.{table} DISABLE TRIGGER USER")
     assert await broken(damaged.conn) == []
-    yield damaged
+    return damaged
 
 
 CHANGES = {
