@@ -113,7 +113,7 @@ CREATE TABLE billing.hold (
     id uuid NOT NULL,
     seq smallint NOT NULL,
     account_id uuid NOT NULL,
-    request uuid NOT NULL,
+    request bytea NOT NULL,
     amount bigint NOT NULL CHECK (amount >= 0),
     captured bigint NOT NULL DEFAULT 0,
     refunded bigint NOT NULL DEFAULT 0,

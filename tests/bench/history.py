@@ -16,7 +16,7 @@ _WRITE = """
              LATERAL lpad(to_hex((extract(epoch FROM billing.now()) * 1000)::bigint - 100000000 + n), 12, '0') AS k
     ), held AS (
         INSERT INTO billing.hold (id, seq, account_id, request, amount, captured, state, ended_at)
-        SELECT id, 0, account_id, id, 1000000, 1000000, 'captured', billing.now() FROM job
+        SELECT id, 0, account_id, uuid_send(id), 1000000, 1000000, 'captured', billing.now() FROM job
     ), posted AS (
         INSERT INTO billing.transfer (id, kind, subject_id, payload)
         SELECT transfer_id, 'capture', id, '{"duration_ms": 4000, "rate_micro_per_s": 250000, "frames": 96, "attempt": 1}' FROM job
