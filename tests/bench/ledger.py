@@ -166,7 +166,7 @@ def _spreads(wallets: Sequence[UUID]) -> tuple[tuple[str, Sequence[UUID]], ...]:
 
 
 def _tpcb(dsn: str, server: int, clients: int, seconds: float) -> Run:
-    """pgbench's default script. So many clients also need their time to connect, which does not count but for CPU."""
+    """Pgbench's default script. So many clients also need their time to connect, which does not count but for CPU."""
     before = _children_cpu_s() + cpu_s(server)
     length = max(round(seconds), 1) + clients // 64
     said = _pgbench(dsn, "--no-vacuum", f"--client={clients}", f"--jobs={min(clients, 2)}", f"--time={length}")
