@@ -16,6 +16,7 @@ from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn, Pool
+from billing.ledger.chain import seal
 from billing.ledger.grants import expire
 from gateway.jobs.janitors import (
     count_live,
@@ -110,6 +111,7 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
         Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
+        Janitor("seal_ledger", 10.0, _alone(11, seal)),
     ]
 
 

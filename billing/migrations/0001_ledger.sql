@@ -113,7 +113,7 @@ CREATE TABLE billing.hold (
     id uuid NOT NULL,
     seq smallint NOT NULL,
     account_id uuid NOT NULL,
-    request uuid NOT NULL,
+    request bytea NOT NULL,
     amount bigint NOT NULL CHECK (amount >= 0),
     captured bigint NOT NULL DEFAULT 0,
     refunded bigint NOT NULL DEFAULT 0,
@@ -132,7 +132,8 @@ CREATE INDEX hold_open_account ON billing.hold (account_id) WHERE state = 'held'
 -- The hash chain over transfers and their entries, written after the fact (billing/ledger/chain.py).
 CREATE TABLE billing.seal (
     position bigint PRIMARY KEY,
-    transfer_id uuid NOT NULL UNIQUE,
+    xid xid8 NOT NULL,
+    transfer_id uuid NOT NULL,
     digest bytea NOT NULL CHECK (length(digest) = 32)
 );
 

@@ -17,7 +17,7 @@ COMMANDS = {
     "keys": ("access", "Create, list and revoke API keys."),
     "wallet": ("money", "Top up and show wallets."),
     "prices": ("prices", "Check, publish and show price lists."),
-    "ledger": ("money", "Prove the ledger; show the entries of a job."),
+    "ledger": ("ledger", "Prove the ledger, read it, correct it."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
 
