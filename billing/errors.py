@@ -7,7 +7,8 @@
     ├── HoldNotOpen            capture or release of a hold that ended the other way
     ├── CaptureExceedsHold     more would be charged than was held
     ├── PriceMissing           the rate card has no price for those dimensions
-    └── RateCardInvalid        a rate card that cannot be published
+    ├── RateCardInvalid        a rate card that cannot be published
+    └── ReportInvalid          a report that makes no sense as it was asked for
 
 The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
 """
@@ -63,3 +64,13 @@ class RateCardInvalid(BillingError):
     """The rate card cannot be published. Correct the named entry."""
 
     code = "rate_card_invalid"
+
+
+class ReportInvalid(BillingError):
+    """The report cannot be made as it was asked for. Correct the named parameter."""
+
+    code = "report_invalid"
+
+    def __init__(self, detail: str = "", param: str | None = None) -> None:
+        self.param = param
+        super().__init__(detail)

@@ -2,6 +2,9 @@
 -- of every transfer sum to zero per asset and a customer's wallet holds what the customer owns.
 CREATE SCHEMA billing;
 
+-- The one clock of the money plane.
+CREATE FUNCTION billing.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()';
+
 CREATE TABLE billing.asset (
     code text PRIMARY KEY,
     scale smallint NOT NULL CHECK (scale BETWEEN 0 AND 9)
