@@ -1,4 +1,4 @@
-"""Roll up: add what was recorded since to the sums per series and quarter of an hour."""
+"""Roll up: add what was recorded since to the sums per series and span of time."""
 
 from billing.charges import sql
 from billing.kit.query import Conn

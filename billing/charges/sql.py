@@ -55,20 +55,22 @@ ROLL_UP = Query(
             FROM billing.usage_through() AS low
         ) s
     ), fresh AS (
-        SELECT date_bin('15 minutes', at, timestamptz '2000-01-01 00:00+00') AS quarter, series_id, count(*) AS rows,
+        SELECT date_bin(make_interval(secs => width_s), at, timestamptz '2000-01-01 00:00+00') AS start, series_id, width_s,
+               count(*) AS rows,
                sum(gross_micro)::bigint AS gross_micro, sum(granted_micro)::bigint AS granted_micro,
                sum(net_micro)::bigint AS net_micro, sum(prepaid_micro)::bigint AS prepaid_micro,
                sum(cost_micro)::bigint AS cost_micro, sum(requested_ms) AS requested_ms, sum(delivered_ms) AS delivered_ms,
                sum(billed_ms) AS billed_ms, sum(seconds_ms) AS seconds_ms, sum(queue_ms) AS queue_ms, sum(run_ms) AS run_ms,
                sum(images) AS images
-        FROM billing.usage WHERE xid >= (SELECT low FROM span) AND xid < (SELECT high FROM span)
-        GROUP BY 1, 2
+        FROM billing.usage CROSS JOIN unnest('{900, 3600, 14400}'::int[]) AS width_s
+        WHERE xid >= (SELECT low FROM span) AND xid < (SELECT high FROM span)
+        GROUP BY 1, 2, 3
     ), added AS (
         INSERT INTO billing.usage_rollup AS r
-            (quarter, series_id, rows, gross_micro, granted_micro, net_micro, prepaid_micro, cost_micro, requested_ms,
+            (start, series_id, width_s, rows, gross_micro, granted_micro, net_micro, prepaid_micro, cost_micro, requested_ms,
              delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images)
         SELECT * FROM fresh
-        ON CONFLICT (series_id, quarter) DO UPDATE SET
+        ON CONFLICT (series_id, width_s, start) DO UPDATE SET
             rows = r.rows + excluded.rows,
             gross_micro = r.gross_micro + excluded.gross_micro,
             granted_micro = r.granted_micro + excluded.granted_micro,
@@ -85,7 +87,7 @@ ROLL_UP = Query(
     ), moved AS (
         UPDATE billing.usage_mark SET through = (SELECT high FROM span) WHERE EXISTS (SELECT FROM fresh)
     )
-    SELECT coalesce(sum(rows), 0)::bigint AS rows FROM fresh
+    SELECT coalesce(sum(rows), 0)::bigint AS rows FROM fresh WHERE width_s = 900
     """,
 )
 ANOTHER_CLUSTER = Command("""

@@ -81,9 +81,10 @@ END $$;
 SELECT billing.add_usage_month((billing.now() AT TIME ZONE 'UTC' + make_interval(months => n))::date)
 FROM generate_series(0, 3) AS n;
 
--- The sums per series and quarter of an hour (UTC; zones at :30 and :45 exist). Derived: it can be made again from usage.
+-- The sums per series and quarter of an hour (UTC; zones at :30 and :45 exist), and per hour and four hours, so that a month
+-- is a few hundred spans and not three thousand. Derived: it can be made again from usage.
 CREATE TABLE billing.usage_rollup (
-    quarter timestamptz NOT NULL,
+    start timestamptz NOT NULL,
     rows bigint NOT NULL,
     gross_micro bigint NOT NULL,
     granted_micro bigint NOT NULL,
@@ -97,10 +98,11 @@ CREATE TABLE billing.usage_rollup (
     queue_ms bigint NOT NULL,
     run_ms bigint NOT NULL,
     images bigint NOT NULL,
+    width_s integer NOT NULL CHECK (width_s IN (900, 3600, 14400)),
     series_id uuid NOT NULL,
-    PRIMARY KEY (series_id, quarter)
+    PRIMARY KEY (series_id, width_s, start)
 ) WITH (fillfactor = 80);
-CREATE INDEX usage_rollup_quarter ON billing.usage_rollup (quarter);
+CREATE INDEX usage_rollup_spans ON billing.usage_rollup (width_s, start);
 
 -- Rows of transactions before `through` are in the roll-up, all others are read from usage itself. Transaction ids belong to
 -- a cluster: restored into another one, the mark means nothing, so it is kept with the cluster's identity.

@@ -1,7 +1,7 @@
 """Periods in a customer's time zone, and how they fall into months, days and hours. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,6 +14,8 @@ Step = Literal["month", "day", "hour"]
 
 QUARTER = timedelta(minutes=15)
 """Time zones differ from UTC by multiples of it, so a local midnight is never inside one."""
+WIDTHS = (timedelta(hours=4), timedelta(hours=1), QUARTER)
+"""The spans that usage is rolled up by; each is a multiple of the next."""
 HOURS_MAX = 100 * 24
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -30,7 +32,7 @@ class Period(msgspec.Struct, frozen=True):
     @property
     def inner(self) -> tuple[datetime, datetime]:
         """The whole quarters of an hour inside; empty, at the end, where there are none."""
-        first, last = _floor(self.start + QUARTER - timedelta(microseconds=1)), _floor(self.end)
+        first, last = _ceiling(self.start, QUARTER), _floor(self.end, QUARTER)
         return (first, last) if first < last else (self.end, self.end)
 
 
@@ -38,6 +40,15 @@ class Bucket(msgspec.Struct, frozen=True):
     """One month, day or hour of a report, as far as it is inside the period."""
 
     label: str
+    start: datetime
+    end: datetime
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A run of spans of one width that belongs to bucket number `n` (from 1)."""
+
+    n: int
+    width_s: int
     start: datetime
     end: datetime
 
@@ -87,6 +98,28 @@ def buckets(period: Period, step: Step | None) -> list[Bucket]:
     return [bucket for bucket in made if bucket.start < bucket.end]
 
 
+def pieces(period: Period, cuts: Sequence[Bucket]) -> list[Piece]:
+    """The fewest spans that make up the whole quarters of an hour of each bucket."""
+    first, last = period.inner
+    return [
+        Piece(n, int(width.total_seconds()), start, end)
+        for n, cut in enumerate(cuts, 1)
+        for width, start, end in _spans(max(cut.start, first), min(cut.end, last), WIDTHS)
+    ]
+
+
+def _spans(start: datetime, end: datetime, widths: Sequence[timedelta]) -> Iterator[tuple[timedelta, datetime, datetime]]:
+    if start >= end or not widths:
+        return
+    first, last = _ceiling(start, widths[0]), _floor(end, widths[0])
+    if first >= last:
+        yield from _spans(start, end, widths[1:])
+        return
+    yield from _spans(start, first, widths[1:])
+    yield widths[0], first, last
+    yield from _spans(last, end, widths[1:])
+
+
 def _days(period: Period, *, whole_months: bool) -> Iterator[tuple[str, datetime]]:
     day = period.start.astimezone(period.zone).date()
     if whole_months:
@@ -97,7 +130,7 @@ def _days(period: Period, *, whole_months: bool) -> Iterator[tuple[str, datetime
 
 
 def _hours(period: Period) -> Iterator[tuple[str, datetime]]:
-    at, before = _floor(period.start), None
+    at, before = _floor(period.start, QUARTER), None
     while at < period.end:
         local = at.astimezone(period.zone)
         hour = (local.date(), local.hour, local.utcoffset())
@@ -125,5 +158,9 @@ def _next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-def _floor(moment: datetime) -> datetime:
-    return moment - (moment - _EPOCH) % QUARTER
+def _floor(moment: datetime, width: timedelta) -> datetime:
+    return moment - (moment - _EPOCH) % width
+
+
+def _ceiling(moment: datetime, width: timedelta) -> datetime:
+    return moment + (_EPOCH - moment) % width

@@ -16,109 +16,123 @@ _SERIES: LiteralString = """
     AND ($8::text[] IS NULL OR s.resolution = ANY($8)) AND ($9::text[] IS NULL OR s.task = ANY($9))
     AND ($10::text[] IS NULL OR s.outcome = ANY($10)) AND ($11::jsonb IS NULL OR s.labels @> $11)
 """
-_OF_SERIES: LiteralString = (
-    """
-    series_id IN (SELECT s.id FROM billing.usage_series s WHERE """
-    + _SERIES
-    + ")"
-)
-
-# $12 … $15: from, the whole quarters inside (from, to), to. $16: where each bucket begins; width_bucket gives its number.
-# The last of all xids bounds the tail above because a planner that sees no upper bound expects a third of all rows.
-_SUMS: LiteralString = (
-    """
-    WITH part AS (
-        SELECT series_id, width_bucket(quarter, $16::timestamptz[]) AS n, rows, gross_micro, granted_micro, net_micro,
-               prepaid_micro, cost_micro, requested_ms, delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images
-        FROM billing.usage_rollup
-        WHERE quarter >= $13 AND quarter < $14 AND (SELECT billing.usage_through()) > '0' AND """
-    + _OF_SERIES
-    + """
+# $12 … $15: from, the whole quarters of an hour inside (from, to), to. $16: where each bucket begins, $17: where it ends, $18: its
+# label. $19 … $22: the runs of spans that make up the buckets: number of the bucket, width, from, to. $23: what to group by,
+# $24: how many lines.
+# Series are put into groups first, so that the many rows of a period are added up under one small number. The last of all
+# xids bounds the tail above because a planner that sees no upper bound expects a third of all rows.
+_PARTS: LiteralString = """
+    picked AS MATERIALIZED (SELECT g, unnest(ids) AS id FROM grouped),
+    part AS (
+        SELECT p.n, k.g, r.rows, r.gross_micro, r.granted_micro, r.net_micro, r.prepaid_micro, r.cost_micro, r.requested_ms,
+               r.delivered_ms, r.billed_ms, r.seconds_ms, r.queue_ms, r.run_ms, r.images
+        FROM unnest($19::int[], $20::int[], $21::timestamptz[], $22::timestamptz[]) AS p (n, width_s, first, last)
+        JOIN billing.usage_rollup r ON r.width_s = p.width_s AND r.start >= p.first AND r.start < p.last
+        JOIN picked k ON k.id = r.series_id
+        WHERE (SELECT billing.usage_through()) > '0'
         UNION ALL
-        SELECT series_id, width_bucket(at, $16::timestamptz[]), 1, gross_micro, granted_micro, net_micro,
-               prepaid_micro, cost_micro, requested_ms, delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images
-        FROM billing.usage
-        WHERE at >= $12 AND at < $15 AND xid >= (SELECT billing.usage_through()) AND xid <= '18446744073709551615' AND """
-    + _OF_SERIES
-    + """
+        SELECT width_bucket(u.at, $16::timestamptz[]), k.g, 1, u.gross_micro, u.granted_micro, u.net_micro, u.prepaid_micro,
+               u.cost_micro, u.requested_ms, u.delivered_ms, u.billed_ms, u.seconds_ms, u.queue_ms, u.run_ms, u.images
+        FROM billing.usage u JOIN picked k ON k.id = u.series_id
+        WHERE u.at >= $12 AND u.at < $15 AND u.xid >= (SELECT billing.usage_through()) AND u.xid <= '18446744073709551615'
         UNION ALL
-        SELECT series_id, width_bucket(at, $16::timestamptz[]), 1, gross_micro, granted_micro, net_micro,
-               prepaid_micro, cost_micro, requested_ms, delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images
-        FROM billing.usage
-        WHERE at >= $12 AND at < $13 AND xid < (SELECT billing.usage_through()) AND """
-    + _OF_SERIES
-    + """
+        SELECT width_bucket(u.at, $16::timestamptz[]), k.g, 1, u.gross_micro, u.granted_micro, u.net_micro, u.prepaid_micro,
+               u.cost_micro, u.requested_ms, u.delivered_ms, u.billed_ms, u.seconds_ms, u.queue_ms, u.run_ms, u.images
+        FROM billing.usage u JOIN picked k ON k.id = u.series_id
+        WHERE u.at >= $12 AND u.at < $13 AND u.xid < (SELECT billing.usage_through())
         UNION ALL
-        SELECT series_id, width_bucket(at, $16::timestamptz[]), 1, gross_micro, granted_micro, net_micro,
-               prepaid_micro, cost_micro, requested_ms, delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images
-        FROM billing.usage
-        WHERE at >= $14 AND at < $15 AND xid < (SELECT billing.usage_through()) AND """
-    + _OF_SERIES
-    + """
+        SELECT width_bucket(u.at, $16::timestamptz[]), k.g, 1, u.gross_micro, u.granted_micro, u.net_micro, u.prepaid_micro,
+               u.cost_micro, u.requested_ms, u.delivered_ms, u.billed_ms, u.seconds_ms, u.queue_ms, u.run_ms, u.images
+        FROM billing.usage u JOIN picked k ON k.id = u.series_id
+        WHERE u.at >= $14 AND u.at < $15 AND u.xid < (SELECT billing.usage_through())
     )
 """
-)
 
-# $17: where each bucket ends, $18: its label, $19: the groups, $20: the labels to group by, $21: how many rows.
+# $25: the labels to group by.
 USAGE = Query(
     UsageRow,
-    _SUMS
+    """
+    WITH grouped AS MATERIALIZED (
+        SELECT row_number() OVER () AS g, array_agg(id) AS ids, organization, project, key, model, chip, tier, resolution, task,
+               outcome, labels, currency, kind, succeeded
+        FROM (
+            SELECT s.id,
+                   CASE WHEN 'organization' = ANY($23::text[]) THEN s.customer_id END AS organization,
+                   CASE WHEN 'project' = ANY($23) THEN s.project_id END AS project,
+                   CASE WHEN 'key' = ANY($23) THEN s.key_id END AS key,
+                   CASE WHEN 'model' = ANY($23) THEN s.model END AS model,
+                   CASE WHEN 'chip' = ANY($23) THEN s.chip END AS chip,
+                   CASE WHEN 'tier' = ANY($23) THEN s.tier END AS tier,
+                   CASE WHEN 'resolution' = ANY($23) THEN s.resolution END AS resolution,
+                   CASE WHEN 'task' = ANY($23) THEN s.task END AS task,
+                   CASE WHEN 'outcome' = ANY($23) THEN s.outcome END AS outcome,
+                   (SELECT coalesce(jsonb_object_agg(name, s.labels -> name), '{}') FROM unnest($25::text[]) AS name) AS labels,
+                   s.currency, s.kind, s.outcome = 'succeeded' AS succeeded
+            FROM billing.usage_series s WHERE """
+    + _SERIES
+    + """
+        ) s
+        GROUP BY organization, project, key, model, chip, tier, resolution, task, outcome, labels, currency, kind, succeeded
+    ), """
+    + _PARTS
     + """
     , summed AS (
-        SELECT series_id, n, sum(rows) AS rows, sum(requested_ms) AS requested_ms, sum(delivered_ms) AS delivered_ms,
+        SELECT n, g, sum(rows) AS rows, sum(requested_ms) AS requested_ms, sum(delivered_ms) AS delivered_ms,
                sum(billed_ms) AS billed_ms, sum(seconds_ms) AS seconds_ms, sum(images) AS images, sum(queue_ms) AS queue_ms,
                sum(run_ms) AS run_ms, sum(gross_micro) AS gross_micro, sum(granted_micro) AS granted_micro,
                sum(net_micro) AS net_micro
-        FROM part GROUP BY series_id, n
+        FROM part GROUP BY n, g
     )
     SELECT ($16::timestamptz[])[n] AS start, ($17::timestamptz[])[n] AS end, ($18::text[])[n] AS period,
-           CASE WHEN 'organization' = ANY($19::text[]) THEN s.customer_id END AS organization,
-           CASE WHEN 'project' = ANY($19) THEN s.project_id END AS project,
-           CASE WHEN 'key' = ANY($19) THEN s.key_id END AS key,
-           CASE WHEN 'model' = ANY($19) THEN s.model END AS model,
-           CASE WHEN 'chip' = ANY($19) THEN s.chip END AS chip,
-           CASE WHEN 'tier' = ANY($19) THEN s.tier END AS tier,
-           CASE WHEN 'resolution' = ANY($19) THEN s.resolution END AS resolution,
-           CASE WHEN 'task' = ANY($19) THEN s.task END AS task,
-           CASE WHEN 'outcome' = ANY($19) THEN s.outcome END AS outcome,
-           (SELECT coalesce(jsonb_object_agg(name, s.labels -> name), '{}') FROM unnest($20::text[]) AS name) AS labels,
-           s.currency,
-           coalesce(sum(rows) FILTER (WHERE s.kind = 'charge' AND s.outcome = 'succeeded'), 0)::bigint AS jobs,
-           coalesce(sum(rows) FILTER (WHERE s.kind = 'charge' AND s.outcome <> 'succeeded'), 0)::bigint AS failed_jobs,
-           coalesce(sum(rows) FILTER (WHERE s.kind = 'refund'), 0)::bigint AS refunds,
+           organization, project, key, model, chip, tier, resolution, task, outcome, labels, currency,
+           coalesce(sum(rows) FILTER (WHERE kind = 'charge' AND succeeded), 0)::bigint AS jobs,
+           coalesce(sum(rows) FILTER (WHERE kind = 'charge' AND NOT succeeded), 0)::bigint AS failed_jobs,
+           coalesce(sum(rows) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunds,
            sum(requested_ms)::bigint AS requested_ms, sum(delivered_ms)::bigint AS delivered_ms,
            sum(billed_ms)::bigint AS billed_ms, sum(seconds_ms)::bigint AS seconds_ms, sum(images)::bigint AS images,
            sum(queue_ms)::bigint AS queue_ms, sum(run_ms)::bigint AS run_ms, sum(gross_micro)::bigint AS gross_micro,
            sum(granted_micro)::bigint AS granted_micro, sum(net_micro)::bigint AS net_micro
-    FROM summed JOIN billing.usage_series s ON s.id = summed.series_id
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
-    ORDER BY 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
-    LIMIT $21::bigint
+    FROM summed JOIN grouped USING (g)
+    GROUP BY n, organization, project, key, model, chip, tier, resolution, task, outcome, labels, currency
+    ORDER BY n, organization, project, key, model, chip, tier, resolution, task, outcome, labels, currency
+    LIMIT $24::bigint
     """,
 )
 
 MARGIN = Query(
     MarginRow,
-    _SUMS
+    """
+    WITH grouped AS MATERIALIZED (
+        SELECT row_number() OVER () AS g, array_agg(id) AS ids, organization, model, chip, currency, cost_currency, kind, succeeded
+        FROM (
+            SELECT s.id,
+                   CASE WHEN 'organization' = ANY($23::text[]) THEN s.customer_id END AS organization,
+                   CASE WHEN 'model' = ANY($23) THEN s.model END AS model,
+                   CASE WHEN 'chip' = ANY($23) THEN s.chip END AS chip,
+                   s.currency, s.cost_currency, s.kind, s.outcome = 'succeeded' AS succeeded
+            FROM billing.usage_series s WHERE """
+    + _SERIES
+    + """
+        ) s
+        GROUP BY organization, model, chip, currency, cost_currency, kind, succeeded
+    ), """
+    + _PARTS
     + """
     , summed AS (
-        SELECT series_id, n, sum(rows) AS rows, sum(net_micro) AS net_micro, sum(prepaid_micro) AS prepaid_micro,
+        SELECT n, g, sum(rows) AS rows, sum(net_micro) AS net_micro, sum(prepaid_micro) AS prepaid_micro,
                sum(cost_micro) AS cost_micro
-        FROM part GROUP BY series_id, n
+        FROM part GROUP BY n, g
     )
     SELECT ($16::timestamptz[])[n] AS start, ($17::timestamptz[])[n] AS end, ($18::text[])[n] AS period,
-           CASE WHEN 'organization' = ANY($19::text[]) THEN s.customer_id END AS organization,
-           CASE WHEN 'model' = ANY($19) THEN s.model END AS model,
-           CASE WHEN 'chip' = ANY($19) THEN s.chip END AS chip,
-           s.currency, s.cost_currency,
-           coalesce(sum(rows) FILTER (WHERE s.kind = 'charge' AND s.outcome = 'succeeded'), 0)::bigint AS jobs,
-           coalesce(sum(rows) FILTER (WHERE s.kind = 'charge' AND s.outcome <> 'succeeded'), 0)::bigint AS failed_jobs,
-           coalesce(sum(rows) FILTER (WHERE s.kind = 'refund'), 0)::bigint AS refunds,
+           organization, model, chip, currency, cost_currency,
+           coalesce(sum(rows) FILTER (WHERE kind = 'charge' AND succeeded), 0)::bigint AS jobs,
+           coalesce(sum(rows) FILTER (WHERE kind = 'charge' AND NOT succeeded), 0)::bigint AS failed_jobs,
+           coalesce(sum(rows) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunds,
            (sum(net_micro) + sum(prepaid_micro))::bigint AS revenue_micro, sum(cost_micro)::bigint AS cost_micro
-    FROM summed JOIN billing.usage_series s ON s.id = summed.series_id
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
-    ORDER BY 1, 4, 5, 6, 7, 8
-    LIMIT $20::bigint
+    FROM summed JOIN grouped USING (g)
+    GROUP BY n, organization, model, chip, currency, cost_currency
+    ORDER BY n, organization, model, chip, currency, cost_currency
+    LIMIT $24::bigint
     """,
 )
 

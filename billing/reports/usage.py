@@ -1,7 +1,6 @@
 """Usage: what was delivered and charged, by any dimensions, equal to the ledger at every moment."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -10,7 +9,7 @@ from billing.errors import ReportInvalid
 from billing.kit.query import Conn
 from billing.reports import sql
 from billing.reports.model import ROWS_MAX, Ask, MarginRow, UsageRow
-from billing.reports.period import buckets
+from billing.reports.period import buckets, pieces
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -27,7 +26,7 @@ async def margin(conn: Conn, want: Ask) -> list[MarginRow]:
         if group not in ("organization", "model", "chip"):
             raise ReportInvalid(f"a margin is grouped by organization, model or chip, not by {group}", "group_by")
     await plan_with_values(conn)
-    return _bounded(await sql.MARGIN.all(conn, *series_arguments(want), *_time_arguments(want), list(want.groups), ROWS_MAX + 1))
+    return _bounded(await sql.MARGIN.all(conn, *_arguments(want, ROWS_MAX + 1)))
 
 
 async def plan_with_values(conn: Conn) -> None:
@@ -47,15 +46,20 @@ def series_arguments(want: Ask) -> tuple[object, ...]:
 
 
 def usage_arguments(want: Ask, rows_max: int | None) -> tuple[object, ...]:
-    return (*series_arguments(want), *_time_arguments(want), list(want.groups), list(want.label_groups), rows_max)
+    return (*_arguments(want, rows_max), list(want.label_groups))
 
 
-def _time_arguments(want: Ask) -> tuple[datetime | list[datetime] | list[str], ...]:
+def _arguments(want: Ask, rows_max: int | None) -> tuple[object, ...]:
+    """$1 … $24 of a report that adds up."""
     cuts = buckets(want.period, want.step)
+    runs = pieces(want.period, cuts)
     inner_start, inner_end = want.period.inner
     return (
+        *series_arguments(want),
         want.period.start, inner_start, inner_end, want.period.end,
         [cut.start for cut in cuts], [cut.end for cut in cuts], [cut.label for cut in cuts],
+        [run.n for run in runs], [run.width_s for run in runs], [run.start for run in runs], [run.end for run in runs],
+        list(want.groups), rows_max,
     )  # fmt: skip
 
 

@@ -27,6 +27,10 @@ def series(customer: UUID = CUSTOMERS[0], **facts: object) -> Series:
     return msgspec.structs.replace(plain, **facts)
 
 
+def row(net_micro: int = 5, model: str = "testcard") -> Usage:
+    return Usage(subject_id=new_id(), series=series(model=model), gross_micro=net_micro, net_micro=net_micro)
+
+
 def some_usage(choose: random.Random) -> Usage:
     """A job, or the refund of one, of any of a few dozen series."""
     customer = choose.choice(CUSTOMERS)

@@ -6,17 +6,15 @@ import random
 import asyncpg
 import pytest
 
-from billing.charges.model import Usage
 from billing.charges.record import record
 from billing.charges.rollup import roll_up
-from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
-from tests.billing.charges.book import Usages, series, some_usage
+from tests.billing.charges.book import Usages, row, some_usage
 
 
 async def rolled(conn: Conn) -> tuple[int, int]:
     """(rows, net) of the roll-up."""
-    row = await conn.fetchrow("SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(net_micro), 0)::bigint FROM billing.usage_rollup")
+    row = await conn.fetchrow("SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(net_micro), 0)::bigint FROM billing.usage_rollup WHERE width_s = 900")
     assert row is not None
     return row[0], row[1]
 
@@ -31,10 +29,6 @@ async def whole(conn: Conn) -> tuple[tuple[int, int], tuple[int, int]]:
         assert truth is not None and tail is not None
         rows, net = await rolled(conn)
         return (truth[0], truth[1]), (rows + tail[0], net + tail[1])
-
-
-def row(net_micro: int = 5, model: str = "testcard") -> Usage:
-    return Usage(subject_id=new_id(), series=series(model=model), gross_micro=net_micro, net_micro=net_micro)
 
 
 async def test_every_row_is_added_once(usages: Usages) -> None:
