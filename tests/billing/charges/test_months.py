@@ -3,10 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 
+from billing.charges.model import Usage
 from billing.charges.months import add_months
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
-from billing.charges.model import Usage
 from tests.billing.charges.book import START, Usages, series
 
 
@@ -73,5 +73,7 @@ async def put_quickly(usages: Usages) -> str:
     async with asyncio.timeout(3):
         await usages.record(row)
     return str(
-        await usages.conn.fetchval("SELECT tableoid::regclass::text FROM ONLY billing.usage_2026_03 WHERE subject_id = $1", row.subject_id)
+        await usages.conn.fetchval(
+            "SELECT tableoid::regclass::text FROM ONLY billing.usage_2026_03 WHERE subject_id = $1", row.subject_id
+        )
     ).removeprefix("billing.usage_")

@@ -12,11 +12,10 @@ from billing.ledger.model import (
     credit_account_id,
     grant_account_id,
     paid_account_id,
-    platform_path,
     wallet_id,
 )
 from billing.ledger.post import Posting, post_all
-from billing.ledger.rules import DRAWN, KINDS, RULES
+from billing.ledger.rules import KINDS, RULES
 
 CUSTOMER = UUID(int=7)
 WALLET, SECONDS_WALLET = wallet_id(CUSTOMER, "live", "CNY"), wallet_id(CUSTOMER, "live", "SEC:h100")
