@@ -287,7 +287,7 @@ class Dispatcher:
             final=final,
             code="request_refused" if refused else "generation_failed",
             public=f"The model refused the request: {error}" if refused else _FAILED,
-            internal=f"{cause}: {error}",
+            internal=f"{cause}: {error.detail if isinstance(error, MediaError) else error}",
             delay_s=_RETRY_DELAY_S,
         )
         await self._finish(end)

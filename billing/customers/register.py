@@ -9,7 +9,7 @@ import msgspec
 
 from billing.customers import sql
 from billing.customers.model import TIME_ZONE_DEFAULT, BillingDetails, Customer
-from billing.errors import CustomerConflict, UnknownCurrency, UnknownCustomer, UnknownTimeZone
+from billing.errors import CustomerConflict, UnknownAsset, UnknownCustomer, UnknownTimeZone
 from billing.kit.money import SYMBOLS
 from billing.kit.query import Conn
 
@@ -25,11 +25,11 @@ async def open_customer(
 ) -> Customer:
     """Opens the customer, or returns it as it is where it exists; its details are then left alone.
 
-    Raises UnknownCurrency, UnknownTimeZone, BillingDetailsInvalid, or CustomerConflict where it exists with another currency
+    Raises UnknownAsset, UnknownTimeZone, BillingDetailsInvalid, or CustomerConflict where it exists with another currency
     or time zone.
     """
     if currency not in SYMBOLS:
-        raise UnknownCurrency(repr(currency))
+        raise UnknownAsset(repr(currency))
     if time_zone not in _time_zones() or not (await sql.IS_TIME_ZONE.one(conn, time_zone)).known:
         raise UnknownTimeZone(repr(time_zone))
     await sql.ADD_CUSTOMER.run(conn, customer_id, currency, time_zone, *msgspec.structs.astuple(details.checked()))

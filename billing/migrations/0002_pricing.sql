@@ -2,7 +2,7 @@
 -- so both stay as they were opened; the rest is what an invoice says and may be corrected.
 CREATE FUNCTION billing.is_time_zone(name text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    PERFORM clock_timestamp() AT TIME ZONE name;
+    PERFORM billing.now() AT TIME ZONE name;
     RETURN true;
 EXCEPTION WHEN invalid_parameter_value THEN
     RETURN false;
@@ -17,7 +17,7 @@ CREATE TABLE billing.customer (
     country text NOT NULL DEFAULT '' CHECK (country ~ '^([A-Z]{2})?$'),
     tax_id text NOT NULL DEFAULT '' CHECK (length(tax_id) <= 50),
     language text NOT NULL DEFAULT 'en' CHECK (language IN ('en', 'zh')),
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT billing.now()
 );
 CREATE FUNCTION billing.refuse_rebasing() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -35,8 +35,11 @@ CREATE TABLE billing.rate_card (
     currency text NOT NULL REFERENCES billing.asset (code),
     effective_from timestamptz NOT NULL,
     card jsonb NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
     UNIQUE NULLS NOT DISTINCT (customer_id, currency, effective_from)
 );
 CREATE TRIGGER rate_card_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.rate_card
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+
+REVOKE UPDATE, DELETE ON billing.rate_card FROM tallylight_app;
+REVOKE DELETE ON billing.customer FROM tallylight_app;

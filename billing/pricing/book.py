@@ -66,7 +66,8 @@ async def publish(conn: Conn, card: RateCard, effective_from: datetime | None = 
     check(card)
     if customer_id is not None:
         await _refuse_currency(conn, card, customer_id)
-    await sql.LOCK_SUCCESSIONS.run(conn)
+    whose = f"{card.currency}/{customer_id or 'list'}"
+    await sql.LOCK_SUCCESSION.run(conn, f"rate_card/{whose}")
     now = (await sql.NOW.one(conn)).at
     versions = await succession(conn, card.currency, customer_id)
     in_force = next((version for version in reversed(versions) if version.effective_from <= now), None)
@@ -84,9 +85,8 @@ async def publish(conn: Conn, card: RateCard, effective_from: datetime | None = 
     if effective_from < now and in_force is not None:
         raise RateCardInvalid(f"{effective_from.isoformat()} is over, and prices were in force; publish for now or later")
     encoded = msgspec.json.encode(card, order="deterministic")
-    whose = customer_id or "list"
     moment = effective_from.astimezone(UTC).isoformat()
-    card_id = derived_id("rate_card", hashlib.sha256(encoded).hexdigest(), f"{card.currency}/{whose}/{moment}")
+    card_id = derived_id("rate_card", hashlib.sha256(encoded).hexdigest(), f"{whose}/{moment}")
     await sql.ADD_CARD.run(conn, card_id, customer_id, card.currency, effective_from, encoded)
     return card_id
 

@@ -47,7 +47,7 @@ class StoredVersion(msgspec.Struct, frozen=True):
 IN_FORCE = Query(
     InForce,
     """
-    WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS at), list AS MATERIALIZED (
+    WITH moment AS MATERIALIZED (SELECT billing.now() AS at), list AS MATERIALIZED (
         SELECT DISTINCT ON (r.currency) r.currency, r.id FROM billing.rate_card r, moment m
         WHERE r.customer_id IS NULL AND r.effective_from <= m.at ORDER BY r.currency, r.effective_from DESC
     )
@@ -67,19 +67,19 @@ LIST_IN_FORCE = Query(
     SELECT (SELECT r.id FROM billing.rate_card r
             WHERE r.customer_id IS NULL AND r.currency = $1 AND r.effective_from <= m.at
             ORDER BY r.effective_from DESC LIMIT 1) AS id, m.at
-    FROM (SELECT clock_timestamp() AS at) m
+    FROM (SELECT billing.now() AS at) m
     """,
 )
 CARDS = Query(StoredCard, "SELECT id, card FROM billing.rate_card WHERE id = ANY($1::uuid[])")
 
-# Publishers wait for each other and nobody else does: a card is never read under a lock.
-LOCK_SUCCESSIONS = Command("LOCK TABLE billing.rate_card IN SHARE ROW EXCLUSIVE MODE")
+# Publishers of one succession wait for each other; nobody who reads prices does.
+LOCK_SUCCESSION = Command("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
 BILLED_IN = Query(BilledIn, "SELECT currency FROM billing.customer WHERE id = $1")
-NOW = Query(Moment, "SELECT clock_timestamp() AS at")
+NOW = Query(Moment, "SELECT billing.now() AS at")
 SUCCESSION = Query(
     StoredVersion,
     """
-    SELECT id, effective_from, until, coalesce(until <= clock_timestamp(), false) AS over, card
+    SELECT id, effective_from, until, coalesce(until <= billing.now(), false) AS over, card
     FROM (SELECT *, lead(effective_from) OVER (ORDER BY effective_from) AS until FROM billing.rate_card
           WHERE customer_id IS NOT DISTINCT FROM $1 AND currency = $2) succession
     ORDER BY effective_from

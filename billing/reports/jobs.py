@@ -11,8 +11,8 @@ import msgspec
 from billing.errors import ReportInvalid
 from billing.kit.query import Conn
 from billing.reports import sql
+from billing.reports.arguments import of_series, plan_with_values
 from billing.reports.model import Ask, JobLine
-from billing.reports.usage import plan_with_values, series_arguments
 
 LIMIT_MAX = 1000
 _CURSOR = struct.Struct(">q16s16s")
@@ -42,17 +42,17 @@ def jobs_arguments(want: Ask, limit: int | None, cursor: str | None = None) -> t
     else:
         after = _after(cursor)
         start = max(want.period.start, after[0])
-    return (*series_arguments(want), start, want.period.end, *after, limit)
+    return (*of_series(want), start, want.period.end, *after, limit)
 
 
 def _cursor(row: JobLine) -> str:
-    packed = _CURSOR.pack((row.at - _EPOCH) // _TICK, row.job.bytes, row.series.bytes)
+    packed = _CURSOR.pack((row.at - _EPOCH) // _TICK, row.subject.bytes, row.series.bytes)
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def _after(cursor: str) -> tuple[datetime, UUID, UUID]:
     try:
-        at_us, job, series = _CURSOR.unpack(base64.urlsafe_b64decode(cursor + "=="))
-        return _EPOCH + at_us * _TICK, UUID(bytes=job), UUID(bytes=series)
+        at_us, subject, series = _CURSOR.unpack(base64.urlsafe_b64decode(cursor + "=="))
+        return _EPOCH + at_us * _TICK, UUID(bytes=subject), UUID(bytes=series)
     except (binascii.Error, struct.error, OverflowError, ValueError) as error:
         raise ReportInvalid("this cursor is not one that a page gave; leave it out to begin anew", "cursor") from error

@@ -91,7 +91,7 @@ class JobLine(msgspec.Struct, frozen=True):
     """One usage row: a job, or a refund with negative figures."""
 
     at: datetime
-    job: UUID
+    subject: UUID
     kind: str
     organization: UUID
     project: UUID
@@ -118,6 +118,30 @@ class JobLine(msgspec.Struct, frozen=True):
     granted_micro: int
     net_micro: int
     series: UUID
+
+
+class StatementOf(msgspec.Struct, frozen=True):
+    """A wallet and a period. The asset is a currency, or `SEC:` and a class of prepaid seconds."""
+
+    customer_id: UUID
+    book: Literal["live", "test"]
+    asset: str
+    period: Period
+
+
+class Movement(msgspec.Struct, frozen=True):
+    """One line of a statement: what a transfer moved on the wallet's accounts of one kind, and the balance after it.
+
+    The first line is the opening, the last the closing balance; they have no transfer.
+    """
+
+    at: datetime
+    kind: str
+    subject: UUID | None
+    transfer: UUID | None
+    grant: str
+    amount: int
+    balance: int
 
 
 def ask(period: Period, groups: Sequence[str], filters: Mapping[str, Sequence[str]], *, book: Literal["live", "test"]) -> Ask:

@@ -5,7 +5,7 @@ from typing import LiteralString
 import msgspec
 
 from billing.kit.query import Query
-from billing.reports.model import JobLine, MarginRow, UsageRow
+from billing.reports.model import JobLine, MarginRow, Movement, UsageRow
 
 # $1 … $11: which series. A filter that is null lets everything through; planned with its values, it is not there at all.
 _SERIES: LiteralString = """
@@ -141,8 +141,8 @@ MARGIN = Query(
 JOBS = Query(
     JobLine,
     """
-    SELECT u.at, u.subject_id AS job, s.kind, s.customer_id AS organization, s.project_id AS project, s.key_id AS key, s.model,
-           s.chip, s.tier, s.resolution, s.task, s.outcome, s.labels, u.end_user, s.currency, s.rate_card_id AS price_version,
+    SELECT u.at, u.subject_id AS subject, s.kind, s.customer_id AS organization, s.project_id AS project, s.key_id AS key,
+           s.model, s.chip, s.tier, s.resolution, s.task, s.outcome, s.labels, u.end_user, s.currency, s.rate_card_id AS price_version,
            u.requested_ms, u.delivered_ms, u.billed_ms, u.seconds_ms, u.images, u.queue_ms, u.run_ms, u.attempts,
            u.gross_micro, u.granted_micro, u.net_micro, u.series_id AS series
     FROM billing.usage_series s CROSS JOIN LATERAL (
@@ -159,10 +159,44 @@ JOBS = Query(
 )
 
 
+# Opening, movements and closing in one snapshot; nothing at all where there is no such wallet.
+STATEMENT = Query(
+    Movement,
+    """
+    WITH wallet AS (SELECT id FROM billing.wallet WHERE customer_id = $1 AND book = $2 AND asset = $3),
+    moved AS (
+        SELECT t.created_at AS at, t.kind, t.subject_id AS subject, t.id AS transfer, g.kind AS grant, sum(e.amount) AS amount
+        FROM billing.account a JOIN billing.grant g ON g.account_id = a.id
+        JOIN billing.entry e ON e.account_id = a.id JOIN billing.transfer t ON t.id = e.transfer_id
+        WHERE a.wallet_id = (SELECT id FROM wallet) AND t.created_at < $5
+        GROUP BY t.id, g.kind
+    ), lines AS (
+        SELECT 0 AS place, $4::timestamptz AS at, 'opening' AS kind, NULL::uuid AS subject, NULL::uuid AS transfer, '' AS grant,
+               coalesce(sum(amount) FILTER (WHERE at < $4), 0) AS amount FROM moved
+        UNION ALL
+        SELECT 1, at, kind, subject, transfer, "grant", amount FROM moved WHERE at >= $4
+        UNION ALL
+        SELECT 2, $5, 'closing', NULL, NULL, '', 0
+    )
+    SELECT at, kind, subject, transfer, "grant", CASE place WHEN 1 THEN amount::bigint ELSE 0 END AS amount,
+           sum(amount) OVER (ORDER BY place, at, transfer, "grant" ROWS UNBOUNDED PRECEDING)::bigint AS balance
+    FROM lines WHERE EXISTS (SELECT FROM wallet)
+    ORDER BY place, at, transfer, "grant" LIMIT $6::bigint
+    """,
+)
+
+
 class Set(msgspec.Struct, frozen=True):
     value: str
 
 
-# A report has many filters of which few are given, so a plan made without their values is a bad one.
-PLAN_EACH = Query(Set, "SELECT set_config('plan_cache_mode', 'force_custom_plan', true) AS value")
-NO_JIT = Query(Set, "SELECT set_config('jit', 'off', true) AS value")
+# A report has many filters of which few are given, so a plan made without their values is a bad one; and compiling one takes
+# longer than running it.
+PLAN_EACH = Query(
+    Set, "SELECT set_config('plan_cache_mode', 'force_custom_plan', true) || set_config('jit', 'off', true) AS value"
+)
+# A file is read as fast as its reader wants: neither a statement nor the pause between two may be cut short.
+PATIENT = Query(
+    Set,
+    "SELECT set_config('statement_timeout', $1, true) || set_config('idle_in_transaction_session_timeout', $1, true) AS value",
+)

@@ -13,9 +13,10 @@ from billing.charges.rollup import roll_up
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn, Pool
 from billing.reports.jobs import jobs
+from billing.reports.margin import margin
 from billing.reports.model import ask
 from billing.reports.period import month_of, period_of, zone_of
-from billing.reports.usage import margin, usage
+from billing.reports.usage import usage
 from tests.bench.figures import figure
 from tests.bench.processes import database
 

@@ -3,7 +3,7 @@
 from typing import get_args
 
 import msgspec
-from litestar import Response, post
+from litestar import post
 
 from billing.pricing.quote import Quote
 from gateway.admit import price
@@ -14,7 +14,7 @@ from gateway.dialects.native.wire import CreateJob, Estimate
 from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of
 from gateway.edge.described import Answer, Described
-from gateway.edge.replies import json_reply
+from gateway.edge.replies import Reply, json_reply
 from gateway.edge.submit import limits_of
 from gateway.errors import InvalidMedia, InvalidRequest, TooLarge, UnknownModel, UnsupportedContent, UnsupportedField
 from gateway.video import InputMedia, Tier, resolve
@@ -31,7 +31,7 @@ _DESCRIBED = Described(
 
 
 @post("/estimate", status_code=200, operation_id="estimate", opt={"described": _DESCRIBED})
-async def estimate(request: HttpRequest) -> Response[bytes]:
+async def estimate(request: HttpRequest) -> Reply:
     """Price a request before sending it: the body of POST /v1/jobs, answered with the most it may cost in each tier."""
     caller = await authenticate(request)
     body, images, ignored = await read_request(request, caller)

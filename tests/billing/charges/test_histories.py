@@ -12,9 +12,10 @@ from billing.charges.rollup import roll_up
 from billing.kit.query import Conn, Pool
 from billing.ledger.model import wallet_id
 from billing.pricing.charge import charge
+from billing.reports.margin import margin
 from billing.reports.model import ask
 from billing.reports.period import Period, zone_of
-from billing.reports.usage import margin, usage
+from billing.reports.usage import usage
 from tests.billing.charges.till import FACTS, GRADUATED, IMAGES, PACKED, PLAIN, SECOND, Till, delivering, ended, open_till
 from tests.billing.ledger.book import codes
 
@@ -40,8 +41,8 @@ async def reported(conn: Conn) -> dict[str, int]:
         "net": sum(line.net_micro for line in lines),
         "granted": sum(line.granted_micro for line in lines),
         "seconds": sum(line.seconds_ms for line in lines),
-        "revenue": sum(line.revenue_micro for line in margins),
-        "cost": sum(line.cost_micro for line in margins),
+        "revenue": sum(one.line.revenue_micro for one in margins),
+        "cost": sum(one.line.cost_micro for one in margins),
     }
 
 

@@ -12,7 +12,7 @@ from billing.errors import (
     BillingDetailsInvalid,
     BillingError,
     CustomerConflict,
-    UnknownCurrency,
+    UnknownAsset,
     UnknownCustomer,
     UnknownTimeZone,
 )
@@ -36,9 +36,9 @@ async def test_open_once(database: Conn) -> None:
 @pytest.mark.parametrize(
     "currency,time_zone,error",
     [
-        ("EUR", "Asia/Shanghai", UnknownCurrency),
-        ("cny", "Asia/Shanghai", UnknownCurrency),
-        ("SEC:film", "Asia/Shanghai", UnknownCurrency),
+        ("EUR", "Asia/Shanghai", UnknownAsset),
+        ("cny", "Asia/Shanghai", UnknownAsset),
+        ("SEC:film", "Asia/Shanghai", UnknownAsset),
         ("CNY", "Asia/Atlantis", UnknownTimeZone),
         ("CNY", "asia/shanghai", UnknownTimeZone),
         ("CNY", "UTC+8", UnknownTimeZone),

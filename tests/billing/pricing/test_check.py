@@ -10,7 +10,9 @@ import pytest
 from billing.errors import RateCardInvalid
 from billing.pricing.check import check, problems, read_card
 from billing.pricing.model import FpsClass, Hours, ModelRates, Offer, RateCard, Step
+from gateway.fleet.catalogue import load_models, offers
 from tests.billing.pricing.cards import CARD, OFFERS, RICH, STILL
+from tests.tidy.checks import ROOT
 
 
 def changed(**changes: Any) -> RateCard:
@@ -122,3 +124,12 @@ def test_numbers_and_names_are_read_strictly(line: str, said: str) -> None:
 def test_a_card_made_in_code_is_read_as_strictly(wrong: Any) -> None:
     for card in (changed(price_micro=wrong), changed(resolution={"720p": wrong, "1080p": 1}), changed(min_ms=wrong)):
         assert len(problems(card)) == 1
+
+
+def test_the_example_of_the_readme_is_a_whole_list() -> None:
+    text = (ROOT / "billing" / "pricing" / "README.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (raw,) = tomllib.loads(example)["cards"]
+    card = check(read_card(raw), offers(load_models("")))
+    named = {field for field in ModelRates.__struct_fields__ if getattr(card.models["testcard"], field)}
+    assert named == set(ModelRates.__struct_fields__) - {"accelerator"}

@@ -15,9 +15,10 @@ import pytest
 from billing.charges.model import Usage
 from billing.errors import ReportInvalid
 from billing.kit.query import Conn
+from billing.reports.margin import margin
 from billing.reports.model import DIMENSIONS, Ask, UsageRow, ask
 from billing.reports.period import Period, month_of, period_of, zone_of
-from billing.reports.usage import margin, usage
+from billing.reports.usage import usage
 from tests.billing.charges.book import CUSTOMERS, START, Usages, some_row
 
 ZONES = (
@@ -231,7 +232,7 @@ async def test_a_margin_shows_both_currencies_and_converts_nothing(usages: Usage
     await usages.history(random.Random(5), 30)
     want = ask(month_of("2026-03", zone_of("UTC")), ["organization", "model", "chip"], {}, book="live")
     async with usages.conn.transaction(readonly=True):
-        lines = await margin(usages.conn, want)
+        lines = [one.line for one in await margin(usages.conn, want)]
     truth: dict[Any, list[int]] = defaultdict(lambda: [0, 0])
     for at, row in usages.rows:
         if lets_through(want, at, row):
