@@ -20,8 +20,9 @@ async def _prepare(conn: "asyncpg.Connection[Record]") -> None:
 
 
 async def _keep(_: "asyncpg.Connection[Record]") -> None:
-    """asyncpg ends an open transaction itself. Nothing here listens, locks or sets anything for a session, so there is
-    nothing more to undo, and a round trip for it would double the price of a small statement."""
+    """Asyncpg ends an open transaction itself. Nothing here listens, locks or sets anything for a session, so there is
+    nothing more to undo, and a round trip for it would double the price of a small statement.
+    """
 
 
 async def open_pool(

@@ -19,6 +19,7 @@ Write = Callable[[bytes], Awaitable[None]]
 
 COPY_S = 600.0
 """How long a client may take to read a file."""
+_PATIENCE_MS = str(int(COPY_S * 1000))
 _PAGE = 10_000
 
 
@@ -52,8 +53,7 @@ async def usage_parquet(conn: Conn, want: Ask, write: Write) -> None:
 
 async def jobs_parquet(conn: Conn, want: Ask, write: Write) -> None:
     """Run it in a REPEATABLE READ transaction: it reads page by page. Raises ReportInvalid where pyarrow is not installed."""
-
-    await sql.PATIENT.one(conn, str(int(COPY_S * 1000)))
+    await sql.PATIENT.one(conn, _PATIENCE_MS)
 
     async def pages() -> AsyncGenerator[list[JobLine]]:
         page = await jobs(conn, want, limit=_PAGE)
@@ -70,5 +70,8 @@ async def _once(rows: list[Row]) -> AsyncGenerator[list[Row]]:
 
 
 async def _copy(conn: Conn, query: Query[Any], arguments: tuple[object, ...], write: Write) -> None:
-    await sql.PATIENT.one(conn, str(int(COPY_S * 1000)))
-    await conn.copy_from_query(query.sql, *arguments, output=write, format="csv", header=True, timeout=COPY_S)
+    async def hand_on(part: bytes | bytearray) -> None:
+        await write(bytes(part))
+
+    await sql.PATIENT.one(conn, _PATIENCE_MS)
+    await conn.copy_from_query(query.sql, *arguments, output=hand_on, format="csv", header=True, timeout=COPY_S)

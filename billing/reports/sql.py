@@ -142,9 +142,9 @@ JOBS = Query(
     JobLine,
     """
     SELECT u.at, u.subject_id AS subject, s.kind, s.customer_id AS organization, s.project_id AS project, s.key_id AS key,
-           s.model, s.chip, s.tier, s.resolution, s.task, s.outcome, s.labels, u.end_user, s.currency, s.rate_card_id AS price_version,
-           u.requested_ms, u.delivered_ms, u.billed_ms, u.seconds_ms, u.images, u.queue_ms, u.run_ms, u.attempts,
-           u.gross_micro, u.granted_micro, u.net_micro, u.series_id AS series
+           s.model, s.chip, s.tier, s.resolution, s.task, s.outcome, s.labels, u.end_user, s.currency,
+           s.rate_card_id AS price_version, u.requested_ms, u.delivered_ms, u.billed_ms, u.seconds_ms, u.images, u.queue_ms,
+           u.run_ms, u.attempts, u.gross_micro, u.granted_micro, u.net_micro, u.series_id AS series
     FROM billing.usage_series s CROSS JOIN LATERAL (
         SELECT * FROM billing.usage
         WHERE series_id = s.id AND at >= $12 AND at < $13
