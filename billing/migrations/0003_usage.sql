@@ -104,11 +104,14 @@ CREATE TABLE billing.usage_rollup (
     queue_ms bigint NOT NULL,
     run_ms bigint NOT NULL,
     images bigint NOT NULL,
-    width_s integer NOT NULL CHECK (width_s IN (900, 3600, 14400)),
+    width_s integer NOT NULL,
     series_id uuid NOT NULL,
     PRIMARY KEY (series_id, width_s, start)
-) WITH (fillfactor = 80);
+) PARTITION BY LIST (width_s);
 CREATE INDEX usage_rollup_spans ON billing.usage_rollup (width_s, start);
+CREATE TABLE billing.usage_rollup_quarters PARTITION OF billing.usage_rollup FOR VALUES IN (900) WITH (fillfactor = 80);
+CREATE TABLE billing.usage_rollup_hours PARTITION OF billing.usage_rollup FOR VALUES IN (3600) WITH (fillfactor = 80);
+CREATE TABLE billing.usage_rollup_four_hours PARTITION OF billing.usage_rollup FOR VALUES IN (14400) WITH (fillfactor = 80);
 
 -- Rows of transactions before `through` are in the roll-up, all others are read from usage itself. Transaction ids belong to
 -- a cluster: restored into another one, the mark means nothing, so it is kept with the cluster's identity.

@@ -19,16 +19,19 @@ _SERIES: LiteralString = """
 # $12 … $15: from, the whole quarters of an hour inside (from, to), to. $16: where each bucket begins, $17: where it ends,
 # $18: its label. $19 … $22: the runs of spans that make up the buckets: number of the bucket, width, from, to. $23: what to
 # group by, $24: how many lines.
-# Series are put into groups first, so that the many rows of a period are added up under one small number. The last of all
+# Series are put into groups first, so that the many rows of a period are added up under one small number. OFFSET 0 keeps the
+# planner from reading a whole width to match its spans with the runs: it looks up one run after the other. The last of all
 # xids bounds the tail above because a planner that sees no upper bound expects a third of all rows.
 _PARTS: LiteralString = """
     picked AS MATERIALIZED (SELECT g, unnest(ids) AS id FROM grouped),
     part AS (
-        SELECT p.n, k.g, r.rows, r.gross_micro, r.granted_micro, r.net_micro, r.prepaid_micro, r.cost_micro, r.requested_ms,
+        SELECT p.n, r.g, r.rows, r.gross_micro, r.granted_micro, r.net_micro, r.prepaid_micro, r.cost_micro, r.requested_ms,
                r.delivered_ms, r.billed_ms, r.seconds_ms, r.queue_ms, r.run_ms, r.images
         FROM unnest($19::int[], $20::int[], $21::timestamptz[], $22::timestamptz[]) AS p (n, width_s, first, last)
-        JOIN billing.usage_rollup r ON r.width_s = p.width_s AND r.start >= p.first AND r.start < p.last
-        JOIN picked k ON k.id = r.series_id
+        CROSS JOIN LATERAL (
+            SELECT * FROM billing.usage_rollup r JOIN picked k ON k.id = r.series_id
+            WHERE r.width_s = p.width_s AND r.start >= p.first AND r.start < p.last OFFSET 0
+        ) r
         WHERE (SELECT billing.usage_through()) > '0'
         UNION ALL
         SELECT width_bucket(u.at, $16::timestamptz[]), k.g, 1, u.gross_micro, u.granted_micro, u.net_micro, u.prepaid_micro,

@@ -78,7 +78,7 @@ async def _roll_up(pool: Pool, rows: int) -> None:
     async with pool.acquire() as conn:
         while True:
             async with conn.transaction():
-                added = await roll_up(conn)
+                added = await roll_up(conn, rows_max=ROWS_AT_ONCE)
             done += added
             if not added:
                 break
