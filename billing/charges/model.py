@@ -122,7 +122,7 @@ class Series(msgspec.Struct, frozen=True):
     project_id: UUID
     key_id: UUID
     rate_card_id: UUID
-    book: str
+    book: Book
     currency: str
     cost_currency: str
     model: str

@@ -71,18 +71,19 @@ class _Rest(msgspec.Struct):
 
     def take(self, one: Refund) -> _Plan | None:
         """Takes the refund out of the rest; None where there is not so much."""
-        whole = one.amount_micro is None
-        if whole and not (self.seconds_ms or self.amount_micro or any(self.figures.values())):
+        if one.amount_micro is None:
+            plan = _Plan(self.charge, self.seconds_ms, self.amount_micro, dict(self.figures))
+            if not (plan.seconds_ms or plan.amount_micro or any(plan.figures.values())):
+                return None
+        elif 0 < one.amount_micro <= self.amount_micro:
+            plan = _Plan(self.charge, 0, one.amount_micro, {"gross_micro": one.amount_micro})
+        else:
             return None
-        if not whole and not 0 < one.amount_micro <= self.amount_micro:
-            return None
-        seconds_ms, amount_micro = (self.seconds_ms, self.amount_micro) if whole else (0, one.amount_micro)
-        figures = dict(self.figures) if whole else {"gross_micro": amount_micro}
-        self.seconds_ms -= seconds_ms
-        self.amount_micro -= amount_micro
-        for name, figure in figures.items():
+        self.seconds_ms -= plan.seconds_ms
+        self.amount_micro -= plan.amount_micro
+        for name, figure in plan.figures.items():
             self.figures[name] -= figure
-        return _Plan(self.charge, seconds_ms, amount_micro, figures)
+        return plan
 
 
 def _rests(holds: Mapping[UUID, OpenHold], rows: Sequence[sql.Recorded]) -> dict[UUID, _Rest]:
@@ -131,4 +132,5 @@ async def _record(conn: Conn, plans: Mapping[UUID, _Plan], refunded: Mapping[UUI
 def _series(charge: sql.Recorded) -> Series:
     """That of the charge, for refunds."""
     fields = {name: getattr(charge, name) for name in Series.__struct_fields__}
-    return Series(**{**fields, "kind": "refund", "labels": msgspec.json.decode(charge.labels)})
+    fields |= {"kind": "refund", "labels": msgspec.json.decode(charge.labels)}
+    return Series(**fields)

@@ -6,6 +6,7 @@ import msgspec
 
 from billing.charges.model import Kind, Outcome
 from billing.kit.query import Command, Query
+from billing.ledger.model import Book
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -17,7 +18,7 @@ class Recorded(msgspec.Struct, frozen=True):
     project_id: UUID
     key_id: UUID
     rate_card_id: UUID
-    book: str
+    book: Book
     currency: str
     cost_currency: str
     model: str

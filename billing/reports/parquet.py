@@ -1,5 +1,6 @@
 """Rows as Parquet. pyarrow is an extra: whoever does not want the files need not install it."""
 
+import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, get_type_hints
@@ -35,17 +36,17 @@ class _Sink:
 async def write_parquet(row: type[Row], pages: AsyncIterator[Sequence[Row]], write: Callable[[bytes], Awaitable[None]]) -> None:
     """One row group per page. Ids and JSON are strings, times are UTC. Raises ReportInvalid where pyarrow is not installed."""
     try:
-        import pyarrow as pa  # noqa: PLC0415 – an extra
-        from pyarrow import parquet  # noqa: PLC0415 – an extra
+        pa: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise ReportInvalid("parquet needs pyarrow: pip install 'tallylight[reports]'", "format") from error
     schema: Any = pa.schema([pa.field(name, _type(pa, hint)) for name, hint in get_type_hints(row).items()])
     sink = _Sink()
     with parquet.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
         async for page in pages:
-            columns = zip(*(msgspec.structs.astuple(line) for line in page), strict=True) if page else ([] for _ in schema.names)
             arrays = [
-                pa.array([_plain(value) for value in column], field.type) for column, field in zip(columns, schema, strict=True)
+                pa.array([_plain(getattr(line, name)) for line in page], kind)
+                for name, kind in zip(schema.names, schema.types, strict=True)
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
             await write(sink.take())

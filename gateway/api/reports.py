@@ -143,7 +143,9 @@ def usage_report(want: Ask, rows: list[UsageRow]) -> UsageReport:
 
 
 def _usage_line(row: UsageRow) -> UsageLine:
-    return UsageLine(**{**msgspec.structs.asdict(row), "labels": _labels.decode(row.labels)})
+    fields = msgspec.structs.asdict(row)
+    fields["labels"] = _labels.decode(row.labels)
+    return UsageLine(**fields)
 
 
 def job_list(page: Page) -> JobList:
@@ -152,7 +154,8 @@ def job_list(page: Page) -> JobList:
 
 def _used_job(row: JobLine) -> UsedJob:
     fields = {name: value for name, value in msgspec.structs.asdict(row).items() if name in UsedJob.__struct_fields__}
-    return UsedJob(**{**fields, "labels": _strings.decode(row.labels), "job": public_id(row.subject)})
+    fields["labels"] = _strings.decode(row.labels)
+    return UsedJob(job=public_id(row.subject), **fields)
 
 
 def statement_document(found: Statement) -> StatementDocument:
