@@ -16,7 +16,8 @@
     ├── UnknownCustomer        no customer with that id
     ├── CustomerConflict       a customer was opened with another currency or time zone
     ├── BillingDetailsInvalid  what an invoice would say of a customer is malformed
-    └── UnknownTimeZone        a name that is no IANA time zone
+    ├── UnknownTimeZone        a name that is no IANA time zone
+    └── ReportInvalid          a report that makes no sense as it was asked for
 
 The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
 """
@@ -126,3 +127,13 @@ class UnknownTimeZone(BillingError):
     """This is no time zone. Use an IANA name such as Asia/Shanghai or Europe/Berlin."""
 
     code = "unknown_time_zone"
+
+
+class ReportInvalid(BillingError):
+    """The report cannot be made as it was asked for. Correct the named parameter."""
+
+    code = "report_invalid"
+
+    def __init__(self, detail: str = "", param: str | None = None) -> None:
+        self.param = param
+        super().__init__(detail)

@@ -12,6 +12,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from billing.charges.months import add_months
+from billing.charges.rollup import roll_up
 from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
@@ -112,6 +114,8 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
         Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
         Janitor("seal_ledger", 10.0, _alone(11, seal)),
+        Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
+        Janitor("add_usage_months", 3600.0, _alone(13, add_months)),
     ]
 
 

@@ -8,6 +8,7 @@ from litestar import Response, Router, get
 
 from gateway.api.catalogue import get_model, list_models, list_prices, list_public_prices
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.replies import json_reply
@@ -52,6 +53,9 @@ router = Router(
         get_model,
         list_prices,
         list_public_prices,
+        get_usage,
+        list_used_jobs,
+        get_statement,
         openapi,
         docs,
         docs_errors,

@@ -17,6 +17,9 @@ COMMANDS = {
     "keys": ("access", "Create, list and revoke API keys."),
     "wallet": ("money", "Top up and show wallets."),
     "prices": ("prices", "Check, publish and show price lists."),
+    "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
+    "statement": ("reports", "Show the movements of a wallet."),
+    "margin": ("reports", "Show revenue against what the compute cost."),
     "ledger": ("ledger", "Prove the ledger, read it, correct it."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
