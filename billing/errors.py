@@ -7,7 +7,12 @@
     ├── HoldNotOpen            capture or release of a hold that ended the other way
     ├── CaptureExceedsHold     more would be charged than was held
     ├── PriceMissing           the rate card has no price for those dimensions
-    └── RateCardInvalid        a rate card that cannot be published
+    ├── RateCardInvalid        a rate card that cannot be published
+    ├── UnknownCustomer        no customer with that id
+    ├── CustomerConflict       a customer was opened with another currency or time zone
+    ├── BillingDetailsInvalid  what an invoice would say of a customer is malformed
+    ├── UnknownCurrency        a currency that nothing is billed in
+    └── UnknownTimeZone        a name that is no IANA time zone
 
 The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
 """
@@ -63,3 +68,33 @@ class RateCardInvalid(BillingError):
     """The rate card cannot be published. Correct the named entry."""
 
     code = "rate_card_invalid"
+
+
+class UnknownCustomer(BillingError):
+    """There is no such customer. Open it first."""
+
+    code = "unknown_customer"
+
+
+class CustomerConflict(BillingError):
+    """A customer keeps the currency and the time zone it was opened with. Open another one."""
+
+    code = "customer_conflict"
+
+
+class BillingDetailsInvalid(BillingError):
+    """These billing details cannot be printed on an invoice. Correct the named entry."""
+
+    code = "billing_details_invalid"
+
+
+class UnknownCurrency(BillingError):
+    """Nothing is billed in this currency. Use CNY or USD."""
+
+    code = "unknown_currency"
+
+
+class UnknownTimeZone(BillingError):
+    """This is no time zone. Use an IANA name such as Asia/Shanghai or Europe/Berlin."""
+
+    code = "unknown_time_zone"

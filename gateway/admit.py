@@ -19,8 +19,8 @@ from billing.kit.query import Conn, Pool
 from billing.ledger.hold import hold
 from billing.ledger.model import Held, HoldRequest
 from billing.pricing.book import PriceBook
-from billing.pricing.model import Dimensions, Published, Quote
-from billing.pricing.quote import quote
+from billing.pricing.model import Book, Dimensions
+from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
 from gateway.access.model import Caller
 from gateway.errors import (
@@ -35,7 +35,7 @@ from gateway.errors import (
 from gateway.jobs import sql
 from gateway.jobs.model import fingerprint, job_of
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
-from gateway.video import Job, VideoRequest, duration_ms
+from gateway.video import Job, VideoRequest
 
 _Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
 
@@ -92,13 +92,13 @@ def submission(
     )
 
 
-def price(card: Published | None, request: VideoRequest) -> Quote:
+def price(book: Book | None, request: VideoRequest) -> Quote:
     """What a request costs at most; the estimate, the hold and the charge all come from here. Raises InvalidRequest."""
-    if card is None:
+    if book is None or not (book.listed or book.own):
         raise InvalidRequest("no prices are published in this organization's currency", param="model")
-    want = Dimensions(request.model, request.resolution, request.tier, request.audio)
+    want = Dimensions(request.model, request.task, request.resolution, request.fps, request.tier, request.audio)
     try:
-        return quote(card, want, duration_ms(request.frames, request.fps))
+        return quote(book, want, request.max_ms)
     except PriceMissing as error:
         raise InvalidRequest(f"there is no price for {error.detail}; choose another combination", param="model") from error
 
@@ -147,7 +147,7 @@ class Admission:
                 turn = _Turn(batch)
                 await turn.refuse_revoked(conn)
                 await turn.replay(conn)
-                turn.price(await self._prices.in_force(conn))
+                turn.price(await self._prices.in_force(conn, turn.customers()))
                 await turn.hold(conn)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
@@ -181,6 +181,9 @@ class _Turn:
 
     def _undecided(self) -> list[_Entry]:
         return [entry for entry in self._entries if entry.outcome is None]
+
+    def customers(self) -> set[UUID]:
+        return {entry.of.caller.org_id for entry in self._undecided()}
 
     async def refuse_revoked(self, conn: Conn) -> None:
         refusals = await refuse_revoked(conn, [entry.of.caller for entry in self._entries])
@@ -221,10 +224,10 @@ class _Turn:
             else:
                 entry.outcome = Admitted(stored.job_id, stored.status, stored.body, stored.job_id != entry.of.job_id)
 
-    def price(self, cards: dict[str, Published]) -> None:
+    def price(self, books: dict[UUID, Book]) -> None:
         for entry in self._undecided():
             try:
-                entry.quote = price(cards.get(entry.of.caller.currency), entry.of.request)
+                entry.quote = price(books.get(entry.of.caller.org_id), entry.of.request)
             except GatewayError as error:
                 entry.outcome = error
 
@@ -269,7 +272,7 @@ def _token(one: Submission) -> _Token:
 
 def _refusal(error: BillingError, quoted: Quote) -> Exception:
     if isinstance(error, InsufficientFunds | UnknownWallet):
-        most = format_micro(quoted.amount_micro, quoted.currency)
+        most = format_micro(quoted.amount_micro, quoted.terms.currency)
         return InsufficientBalance(
             f"This request may cost up to {most} and the wallet does not cover that. "
             "Top it up, or ask for fewer seconds or a smaller size."
@@ -292,10 +295,10 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         request.tier,
         one.encoded,
         one.fingerprint,
-        quoted.currency,
-        quoted.rate_card_id,
-        quoted.rate_micro_per_s,
-        quoted.duration_ms,
+        quoted.terms.currency,
+        quoted.terms.rate_card_id,
+        quoted.terms.rate_micro,
+        quoted.quantity,
         quoted.amount_micro,
         request.frames,
         request.queue_deadline_s,
@@ -312,10 +315,10 @@ def _job(entry: _Entry, created_at: datetime) -> Job:
         livemode=one.caller.livemode,
         dialect=one.dialect,
         state="queued",
-        currency=quoted.currency,
-        rate_card_id=quoted.rate_card_id,
-        rate_micro_per_s=quoted.rate_micro_per_s,
-        max_ms=quoted.duration_ms,
+        currency=quoted.terms.currency,
+        rate_card_id=quoted.terms.rate_card_id,
+        rate_micro_per_s=quoted.terms.rate_micro,
+        max_ms=quoted.quantity,
         hold_micro=quoted.amount_micro,
         created_at=created_at,
         frames_total=one.request.frames,

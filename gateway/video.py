@@ -4,6 +4,7 @@
 fixed, the longest possible result is known, and so is the most it can cost.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -13,6 +14,7 @@ import msgspec
 from gateway.errors import InvalidRequest, UnsupportedField
 
 Tier = Literal["priority", "standard", "flex"]
+Task = Literal["t2v", "i2v", "flf2v", "ref2v"]
 Role = Literal["first_frame", "last_frame", "reference"]
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"]
 
@@ -117,6 +119,10 @@ class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return duration_ms(self.frames, self.fps)
 
     @property
+    def task(self) -> Task:
+        return task_of(media.role for media in self.inputs)
+
+    @property
     def size(self) -> str:
         return f"{self.width}x{self.height}"
 
@@ -202,6 +208,14 @@ def parse_public_id(text: str) -> UUID | None:
         return None
 
 
+def task_of(roles: Iterable[Role]) -> Task:
+    """What a video is made from: references, two frames, one frame, or text alone."""
+    given = set(roles)
+    if "reference" in given:
+        return "ref2v"
+    return "flf2v" if len(given) == 2 else "i2v" if given else "t2v"
+
+
 def duration_ms(frames: int, fps: int) -> int:
     """Milliseconds of `frames` at `fps`, rounded down."""
     return frames * 1000 // fps
@@ -211,6 +225,21 @@ def resolution_class(width: int, height: int) -> str:
     """The price class of a size: the smallest of 480p, 720p, 1080p whose pixels cover it (16:9 as the measure)."""
     pixels = width * height
     return "480p" if pixels <= 854 * 480 else "720p" if pixels <= 1280 * 720 else "1080p"
+
+
+def resolution_classes(limits: ModelLimits) -> tuple[str, ...]:
+    """Every price class that a size of this model may fall into."""
+    least = resolution_class(limits.edge_min, limits.edge_min)
+    most = resolution_class(1, min(limits.pixels_max, limits.edge_max**2))
+    classes = tuple(_SHORT_EDGE)
+    return classes[classes.index(least) : classes.index(most) + 1]
+
+
+def tasks(limits: ModelLimits) -> tuple[Task, ...]:
+    """Every task that this model's inputs allow."""
+    roles = set(limits.roles)
+    ways: tuple[set[Role], ...] = (set(), {"first_frame"}, {"last_frame"}, {"first_frame", "last_frame"}, {"reference"})
+    return tuple(dict.fromkeys(task_of(way) for way in ways if way <= roles))
 
 
 _SHORT_EDGE = {"480p": 480, "720p": 720, "1080p": 1080}

@@ -1,6 +1,8 @@
 """Integer money. Amounts are micro-units (10⁻⁶ of the currency), time is milliseconds; no float, ever."""
 
 MICRO = 1_000_000
+SYMBOLS = {"CNY": "¥", "USD": "$"}
+"""Every currency there is. One is never converted into another."""
 
 
 def charge_micro(duration_ms: int, rate_micro_per_s: int) -> int:
@@ -13,7 +15,7 @@ def charge_micro(duration_ms: int, rate_micro_per_s: int) -> int:
 
 def format_micro(amount_micro: int, currency: str) -> str:
     """`-1_500_000, "CNY"` → `-¥1.50`. At least two decimals, more only when they are not zero."""
-    symbol = {"CNY": "¥", "USD": "$"}.get(currency, f"{currency} ")
+    symbol = SYMBOLS.get(currency, f"{currency} ")
     units, fraction = divmod(abs(amount_micro), MICRO)
     digits = f"{fraction:06d}".rstrip("0").ljust(2, "0")
     return f"{'-' if amount_micro < 0 else ''}{symbol}{units:,}.{digits}"

@@ -16,7 +16,7 @@ COMMANDS = {
     "orgs": ("access", "Create and list organizations."),
     "keys": ("access", "Create, list and revoke API keys."),
     "wallet": ("money", "Top up and show wallets."),
-    "prices": ("money", "Publish and show price lists."),
+    "prices": ("prices", "Check, publish and show price lists."),
     "ledger": ("money", "Prove the ledger; show the entries of a job."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }

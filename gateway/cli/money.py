@@ -1,7 +1,6 @@
-"""Wallets, prices and the ledger, straight on the database."""
+"""Wallets and the ledger, straight on the database."""
 
 import asyncio
-from uuid import UUID
 
 import click
 
@@ -11,13 +10,10 @@ from billing.kit.query import Conn
 from billing.ledger.model import Finding, StatementLine, WalletState
 from billing.ledger.verify import verify
 from billing.ledger.wallets import lines_of, top_up, wallets
-from billing.pricing.book import PriceBook, publish
-from billing.pricing.model import Published
 from gateway.access.organizations import find_organization
 from gateway.cli.access import organization
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_snapshot, in_transaction
-from gateway.fleet.catalogue import load_prices
 from gateway.jobs.verify import verify_jobs
 from gateway.settings import Settings
 from gateway.video import parse_public_id
@@ -76,51 +72,6 @@ def _show_wallets(found: list[WalletState], as_json: bool) -> None:
         for w in found
     ]  # fmt: skip
     write_table([("book", "balance", "held", "free"), *rows])
-
-
-@click.group()
-def prices() -> None:
-    """Publish and show price lists."""
-
-
-@prices.command("publish")
-@click.option("--catalogue-dir", default="", help="The folder of prices.toml; without it, the packaged one.")
-@settings_flags("dsn")
-@as_json
-def publish_cards(catalogue_dir: str, settings: Settings, *, as_json: bool) -> None:
-    """Put the prices of prices.toml in force now; jobs that were admitted keep theirs."""
-
-    async def put(conn: Conn) -> dict[str, UUID]:
-        return {card.currency: await publish(conn, card) for card in load_prices(catalogue_dir)}
-
-    with reported():
-        done = asyncio.run(in_transaction(settings, put))
-        if as_json:
-            write_json(done)
-        else:
-            write_table([("currency", "version"), *((currency, str(version)) for currency, version in done.items())])
-
-
-@prices.command("show")
-@settings_flags("dsn")
-@as_json
-def show_cards(settings: Settings, *, as_json: bool) -> None:
-    """Show the prices in force."""
-
-    async def found(conn: Conn) -> list[Published]:
-        return list((await PriceBook().in_force(conn)).values())
-
-    with reported():
-        cards = asyncio.run(in_transaction(settings, found))
-        if as_json:
-            write_json(cards)
-            return
-        rows = [
-            (one.card.currency, name, format_micro(rates.per_second_micro, one.card.currency), str(one.id))
-            for one in cards
-            for name, rates in one.card.models.items()
-        ]
-        write_table([("currency", "model", "a second", "version"), *rows])
 
 
 @click.group()

@@ -2,12 +2,14 @@
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 
-from billing.pricing.model import RateCard
-from gateway.video import ModelLimits
+from billing.errors import RateCardInvalid
+from billing.pricing.check import problems, read_card
+from billing.pricing.model import Offer, RateCard
+from gateway.video import ModelLimits, Tier, resolution_classes, tasks
 
 File = TypeVar("File", bound=msgspec.Struct)
 
@@ -31,12 +33,12 @@ class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """prices.toml."""
 
-    cards: tuple[RateCard, ...]
+    cards: tuple[object, ...]
 
 
 def load_models(folder: str) -> Models:
     """Reads models.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    models = _read(folder, "models.toml", Models)
+    models = _read(_path(folder, "models.toml"), Models)
     names = [model.name for model in models.models]
     if len(set(names)) != len(names) or models.default_model not in names:
         raise CatalogueError("models.toml: names must differ and default_model must be one of them")
@@ -44,12 +46,46 @@ def load_models(folder: str) -> Models:
 
 
 def load_prices(folder: str) -> tuple[RateCard, ...]:
-    """Reads prices.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    return _read(folder, "prices.toml", Prices).cards
+    """Reads prices.toml of `folder`, empty for the packaged catalogue: a whole list in each of its currencies.
+
+    Raises CatalogueError, also for what models.toml offers and a card has no price for.
+    """
+    return read_prices(_path(folder, "prices.toml"), folder, whole=True)
 
 
-def _read(folder: str, name: str, kind: type[File]) -> File:
-    path = (Path(folder) if folder else PACKAGED) / name
+def read_prices(path: Path, folder: str, *, whole: bool) -> tuple[RateCard, ...]:
+    """Reads cards from any file and checks them against models.toml of `folder`; only a `whole` list must name every model.
+
+    Raises CatalogueError naming all that is wrong.
+    """
+    try:
+        cards = tuple(read_card(raw) for raw in _read(path, Prices).cards)
+    except RateCardInvalid as error:
+        raise CatalogueError(f"{path}: {error.detail}") from error
+    offered = offers(load_models(folder))
+    found = [f"{card.currency}: {problem}" for card in cards for problem in problems(card, offered, whole=whole)]
+    currencies = [card.currency for card in cards]
+    found += [f"{currency}: two cards in one file" for currency in dict.fromkeys(currencies) if currencies.count(currency) > 1]
+    if found:
+        raise CatalogueError(f"{path}: {'; '.join(found)}")
+    return cards
+
+
+def offers(models: Models) -> dict[str, Offer]:
+    """What each model can be asked for, as the price book counts it."""
+    return {
+        limits.name: Offer(
+            resolutions=resolution_classes(limits), tiers=get_args(Tier), tasks=tasks(limits), fps=limits.fps, audio=limits.audio
+        )
+        for limits in models.models
+    }
+
+
+def _path(folder: str, name: str) -> Path:
+    return (Path(folder) if folder else PACKAGED) / name
+
+
+def _read(path: Path, kind: type[File]) -> File:
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), kind)
     except (OSError, ValueError, msgspec.ValidationError) as error:

@@ -74,7 +74,7 @@ def test_models_and_prices(desk: Stack) -> None:
     customer = desk.customer()
     with httpx.Client(base_url=desk.base_url, headers=customer.bearer) as client:
         (model,) = client.get("/v1/models").raise_for_status().json()["data"]
-        assert (model["id"], model["object"], model["price"]["per_second_micro"]) == ("testcard", "model", 1_000_000)
+        assert (model["id"], model["object"], model["price"]["price_micro"]) == ("testcard", "model", 1_000_000)
         assert client.get("/v1/models/testcard").json() == model
         assert client.get("/v1/models/nope").status_code == 404
         prices = client.get("/v1/prices")

@@ -8,6 +8,10 @@ from tests.tidy.checks import PACKAGES, ROOT, modules
 
 PURE = (
     "billing.ledger.allocate",
+    "billing.pricing.charge",
+    "billing.pricing.check",
+    "billing.pricing.explain",
+    "billing.pricing.hours",
     "billing.pricing.quote",
     "gateway.dialects.*.translate",
     "gateway.dialects.*.wire",

@@ -5,7 +5,7 @@ from typing import get_args
 import msgspec
 from litestar import Response, post
 
-from billing.pricing.model import Quote
+from billing.pricing.quote import Quote
 from gateway.admit import price
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.requests import ROLES, read_request
@@ -39,10 +39,10 @@ async def estimate(request: HttpRequest) -> Response[bytes]:
     inputs = tuple(InputMedia(image.role, "", "", "", 0, 0, len(image.data)) for image in images)
     video = resolve(ask, limits_of(gateway, ask.model), queue_deadline_s=gateway.settings.queue_deadline_s, inputs=inputs)
     async with gateway.pool.acquire(timeout=5) as conn:
-        card = (await gateway.prices.in_force(conn)).get(caller.currency)
-    asked = price(card, video)
-    offered = card.card.models[video.model].tier if card else {}
+        book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
+    asked = price(book, video)
+    offered = rates.tier if book and (rates := book.rates(video.model)) else {}
     tiers: list[tuple[Tier, Quote]] = [
-        (tier, price(card, msgspec.structs.replace(video, tier=tier))) for tier in _TIERS if tier in offered
+        (tier, price(book, msgspec.structs.replace(video, tier=tier))) for tier in _TIERS if tier in offered
     ]
     return json_reply(estimate_of(video, asked, tiers), headers=ignored_header(ignored))

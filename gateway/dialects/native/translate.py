@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from billing.pricing.model import Quote
+from billing.pricing.quote import Quote
 from gateway.dialects.native.wire import (
     ArtifactView,
     CreateJob,
@@ -151,12 +151,12 @@ def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier,
         resolution=request.resolution,
         fps=request.fps,
         frames=request.frames,
-        seconds=asked.duration_ms / 1000,
+        seconds=asked.quantity / 1000,
         audio=request.audio,
-        currency=asked.currency,
-        price_version=str(asked.rate_card_id),
+        currency=asked.terms.currency,
+        price_version=str(asked.terms.rate_card_id),
         amount_max_micro=asked.amount_micro,
-        tiers=tuple(TierPrice(tier, q.rate_micro_per_s, q.amount_micro, q.explanation) for tier, q in tiers),
+        tiers=tuple(TierPrice(tier, q.terms.rate_micro, q.amount_micro, q.explanation) for tier, q in tiers),
     )
     return _encode(estimate)
 
