@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from billing.kit.ids import derived_id
 from billing.plans.calendar import Calendar, Every, Period
+from billing.plans.tax import Treatment
 
 MINOR = 10_000
 """Micro-units in the smallest unit that is paid in: a fen, a cent. What is sold has a price in whole ones."""
@@ -140,13 +141,35 @@ class Subscription(msgspec.Struct, frozen=True):
 
 
 class SaleLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What one amount of a sale is for. `facts` are the figures that a sentence about it is made of, in any language."""
+    """What a sale is of, or what a return takes back. `facts` are the figures that a sentence about it is made of."""
 
-    kind: Literal["pack", "subscription", "unused", "rest"]
+    kind: Literal["pack", "subscription", "rest", "unused"]
     title: str
-    amount_micro: int
+    seconds_class: str
     quantity_ms: int
+    price_micro: int = 0
     facts: dict[str, int | str] = {}
+
+
+class Sale(msgspec.Struct, frozen=True):
+    """Seconds that were sold and paid or owed at once; with `returns`, what was given back of that sale."""
+
+    id: UUID
+    customer_id: UUID
+    subscription_id: UUID | None
+    grant_id: UUID
+    returns: UUID | None
+    payer: Payer
+    currency: str
+    treatment: Treatment
+    line: SaleLine
+    net_minor: int
+    tax_minor: int
+    period: Period | None
+
+    @property
+    def total_micro(self) -> int:
+        return (self.net_minor + self.tax_minor) * MINOR
 
 
 def budget_holder_id(name: str) -> UUID:
