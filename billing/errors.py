@@ -2,10 +2,15 @@
 
     BillingError
     ├── InsufficientFunds      the wallet cannot cover the hold; nothing was held
+    ├── BudgetSpent            the budget that pays for free work cannot cover it; nothing was held
     ├── UnknownWallet          no wallet in that currency for that customer
+    ├── UnknownAsset           no such currency or class of seconds
+    ├── UnknownAccount         a posting names a wallet's account that does not exist
     ├── TransferConflict       an id was used again with another payload
     ├── HoldNotOpen            capture or release of a hold that ended the other way
     ├── CaptureExceedsHold     more would be charged than was held
+    ├── RefundExceedsCapture   more would be given back than was charged
+    ├── NotReversible          a transfer whose correction is another verb's
     ├── PriceMissing           the rate card has no price for those dimensions
     ├── RateCardInvalid        a rate card that cannot be published
     ├── UnknownCustomer        no customer with that id
@@ -40,6 +45,24 @@ class UnknownWallet(BillingError):
     code = "unknown_wallet"
 
 
+class BudgetSpent(BillingError):
+    """The budget for free work is spent for now. Try again later, or ask with a key of a paying project."""
+
+    code = "budget_spent"
+
+
+class UnknownAsset(BillingError):
+    """There is no such currency or class of seconds. Use CNY, USD, or `SEC:` and a class of small letters, digits and dashes."""
+
+    code = "unknown_asset"
+
+
+class UnknownAccount(BillingError):
+    """The account to post to does not exist. Open the wallet or issue the grant first."""
+
+    code = "unknown_account"
+
+
 class TransferConflict(BillingError):
     """This id was already used with other contents. Use a new id for a new operation."""
 
@@ -56,6 +79,18 @@ class CaptureExceedsHold(BillingError):
     """A capture may not exceed its hold. Nothing was changed."""
 
     code = "capture_exceeds_hold"
+
+
+class RefundExceedsCapture(BillingError):
+    """A refund may not exceed what was charged and not yet given back. Nothing was changed."""
+
+    code = "refund_exceeds_capture"
+
+
+class NotReversible(BillingError):
+    """This transfer is not undone by a reversal. Use the refund, the expiry or the correction that its kind has."""
+
+    code = "not_reversible"
 
 
 class PriceMissing(BillingError):

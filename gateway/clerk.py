@@ -14,6 +14,7 @@ from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn, Pool
+from billing.ledger.grants import expire
 from gateway.jobs.janitors import (
     count_live,
     expire_queued,
@@ -57,6 +58,9 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
     async def rescue(conn: Conn) -> int:
         return await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
 
+    async def expire_grants(conn: Conn) -> int:
+        return len(await expire(conn))
+
     async def remove_assets(pool: Pool) -> int:
         """Deleting is idempotent and may take long: it needs no lock and holds no transaction open."""
         async with pool.acquire(timeout=5) as conn:
@@ -82,6 +86,7 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("remove_expired_assets", 10.0, remove_assets),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
+        Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
     ]
 
 

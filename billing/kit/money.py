@@ -21,6 +21,14 @@ def format_micro(amount_micro: int, currency: str) -> str:
     return f"{'-' if amount_micro < 0 else ''}{symbol}{units:,}.{digits}"
 
 
+def format_amount(amount: int, asset: str) -> str:
+    """An amount in the smallest unit of its asset: money as `format_micro`, prepaid seconds as `-1.500 s`."""
+    if not asset.startswith("SEC:"):
+        return format_micro(amount, asset)
+    seconds, ms = divmod(abs(amount), 1000)
+    return f"{'-' if amount < 0 else ''}{seconds:,}.{ms:03d} s"
+
+
 def parse_micro(text: str) -> int:
     """`"12.5"` → 12_500_000. Raises ValueError for anything but a plain decimal with at most six places."""
     units, _, fraction = text.strip().partition(".")

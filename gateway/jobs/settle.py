@@ -9,7 +9,7 @@ from billing.errors import BillingError
 from billing.kit.money import charge_micro
 from billing.kit.query import Conn
 from billing.ledger.capture import capture
-from billing.ledger.model import CaptureRequest, platform_account_id
+from billing.ledger.model import CaptureRequest
 from gateway.jobs import sql
 from gateway.jobs.cancel import release_holds
 from gateway.jobs.model import Delivered, Lease
@@ -69,8 +69,7 @@ def _capture(settlement: Settlement) -> CaptureRequest:
         "frames": settlement.delivered.frames,
         "attempt": lease.attempt,
     }
-    book = "live" if lease.livemode else "test"
-    return CaptureRequest(lease.id, settlement.charge_micro, platform_account_id("revenue:usage", book, lease.currency), payload)
+    return CaptureRequest(lease.id, 0, settlement.charge_micro, payload=payload)
 
 
 class GiveUp(msgspec.Struct, frozen=True, kw_only=True):

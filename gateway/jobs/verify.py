@@ -10,7 +10,7 @@ WRONG_HOLDS = Query(
     SELECT 'job_has_its_hold' AS rule, j.id::text AS subject,
            'job holds ' || j.hold_micro || ', ledger ' || coalesce(h.amount::text, 'nothing') AS detail
     FROM gateway.job j
-    LEFT JOIN (SELECT id, sum(amount_micro) AS amount FROM billing.hold GROUP BY id) h ON h.id = j.id
+    LEFT JOIN (SELECT id, sum(amount) AS amount FROM billing.hold GROUP BY id) h ON h.id = j.id
     WHERE h.id IS NULL OR h.amount <> j.hold_micro LIMIT 100
     """,
 )
@@ -38,7 +38,7 @@ WRONG_CAPTURES = Query(
     """
     SELECT 'charged_is_captured' AS rule, j.id::text AS subject,
            'job charged ' || j.charged_micro || ', ledger captured ' || h.captured AS detail
-    FROM gateway.job j JOIN (SELECT id, sum(captured_micro) AS captured FROM billing.hold GROUP BY id) h ON h.id = j.id
+    FROM gateway.job j JOIN (SELECT id, sum(captured) AS captured FROM billing.hold GROUP BY id) h ON h.id = j.id
     WHERE h.captured <> j.charged_micro LIMIT 100
     """,
 )

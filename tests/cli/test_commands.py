@@ -43,7 +43,7 @@ def test_keys_and_money(dsn: str) -> None:
     for _ in range(2):  # the same payment is booked once
         run("wallet", "topup", "--org", "acme", "--amount", "12.50", "--source", "payment-1", dsn=dsn)
     (live, _test) = json.loads(run("wallet", "show", "--org", "acme", "--json", dsn=dsn).stdout)
-    assert (live["asset"], live["posted_micro"]) == ("USD", 12_500_000)
+    assert (live["asset"], live["posted"]) == ("USD", 12_500_000)
     assert run("prices", "publish", dsn=dsn).returncode == 0
     assert "testcard" in run("prices", "show", dsn=dsn).stdout
     assert run("ledger", "verify", dsn=dsn).stdout.strip() == "the ledger is sound"
@@ -78,7 +78,7 @@ def test_a_broken_ledger_is_an_exit_code(dsn: str) -> None:
 
     async def damage() -> None:
         conn = await asyncpg.connect(dsn)
-        await conn.execute("UPDATE billing.balance SET posted_micro = posted_micro + 1")
+        await conn.execute("UPDATE billing.balance SET posted = posted + 1")
         await conn.close()
 
     asyncio.run(damage())

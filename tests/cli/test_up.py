@@ -107,7 +107,7 @@ def test_an_installation_lives(running: Up, folder: Path) -> None:
     assert len(listed) == 1 + len(ROLES)
     wallet = json.loads(command("wallet", "show", "--org", "demo", "--dsn", dsn, "--json", folder=folder).stdout)
     spent = sum(job["billing"]["charged_micro"] for job in listed)
-    assert wallet[0]["posted_micro"] == 1_000_000_000 - spent
+    assert wallet[0]["posted"] == 1_000_000_000 - spent
 
     second = command("up", "--port", "0", "--data", str(folder), folder=folder, check=False)
     assert second.returncode == 1 and "already runs" in second.stderr and "Traceback" not in second.stderr

@@ -131,13 +131,13 @@ class Workshop:
                 assert await verify(conn) == []
                 assert await verify_jobs(conn) == []
             row = await conn.fetchrow(
-                "SELECT b.posted_micro, b.held_micro FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
+                "SELECT b.posted, b.held FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
                 " WHERE w.customer_id = $1 AND w.book = $2",
                 self.account.org_id,
                 book,
             )
         assert row is not None
-        return row["posted_micro"], row["held_micro"]
+        return row["posted"], row["held"]
 
     def file(self, artifact: Artifact) -> bytes:
         return (Path(self.settings.media_url.removeprefix("file://")) / artifact.key).read_bytes()

@@ -101,13 +101,13 @@ class Shop:
     async def wallet(self, book: str = "live") -> tuple[int, int]:
         """(spent, held)."""
         row = await self.conn.fetchrow(
-            "SELECT b.posted_micro, b.held_micro FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
+            "SELECT b.posted, b.held FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
             " WHERE w.customer_id = $1 AND w.book = $2",
             self.org_id,
             book,
         )
         assert row is not None
-        return (FUNDS_MICRO if book == "live" else 0) - row["posted_micro"], row["held_micro"]
+        return (FUNDS_MICRO if book == "live" else 0) - row["posted"], row["held"]
 
     async def findings(self) -> list[Finding]:
         """What is wrong with the ledger and the jobs, in one snapshot."""

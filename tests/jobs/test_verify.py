@@ -5,7 +5,7 @@ import pytest
 from billing.kit.ids import new_id
 from billing.ledger.capture import capture
 from billing.ledger.hold import hold
-from billing.ledger.model import CaptureRequest, HoldRequest, platform_account_id, wallet_id
+from billing.ledger.model import CaptureRequest, HoldRequest, wallet_id
 from billing.ledger.release import release
 from gateway.jobs.cancel import cancel
 from gateway.jobs.janitors import expire_queued, rescue_lost_leases
@@ -110,8 +110,7 @@ async def test_a_hold_that_ended_alone_is_found(damaged: Shop) -> None:
 
 async def test_a_charge_without_a_result_is_found(damaged: Shop) -> None:
     job_id = await damaged.enqueue()
-    revenue = platform_account_id("revenue:usage", "live", "CNY")
-    await capture(damaged.conn, [CaptureRequest(job_id, 1, revenue, {})])
+    await capture(damaged.conn, [CaptureRequest(job_id, 0, 1)])
     assert await rules(damaged) == {"job_and_hold_end_together", "charged_is_captured"}
 
 

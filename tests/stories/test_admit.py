@@ -53,7 +53,7 @@ class Desk:
         async with self.pool.acquire() as conn:
             live = next(wallet for wallet in await wallets(conn, self.org_id) if wallet.book == "live")
             assert await verify(conn) == []
-            return live.posted_micro, live.held_micro
+            return live.posted, live.held
 
 
 @pytest.fixture

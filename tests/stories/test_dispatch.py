@@ -12,7 +12,7 @@ from PIL import Image
 
 from billing.kit.ids import new_id
 from billing.kit.query import Pool
-from billing.ledger.model import TEST_FLOOR_MICRO
+from billing.ledger.model import TEST_FLOOR
 from gateway.jobs.cancel import cancel
 from gateway.media.keys import input_key
 from gateway.media.store import open_store
@@ -73,7 +73,7 @@ async def test_a_test_key_runs_the_test_card_and_spends_no_money(workshop: Works
     assert (row["state"], row["livemode"], row["charged_micro"]) == ("succeeded", False, CHARGE_MICRO)
     assert await workshop.wallet("live") == (FUNDS_MICRO, 0)
     assert await workshop.wallet("test") == (-CHARGE_MICRO, 0)
-    assert TEST_FLOOR_MICRO < -CHARGE_MICRO
+    assert TEST_FLOOR < -CHARGE_MICRO
 
 
 async def test_a_reference_image_reaches_the_model(workshop: Workshop) -> None:

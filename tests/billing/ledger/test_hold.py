@@ -9,7 +9,7 @@ from billing.errors import TransferConflict
 from billing.kit.ids import new_id
 from billing.kit.query import Pool
 from billing.ledger.hold import hold
-from billing.ledger.model import TEST_FLOOR_MICRO, Held, HoldRequest
+from billing.ledger.model import TEST_FLOOR, Held, HoldRequest
 from billing.ledger.wallets import open_wallet
 from tests.billing.ledger.book import Ledger, codes, open_ledger, until_blocked
 
@@ -169,4 +169,4 @@ async def test_play_money_does_not_run_out(ledger: Ledger) -> None:
     async with ledger.conn.transaction():
         wallet = await open_wallet(ledger.conn, ledger.customer, "test", "CNY")
     assert codes(await ledger.hold((new_id(), 10**15), wallet=wallet)) == ["ok"]
-    assert codes(await ledger.hold((new_id(), -TEST_FLOOR_MICRO), wallet=wallet)) == ["insufficient_funds"]
+    assert codes(await ledger.hold((new_id(), -TEST_FLOOR), wallet=wallet)) == ["insufficient_funds"]
