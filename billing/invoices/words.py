@@ -107,7 +107,9 @@ def page_of(invoice: Invoice) -> dict[str, object]:
 
 def _sums(invoice: Invoice) -> list[tuple[str, str]]:
     say = _WORDS[invoice.language]
-    rate = f" {_decimal(Decimal(invoice.treatment.rate_bp) / 100, invoice.language)} %" if invoice.treatment.category == "S" else ""
+    rate = (
+        f" {_decimal(Decimal(invoice.treatment.rate_bp) / 100, invoice.language)} %" if invoice.treatment.category == "S" else ""
+    )
     sums = [
         (say["net"], _money(invoice.net_minor, invoice)),
         (say[invoice.treatment.category] + rate, _money(invoice.tax_minor, invoice)),

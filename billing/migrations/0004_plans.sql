@@ -19,6 +19,7 @@ CREATE TABLE billing.subscription (
     ends_at timestamptz,
     period_starts_at timestamptz,
     period_ends_at timestamptz,
+    due_at timestamptz NOT NULL,  -- when the clerk looks again
     closed_through pg_snapshot,  -- what the last invoice of a contract saw
     created_at timestamptz NOT NULL DEFAULT billing.now(),
     CONSTRAINT subscription_state CHECK (state IN ('scheduled', 'active', 'past_due', 'ended')),
@@ -29,7 +30,7 @@ CREATE TABLE billing.subscription (
 );
 CREATE UNIQUE INDEX subscription_one_per_customer ON billing.subscription (customer_id) WHERE state <> 'ended';
 CREATE INDEX subscription_of_customer ON billing.subscription (customer_id, starts_at);
-CREATE INDEX subscription_due ON billing.subscription ((coalesce(period_ends_at, starts_at))) WHERE state <> 'ended';
+CREATE INDEX subscription_due ON billing.subscription (due_at) WHERE state <> 'ended';
 
 -- Seconds that were sold, and what was returned of them: whole minor units, final at once. Only `invoice_id` is filled in later.
 CREATE TABLE billing.sale (

@@ -30,7 +30,9 @@ TRANSITIONS: dict[State, tuple[State, ...]] = {
 """A subscription begins, may fail to pay for a period and recover, and ends once."""
 
 
-class SubscriptionPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="subscription", tag_field="kind"):
+class SubscriptionPlan(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="subscription", tag_field="kind"
+):
     """A fee per period for seconds of one class. What is used beyond them is paid by the second: seconds come before money.
 
     Unused seconds move on, `rollover_max_ms` of them at most, for one more period at a time. Who cannot pay a period's fee
@@ -67,15 +69,15 @@ class ContractPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class FreePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="free", tag_field="kind"):
-    """Seconds that nobody pays for, as long as what they cost us fits into `budget`."""
+    """Seconds that nobody pays for, as long as what they cost us fits into `budget`, which is in `cost_currency`."""
 
     name: Name
     title: str
-    currency: Currency
     every: Every
     seconds_class: Name
     allowance_ms: Milliseconds
     budget: Name
+    cost_currency: Currency = "USD"
 
 
 Plan: TypeAlias = SubscriptionPlan | ContractPlan | FreePlan

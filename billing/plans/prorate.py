@@ -7,6 +7,17 @@ from billing.plans.calendar import Period, seconds_between
 from billing.plans.model import MINOR, SaleLine, SubscriptionPlan
 
 
+def whole_of(plan: SubscriptionPlan) -> SaleLine:
+    """The fee and the seconds of a whole period."""
+    return SaleLine(
+        kind="subscription",
+        title=plan.title,
+        seconds_class=plan.seconds_class,
+        quantity_ms=plan.included_ms,
+        price_micro=plan.fee_micro,
+    )
+
+
 def rest_of(plan: SubscriptionPlan, period: Period, at: datetime) -> SaleLine:
     """The fee and the seconds of the part of the period from `at` on, by real seconds; the fee in whole minor units."""
     rest_s = seconds_between(at, period.ends_at)

@@ -1,5 +1,6 @@
-"""Read what a customer has agreed to."""
+"""Read and store what a customer has agreed to."""
 
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -8,8 +9,11 @@ from billing.errors import UnknownSubscription
 from billing.kit.query import Conn
 from billing.plans import sql
 from billing.plans.calendar import Period
-from billing.plans.model import Plan, Subscription
+from billing.plans.model import ContractPlan, Plan, Subscription
 from billing.plans.sql import SubscriptionRow
+
+RETRY = timedelta(hours=1)
+"""How long the clerk waits before it tries again to collect a fee."""
 
 _plan = msgspec.json.Decoder(Plan)
 
@@ -33,3 +37,18 @@ def subscription_of(row: SubscriptionRow) -> Subscription:
         row.id, row.customer_id, _plan.decode(row.plan), row.state, row.anchor, row.starts_at,
         row.ends_at, period, row.time_zone,
     )  # fmt: skip
+
+
+async def store(conn: Conn, subscription: Subscription, *, now: datetime | None = None) -> Subscription:
+    """Stores what has changed of it. `now` is needed where a fee could not be paid: it is tried again after that."""
+    period = subscription.period
+    due_at = period.ends_at if period else subscription.starts_at
+    if subscription.state == "past_due" and now is not None:
+        due_at = now + RETRY
+    elif isinstance(subscription.plan, ContractPlan) and period:
+        due_at += timedelta(hours=subscription.plan.grace_hours)
+    await sql.UPDATE_SUBSCRIPTION.run(
+        conn, subscription.id, subscription.state, subscription.anchor, subscription.ends_at,
+        period and period.starts_at, period and period.ends_at, due_at,
+    )  # fmt: skip
+    return subscription

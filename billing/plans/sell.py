@@ -15,7 +15,7 @@ from billing.kit.ids import derived_id
 from billing.kit.money import format_micro
 from billing.kit.query import Conn
 from billing.ledger.grants import Issue, earned_micro, issue, lock_grant
-from billing.ledger.model import SECONDS, credit_account_id, paid_account_id, wallet_id
+from billing.ledger.model import SECONDS, Balance, credit_account_id, paid_account_id, wallet_id
 from billing.ledger.post import Posting, post_all
 from billing.plans import sql
 from billing.plans.calendar import Period
@@ -23,7 +23,7 @@ from billing.plans.catalogue import find_pack
 from billing.plans.model import MINOR, Payer, Sale, SaleLine
 from billing.plans.sellers import Sellers
 from billing.plans.sql import SaleRow
-from billing.plans.tax import Party, Treatment, tax
+from billing.plans.tax import Party, Taxed, Treatment, tax
 
 _treatment = msgspec.json.Decoder(Treatment)
 _line = msgspec.json.Decoder(SaleLine)
@@ -99,9 +99,8 @@ async def take_back(conn: Conn, sold: Sale, *, return_id: UUID, line: SaleLine) 
     balance = await lock_grant(conn, sold.grant_id)
     if balance.free < line.quantity_ms:
         raise PlanChangeRefused(f"{balance.free} ms are left of {line.title}, {line.quantity_ms} ms would have to be")
-    earned = earned_micro(balance, line.quantity_ms)
-    net_minor = (earned * 2 + MINOR) // (2 * MINOR)
-    taxed = tax([net_minor], msgspec.structs.replace(sold.treatment, inclusive=False))
+    priced = price_back(balance, sold, line.quantity_ms)
+    taxed = priced.taxed
     posting = Posting(
         kind=f"seconds_return_{'to_wallet' if sold.payer == 'wallet' else 'on_account'}",
         source=str(return_id),
@@ -111,10 +110,10 @@ async def take_back(conn: Conn, sold: Sale, *, return_id: UUID, line: SaleLine) 
         units=SECONDS + line.seconds_class,
         amounts={
             "amount": line.quantity_ms,
-            "earned": earned,
+            "earned": priced.earned_micro,
             "tax": taxed.tax_minor * MINOR,
             "total": taxed.total_minor * MINOR,
-            "rounding": earned - net_minor * MINOR,
+            "rounding": priced.earned_micro - taxed.net_minor * MINOR,
         },
         accounts={"grant": sold.grant_id, **_paying(sold.customer_id, sold.currency, sold.payer)},
         dimensions={"customer": str(sold.customer_id)},
@@ -126,6 +125,20 @@ async def take_back(conn: Conn, sold: Sale, *, return_id: UUID, line: SaleLine) 
     )
     await _record(conn, returned)
     return returned
+
+
+class PricedBack(msgspec.Struct, frozen=True):
+    """What seconds that come back are worth: exactly, and in minor units with their tax."""
+
+    earned_micro: int
+    taxed: Taxed
+
+
+def price_back(balance: Balance, sold: Sale, quantity_ms: int) -> PricedBack:
+    """What `quantity_ms` more seconds out of the grant of a sale were sold for, as the sale was taxed."""
+    earned = earned_micro(balance, quantity_ms)
+    net_minor = (earned * 2 + MINOR) // (2 * MINOR)
+    return PricedBack(earned, tax([net_minor], msgspec.structs.replace(sold.treatment, inclusive=False)))
 
 
 async def find_sale(conn: Conn, sale_id: UUID) -> Sale | None:
@@ -162,13 +175,18 @@ def _paying(customer_id: UUID, currency: str, payer: Payer) -> dict[str, UUID]:
     return {"wallet": paid_account_id(wallet)} if payer == "wallet" else {"credit": credit_account_id(wallet)}
 
 
-async def _check_affords(conn: Conn, buyer: Customer, payer: Payer, title: str, total_micro: int) -> None:
-    """Locks what pays. Raises InsufficientFunds with the figures."""
+async def free_micro(conn: Conn, buyer: Customer, payer: Payer) -> int:
+    """What the customer's wallet, or the limit of its account, has left; locked."""
     (account,) = _paying(buyer.id, buyer.currency, payer).values()
     try:
-        free = (await lock_grant(conn, account)).free
+        return (await lock_grant(conn, account)).free
     except UnknownAccount:
-        free = 0
+        return 0
+
+
+async def _check_affords(conn: Conn, buyer: Customer, payer: Payer, title: str, total_micro: int) -> None:
+    """Raises InsufficientFunds with the figures."""
+    free = await free_micro(conn, buyer, payer)
     if free < total_micro:
         costs, there = format_micro(total_micro, buyer.currency), format_micro(free, buyer.currency)
         raise InsufficientFunds(f"{title} costs {costs}; the {payer} has {there}")

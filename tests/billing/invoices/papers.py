@@ -12,7 +12,12 @@ BERLIN = Party("Nordlicht Film GmbH", "Torstraße 1\n10119 Berlin", "DE", "DE123
 NOVEMBER = Period(datetime(2026, 10, 31, 16, tzinfo=UTC), datetime(2026, 11, 30, 16, tzinfo=UTC))
 OCTOBER = Period(datetime(2026, 9, 30, 16, tzinfo=UTC), datetime(2026, 10, 31, 16, tzinfo=UTC))
 USAGE = Draft(
-    kind="usage", title="testcard · 1080p · standard", amount_micro=192_003_333, quantity=120_002, unit="ms", price_micro=1_600_000
+    kind="usage",
+    title="testcard · 1080p · standard",
+    amount_micro=192_003_333,
+    quantity=120_002,
+    unit="ms",
+    price_micro=1_600_000,
 )
 DRAFTS = [
     USAGE,

@@ -12,8 +12,8 @@ from billing.ledger.grants import Issue, expire, issue, roll_over
 from billing.ledger.hold import hold
 from billing.ledger.model import (
     PLATFORM,
-    CaptureRequest,
     Captured,
+    CaptureRequest,
     Held,
     HoldRequest,
     Refunded,
