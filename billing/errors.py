@@ -18,6 +18,7 @@
     ├── BillingDetailsInvalid  what an invoice would say of a customer is malformed
     ├── UnknownCurrency        a currency that nothing is billed in
     ├── UnknownTimeZone        a name that is no IANA time zone
+    ├── ReportInvalid          a report that makes no sense as it was asked for
     ├── CatalogueInvalid       plans or sellers that cannot be published
     ├── UnknownPlan            nothing of that name is offered
     ├── SubscriptionConflict   the customer has a plan already
@@ -143,6 +144,16 @@ class UnknownTimeZone(BillingError):
     """This is no time zone. Use an IANA name such as Asia/Shanghai or Europe/Berlin."""
 
     code = "unknown_time_zone"
+
+
+class ReportInvalid(BillingError):
+    """The report cannot be made as it was asked for. Correct the named parameter."""
+
+    code = "report_invalid"
+
+    def __init__(self, detail: str = "", param: str | None = None) -> None:
+        self.param = param
+        super().__init__(detail)
 
 
 class CatalogueInvalid(BillingError):

@@ -134,20 +134,40 @@ class Dispatcher:
 
     @asynccontextmanager
     async def _leadership(self) -> AsyncGenerator[asyncio.Event]:
-        """Waits for the cell's lock on a connection of its own; the event is set when that connection, and the lock, is lost."""
+        """Waits for the cell's lock on a connection of its own; the event is set when that connection, and the lock, is lost.
+
+        The server ends the connection when it says nothing for as long as a lease lasts (docs/decisions/0032).
+        """
         lost = asyncio.Event()
 
         def ring(_: object) -> None:
             lost.set()
             self._wake.ring()
 
-        conn: asyncpg.Connection[Record] = await asyncpg.connect(self._settings.dsn.reveal(), timeout=10)
+        silence_ms = str(round(self._settings.lease_ttl_s * 1000))
+        conn: asyncpg.Connection[Record] = await asyncpg.connect(
+            self._settings.dsn.reveal(), timeout=10, server_settings={"idle_session_timeout": silence_ms}
+        )
         conn.add_termination_listener(ring)
         try:
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK, timeout=10):
                 await self._wake.wait(self._wake.rung, self._settings.poll_s)
-            yield lost
+            staying = asyncio.create_task(self._stay(conn))
+            try:
+                yield lost
+            finally:
+                staying.cancel()
         finally:
+            conn.terminate()
+
+    async def _stay(self, conn: "asyncpg.Connection[Record]") -> None:
+        """Keeps the leader's connection from falling silent; one that does not answer is given up."""
+        try:
+            while True:
+                await asyncio.sleep(self._settings.heartbeat_s)
+                await conn.execute("SELECT 1", timeout=self._settings.lease_ttl_s)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("leader_unheard", error=type(error).__name__)
             conn.terminate()
 
     # -- lease and route ---------------------------------------------------------------------------------------------------

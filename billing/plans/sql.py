@@ -246,7 +246,8 @@ BUDGETS = Query(
 _SPENT = """
     (SELECT coalesce(sum(amount), 0)::bigint FROM (
         SELECT r.net_micro AS amount FROM billing.usage_series s JOIN billing.usage_rollup r ON r.series_id = s.id
-        WHERE s.customer_id = u.customer_id AND s.book = 'live' AND r.quarter >= u.starts_at AND r.quarter < u.ends_at
+        WHERE s.customer_id = u.customer_id AND s.book = 'live' AND r.width_s = 900 AND r.start >= u.starts_at
+          AND r.start < u.ends_at
         UNION ALL
         SELECT v.net_micro FROM billing.usage_series s JOIN billing.usage v ON v.series_id = s.id
         WHERE s.customer_id = u.customer_id AND s.book = 'live' AND v.at >= u.starts_at AND v.at < u.ends_at

@@ -7,15 +7,13 @@ import msgspec
 from litestar import Response, get
 from msgspec import Meta
 
-from billing.kit.money import SYMBOLS
 from billing.pricing.explain import decimal
 from billing.pricing.model import Book, Day
 from gateway.access.model import Caller
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, header
 from gateway.edge.described import Answer, Described, Parameter
-from gateway.edge.query import query_of, single
 from gateway.edge.replies import json_reply
-from gateway.errors import InvalidRequest, NotFound, Unauthenticated, UnsupportedField
+from gateway.errors import NotFound
 from gateway.media.ranges import is_not_modified
 from gateway.video import ModelLimits, Role
 
@@ -112,7 +110,6 @@ class PriceList(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["price_list"] = "price_list"
     price_version: str
     currency: str
-    time_zone: Annotated[str, Meta(description="On whose clock hours and months are counted.")]
     models: dict[str, Price]
 
 
@@ -124,21 +121,25 @@ _MODEL = Described(
     parameters=(Parameter("model_id", "The name of a model.", str, "path"),),
     errors=(NotFound,),
 )
+_NOT_MODIFIED = Answer("The list has the tag in If-None-Match.", empty=True)
+_IF_NONE_MATCH = Parameter("If-None-Match", "Answer 304 if the list has this tag.", str, "header")
 _PRICES = Described(
     tag="Prices",
     answers={
-        200: Answer(
-            "The price list.",
-            PriceList,
-            headers={"ETag": "The price version.", "Cache-Control": "private with a key, else public.", "Vary": "Authorization"},
-        ),
-        304: Answer("The list has the tag in If-None-Match.", empty=True),
+        200: Answer("The price list.", PriceList, headers={"ETag": "The price version.", "Cache-Control": "private, max-age=60"}),
+        304: _NOT_MODIFIED,
     },
-    parameters=(
-        Parameter("currency", "CNY or USD: whose public list is wanted; only without a key."),
-        Parameter("If-None-Match", "Answer 304 if the list has this tag.", str, "header"),
-    ),
-    errors=(InvalidRequest, UnsupportedField, NotFound, Unauthenticated),
+    parameters=(_IF_NONE_MATCH,),
+    errors=(NotFound,),
+)
+_PUBLIC_PRICES = Described(
+    tag="Prices",
+    answers={
+        200: Answer("The price list.", PriceList, headers={"ETag": "The price version.", "Cache-Control": "public, max-age=60"}),
+        304: _NOT_MODIFIED,
+    },
+    parameters=(Parameter("currency", "CNY or USD.", str, "path"), _IF_NONE_MATCH),
+    errors=(NotFound,),
     public=True,
 )
 
@@ -162,36 +163,35 @@ async def get_model(request: HttpRequest, model_id: str) -> Response[bytes]:
 
 @get("/v1/prices", operation_id="list_prices", opt={"described": _PRICES})
 async def list_prices(request: HttpRequest) -> Response[bytes]:
-    """The prices in force for this key, with those agreed with its organization; without a key, the public list of a currency."""
-    names = ("currency",) if header(request, b"authorization") is None else ()
-    currency = single(query_of(request, *names), "currency")
-    if names:
-        book, audience = await _public_book(request, currency), "public"
-    else:
-        book, audience = await _book(request, await authenticate(request)), "private"
+    """The prices in force for this key, those agreed with its organization among them."""
+    book = await _book(request, await authenticate(request))
+    return _listed(request, book, {"cache-control": "private, max-age=60", "vary": "authorization"})
+
+
+@get("/v1/prices/{currency:str}", operation_id="list_public_prices", opt={"described": _PUBLIC_PRICES})
+async def list_public_prices(request: HttpRequest, currency: str) -> Response[bytes]:
+    """The prices in force for everyone in a currency; no key is needed. Hours are then those of each organization's own clock."""
+    gateway = gateway_of(request)
+    async with gateway.pool.acquire(timeout=5) as conn:
+        book = await gateway.prices.listed(conn, currency)
+    return _listed(request, book, {"cache-control": "public, max-age=60"})
+
+
+def _listed(request: HttpRequest, book: Book | None, caching: dict[str, str]) -> Response[bytes]:
     if book is None or not book.models():
         raise NotFound("no prices are published in this currency")
     version = ".".join(str(published.id) for published in (book.listed, book.own) if published is not None)
-    headers = {"etag": f'"{version}"', "cache-control": f"{audience}, max-age=60", "vary": "authorization"}
+    headers = {"etag": f'"{version}"'} | caching
     if is_not_modified(header(request, b"if-none-match"), headers["etag"]):
         return Response(b"", status_code=304, headers=headers)
     models = {name: price for name in book.models() if (price := _price(book, name))}
-    listed = PriceList(price_version=version, currency=book.currency, time_zone=book.time_zone, models=models)
-    return json_reply(_encode(listed), headers=headers)
+    return json_reply(_encode(PriceList(price_version=version, currency=book.currency, models=models)), headers=headers)
 
 
 async def _book(request: HttpRequest, caller: Caller) -> Book | None:
     gateway = gateway_of(request)
     async with gateway.pool.acquire(timeout=5) as conn:
         return (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
-
-
-async def _public_book(request: HttpRequest, currency: str | None) -> Book:
-    if currency not in SYMBOLS:
-        raise InvalidRequest(f"say which list: ?currency= must be one of {', '.join(SYMBOLS)}", param="currency")
-    gateway = gateway_of(request)
-    async with gateway.pool.acquire(timeout=5) as conn:
-        return await gateway.prices.listed(conn, currency)
 
 
 def _model(limits: ModelLimits, book: Book | None) -> Model:

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 from litestar import Response, Router, get
 
-from gateway.api.catalogue import get_model, list_models, list_prices
+from gateway.api.catalogue import get_model, list_models, list_prices, list_public_prices
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
@@ -51,6 +51,7 @@ router = Router(
         list_models,
         get_model,
         list_prices,
+        list_public_prices,
         openapi,
         docs,
         docs_errors,

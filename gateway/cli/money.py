@@ -8,7 +8,7 @@ import click
 
 from billing.errors import BillingError
 from billing.kit.ids import new_id
-from billing.kit.money import format_amount, format_micro, parse_micro
+from billing.kit.money import format_amount, parse_micro
 from billing.kit.query import Conn
 from billing.ledger.grants import Issue, issue
 from billing.ledger.model import Finding, RefundRequest, StatementLine, WalletState

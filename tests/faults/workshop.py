@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
 from gateway.video import Artifact, VideoRequest
 from tests.conftest import free_port
-from tests.faults.harness import Account, open_account
+from tests.faults.harness import Account, answering, open_account
+from tests.stack import PROGRAMS, Process
 
 FAULTY_MODELS = Path(__file__).parents[1] / "fleet" / "models"
 SOON_S = 30.0
@@ -151,6 +153,20 @@ class Workshop:
         """A dispatcher with these settings; set the event to stop it. A failure of it is raised at the end."""
         async with _running(dispatch, msgspec.structs.replace(self.settings, **changes)) as stop:
             yield stop
+
+    @asynccontextmanager
+    async def serving(self, **changes: Any) -> AsyncGenerator[str]:
+        """The URL of an API in a process of its own, with these settings."""
+        settings = msgspec.structs.replace(self.settings, port=free_port(), **changes)
+        folder = Path(self.settings.spool_dir)
+        api = Process("api", [sys.executable, "-c", PROGRAMS["api"]], settings.environment(), folder / "api.log")
+        api.start()
+        try:
+            url = f"http://{settings.host}:{settings.port}"
+            await answering(url)
+            yield url
+        finally:
+            await asyncio.to_thread(api.stop)
 
     @asynccontextmanager
     async def clerking(self, **changes: Any) -> AsyncGenerator[asyncio.Event]:
