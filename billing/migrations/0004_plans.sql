@@ -51,7 +51,7 @@ CREATE TABLE billing.sale (
     created_at timestamptz NOT NULL DEFAULT billing.now(),
     CONSTRAINT sale_is_positive CHECK (net_minor >= 0 AND tax_minor >= 0)
 );
-CREATE INDEX sale_not_invoiced ON billing.sale (created_at) WHERE invoice_id IS NULL;
+CREATE INDEX sale_not_invoiced ON billing.sale (created_at) WHERE invoice_id IS NULL AND net_minor + tax_minor > 0;
 CREATE INDEX sale_of_customer ON billing.sale (customer_id, created_at);
 CREATE INDEX sale_of_grant ON billing.sale (grant_id);
 CREATE FUNCTION billing.refuse_sale_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -3,10 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 
+from billing.charges.model import Usage
 from billing.charges.months import add_months
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
-from billing.charges.model import Usage
 from tests.billing.charges.book import START, Usages, series
 
 
