@@ -125,9 +125,10 @@ async def _owed(conn: Conn, contract: Subscription, usage_micro: int) -> list[Dr
     assert contract.period is not None
     owed: list[Draft] = []
     minimum = minimum_of(contract)
-    if usage_micro < minimum:
-        facts: dict[str, int | str] = {"least_micro": minimum, "counted_micro": usage_micro}
-        owed.append(Draft(kind="minimum", title=contract.plan.title, amount_micro=minimum - usage_micro, facts=facts))
+    counted = max(usage_micro, 0)
+    if counted < minimum:
+        facts: dict[str, int | str] = {"least_micro": minimum, "counted_micro": counted}
+        owed.append(Draft(kind="minimum", title=contract.plan.title, amount_micro=minimum - counted, facts=facts))
     term = term_of(contract)
     if contract.plan.commitment_micro and (term.is_last or contract.ends_at == contract.period.ends_at):
         before = (await sql.COUNTED.one(conn, contract.id, term.starts_at)).amount_micro
@@ -142,14 +143,13 @@ async def _owed(conn: Conn, contract: Subscription, usage_micro: int) -> list[Dr
 async def _go_on(conn: Conn, buyer: Customer, contract: Subscription, balance: Balance) -> None:
     """On to the next period. A contract that is over gives no credit, and ends once nothing is held or unbilled on it."""
     assert contract.period is not None
-    over = contract.ends_at is not None and contract.ends_at <= contract.period.ends_at
-    if over:
+    if contract.ends_at is not None and contract.ends_at <= contract.period.ends_at:
         await set_credit_limit(
             conn, source=f"{contract.id}/end", customer_id=buyer.id, book="live", asset=buyer.currency, limit_micro=0
         )
         left = await lock_grant(conn, balance.account_id)
         if left.held == 0 and left.posted == 0:
-            await end(conn, contract, contract.period.ends_at)
+            await end(conn, contract, contract.ends_at)
             return
     await store(conn, msgspec.structs.replace(contract, period=contract.calendar.next(contract.period)))
 
@@ -177,14 +177,17 @@ def past_periods(contract: Subscription) -> list[Period]:
     assert contract.period is not None
     periods = [contract.period]
     while len(periods) <= PAST_MAX and periods[0].starts_at > contract.starts_at:
-        periods.insert(0, contract.calendar.previous(periods[0]))
+        before = contract.calendar.previous(periods[0])
+        periods.insert(0, Period(max(before.starts_at, contract.starts_at), before.ends_at))
     return periods
 
 
 def minimum_of(contract: Subscription) -> int:
-    """A period that is cut short by the contract's beginning or end owes its part of the minimum, by real seconds."""
+    """A period that the contract's beginning cut short owes its part of the minimum, by real seconds; one after its end none."""
     assert isinstance(contract.plan, ContractPlan)
     assert contract.period is not None
+    if contract.ends_at is not None and contract.ends_at <= contract.period.starts_at:
+        return 0
     whole = contract.calendar.containing(contract.period.starts_at)
     parts = [contract.period.length_s, whole.length_s - contract.period.length_s]
     return apportion(contract.plan.minimum_micro // MINOR, parts)[0] * MINOR

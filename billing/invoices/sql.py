@@ -141,13 +141,13 @@ MARK_SALE = Command("UPDATE billing.sale SET invoice_id = $2 WHERE id = $1")
 
 INVOICE = Query(Stored, "SELECT id, document FROM billing.invoice WHERE id = $1 AND customer_id = $2")
 LOCK_INVOICE = Query(Stored, "SELECT id, document FROM billing.invoice WHERE id = $1 AND customer_id = $2 FOR UPDATE")
-CORRECTIONS = Query(Stored, "SELECT id, document FROM billing.invoice WHERE corrects = $1 ORDER BY created_at, id")
+CORRECTIONS = Query(Stored, "SELECT id, document FROM billing.invoice WHERE corrects = $1 ORDER BY position")
 INVOICES = Query(
     Stored,
     """
-    SELECT i.id, i.document FROM billing.invoice i
-    WHERE i.customer_id = $1 AND ($2::uuid IS NULL OR (i.created_at, i.id) < (
-        SELECT b.created_at, b.id FROM billing.invoice b WHERE b.id = $2 AND b.customer_id = $1))
-    ORDER BY i.created_at DESC, i.id DESC LIMIT $3
+    SELECT id, document FROM billing.invoice
+    WHERE customer_id = $1 AND ($2::uuid IS NULL OR position < (
+        SELECT before.position FROM billing.invoice before WHERE before.id = $2 AND before.customer_id = $1))
+    ORDER BY position DESC LIMIT $3
     """,
 )

@@ -10,6 +10,7 @@ CREATE TABLE billing.invoice_number (
 -- An invoice or a credit note is written once, whole, when it is finalised: there are no drafts here. `document` is all of it.
 CREATE TABLE billing.invoice (
     id uuid PRIMARY KEY,  -- derived from what it invoices: a period of a contract, a sale, a correction
+    position bigint GENERATED ALWAYS AS IDENTITY,
     kind text NOT NULL CHECK (kind IN ('invoice', 'credit_note')),
     seller text NOT NULL,
     year integer NOT NULL,
@@ -32,7 +33,7 @@ CREATE TABLE billing.invoice (
     CONSTRAINT invoice_adds_up CHECK (net_minor + tax_minor = total_minor AND total_minor >= 0),
     CONSTRAINT invoice_paid_within CHECK (paid_minor BETWEEN 0 AND total_minor)
 );
-CREATE INDEX invoice_of_customer ON billing.invoice (customer_id, created_at);
+CREATE INDEX invoice_of_customer ON billing.invoice (customer_id, position);
 CREATE INDEX invoice_of_subscription ON billing.invoice (subscription_id, period_starts_at);
 CREATE INDEX invoice_corrects ON billing.invoice (corrects);
 CREATE TRIGGER invoice_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.invoice

@@ -19,6 +19,7 @@ USAGE = Draft(
     unit="ms",
     price_micro=1_600_000,
 )
+SIX_PERCENT = Treatment("S", 600)
 DRAFTS = [
     USAGE,
     Draft(kind="usage", title="stills · 720p", amount_micro=7_500_000, quantity=75, unit="image", price_micro=100_000),
@@ -32,7 +33,7 @@ DRAFTS = [
 
 
 def invoice(
-    treatment: Treatment = Treatment("S", 600),
+    treatment: Treatment = SIX_PERCENT,
     *,
     drafts: list[Draft] = DRAFTS,
     seller: Party = SHANGHAI,
