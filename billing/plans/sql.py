@@ -267,7 +267,8 @@ PACES = Query(
     """
     WITH spent AS (
         SELECT u.customer_id, u.currency, """ + _SPENT + """ AS day_micro
-        FROM (SELECT DISTINCT s.customer_id, c.currency, billing.now() - interval '1 day' AS starts_at, billing.now() AS ends_at
+        FROM (SELECT DISTINCT s.customer_id, c.currency, billing.now() - interval '1 day' AS starts_at,
+                              timestamptz 'infinity' AS ends_at
               FROM billing.usage_series s JOIN billing.customer c ON c.id = s.customer_id
               WHERE s.book = 'live' AND s.kind = 'charge') u
     )
