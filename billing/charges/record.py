@@ -10,7 +10,7 @@ from billing.kit.query import Conn
 
 
 async def record(conn: Conn, rows: Sequence[Usage]) -> None:
-    """Adds usage rows at the database's time, set-based. The caller adds a subject's charge and its refund once each."""
+    """Adds usage rows, set-based: at the moment of their transfer, else now. The caller sees to it that none comes twice."""
     if not rows:
         return
     ids = [row.series.id for row in rows]

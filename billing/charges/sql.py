@@ -1,8 +1,62 @@
 """Every statement of charges. Locks are taken in this order: holds, volumes, balances (both by id), series (by id)."""
 
+from uuid import UUID
+
 import msgspec
 
+from billing.charges.model import Kind, Outcome
 from billing.kit.query import Command, Query
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A usage row as it is read back, `labels` still encoded."""
+
+    subject_id: UUID
+    kind: Kind
+    customer_id: UUID
+    project_id: UUID
+    key_id: UUID
+    rate_card_id: UUID
+    book: str
+    currency: str
+    cost_currency: str
+    model: str
+    task: str
+    resolution: str
+    tier: str
+    chip: str
+    outcome: Outcome
+    labels: bytes
+    gross_micro: int
+    granted_micro: int
+    net_micro: int
+    prepaid_micro: int
+    requested_ms: int
+    delivered_ms: int
+    billed_ms: int
+    seconds_ms: int
+    images: int
+    end_user: str
+
+
+class GivenBack(msgspec.Struct, frozen=True):
+    """What a refund gave back."""
+
+    id: UUID
+    seconds_ms: int
+    amount_micro: int
+
+
+class Revenue(msgspec.Struct, frozen=True):
+    transfer_id: UUID
+    amount_micro: int
+
+
+class Volume(msgspec.Struct, frozen=True):
+    customer_id: UUID
+    book: str
+    key: str
+    counted: int
 
 
 class RolledUp(msgspec.Struct, frozen=True):
@@ -27,18 +81,66 @@ ADD_SERIES = Command("""
     ORDER BY 1 ON CONFLICT (id) DO NOTHING
 """)
 ADD_USAGE = Command("""
-    INSERT INTO billing.usage (subject_id, series_id, gross_micro, granted_micro, net_micro, prepaid_micro, cost_micro,
+    INSERT INTO billing.usage (at, subject_id, series_id, gross_micro, granted_micro, net_micro, prepaid_micro, cost_micro,
                                requested_ms, delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images, attempts, end_user)
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                         $8::int[], $9::int[], $10::int[], $11::int[], $12::int[], $13::int[], $14::int[], $15::smallint[],
-                         $16::text[])
+    SELECT coalesce(t.created_at, billing.now()), u.subject_id, series_id, gross_micro, granted_micro, net_micro, prepaid_micro,
+           cost_micro, requested_ms, delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images, attempts, end_user
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::int[],
+                $9::int[], $10::int[], $11::int[], $12::int[], $13::int[], $14::int[], $15::smallint[], $16::text[], $17::uuid[])
+         AS u (subject_id, series_id, gross_micro, granted_micro, net_micro, prepaid_micro, cost_micro, requested_ms,
+               delivered_ms, billed_ms, seconds_ms, queue_ms, run_ms, images, attempts, end_user, transfer_id)
+    LEFT JOIN billing.transfer t ON t.id = u.transfer_id
 """)
+USAGE_OF = Query(
+    Recorded,
+    """
+    SELECT u.subject_id, s.kind, s.customer_id, s.project_id, s.key_id, s.rate_card_id, s.book, s.currency, s.cost_currency,
+           s.model, s.task, s.resolution, s.tier, s.chip, s.outcome, s.labels, u.gross_micro, u.granted_micro, u.net_micro,
+           u.prepaid_micro, u.requested_ms, u.delivered_ms, u.billed_ms, u.seconds_ms, u.images, u.end_user
+    FROM billing.usage u JOIN billing.usage_series s ON s.id = u.series_id
+    WHERE u.subject_id = ANY($1::uuid[]) ORDER BY u.subject_id, u.at
+    """,
+)
+REFUNDS = Query(
+    GivenBack,
+    """
+    SELECT id, (payload ->> 'seconds_ms')::bigint AS seconds_ms, (payload ->> 'amount_micro')::bigint AS amount_micro
+    FROM billing.transfer WHERE id = ANY($1::uuid[])
+    """,
+)
+# What a transfer recognised as revenue; for a usage refund the part of prepaid seconds, for money it has an account of its own.
+REVENUE = Query(
+    Revenue,
+    """
+    SELECT e.transfer_id, sum(e.amount)::bigint AS amount_micro FROM billing.entry e
+    WHERE e.transfer_id = ANY($1::uuid[]) AND e.account_id = ANY($2::uuid[]) GROUP BY e.transfer_id
+    """,
+)
 ADD_MONTH = Query(
     Month,
     """
     SELECT billing.add_usage_month((billing.now() AT TIME ZONE 'UTC' + make_interval(months => $1::int))::date) AS added
     """,
 )
+
+# -- volumes -----------------------------------------------------------------------------------------------------------
+ADD_VOLUMES = Command("""
+    INSERT INTO billing.volume (customer_id, book, key)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) ORDER BY 1, 2, 3 ON CONFLICT DO NOTHING
+""")
+LOCK_VOLUMES = Query(
+    Volume,
+    """
+    SELECT v.customer_id, v.book, v.key, v.counted
+    FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (customer_id, book, key)
+    JOIN billing.volume v USING (customer_id, book, key) ORDER BY v.customer_id, v.book, v.key FOR UPDATE OF v
+    """,
+)
+COUNT_VOLUMES = Command("""
+    UPDATE billing.volume v SET counted = u.counted
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[]) AS u (customer_id, book, key, counted)
+    WHERE v.customer_id = u.customer_id AND v.book = u.book AND v.key = u.key
+""")
 
 # -- roll-up -----------------------------------------------------------------------------------------------------------
 ALONE = Query(Alone, "SELECT pg_try_advisory_xact_lock(7281330302) AS alone")

@@ -50,17 +50,22 @@ CREATE INDEX usage_of_series ON billing.usage (series_id, at);
 CREATE INDEX usage_xid ON billing.usage (xid);
 CREATE INDEX usage_at ON billing.usage USING brin (at) WITH (pages_per_range = 16);
 
+REVOKE UPDATE, DELETE ON billing.usage, billing.usage_series FROM tallylight_app;
+
 -- Where a row goes whose month has no partition. Nothing is lost there; only that month stays in it.
 CREATE TABLE billing.usage_default PARTITION OF billing.usage DEFAULT;
+REVOKE UPDATE, DELETE ON billing.usage_default FROM tallylight_app;
 CREATE TRIGGER usage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.usage
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER usage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.usage_default
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 -- Adds the partition of a month (UTC); true where it was missing. Any number may call it at once. The table is attached and
--- not created in place, because that does not keep writers of other months waiting. A month that has rows in the default
+-- not created in place, because that does not keep writers of other months waiting; as its
+-- definer, because whom the processes act as owns no table. A month that has rows in the default
 -- partition stays there.
-CREATE FUNCTION billing.add_usage_month(month date) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION billing.add_usage_month(month date) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lower timestamptz := date_trunc('month', month::timestamp) AT TIME ZONE 'UTC';
     upper timestamptz := (date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
@@ -73,6 +78,7 @@ BEGIN
     EXECUTE format('CREATE TABLE billing.%I (LIKE billing.usage INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
     EXECUTE format('CREATE TRIGGER usage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.%I '
                    'FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change()', name);
+    EXECUTE format('REVOKE UPDATE, DELETE ON billing.%I FROM tallylight_app', name);
     EXECUTE format('ALTER TABLE billing.usage ATTACH PARTITION billing.%I FOR VALUES FROM (%L) TO (%L)', name, lower, upper);
     RETURN true;
 EXCEPTION WHEN check_violation THEN
@@ -121,7 +127,8 @@ $$;
 -- How many milliseconds or images a customer was charged for in a period with graduated prices: the next one's place.
 CREATE TABLE billing.volume (
     customer_id uuid NOT NULL,
+    book text NOT NULL,
     key text NOT NULL,
     counted bigint NOT NULL DEFAULT 0 CHECK (counted >= 0),
-    PRIMARY KEY (customer_id, key)
+    PRIMARY KEY (customer_id, book, key)
 ) WITH (fillfactor = 50);

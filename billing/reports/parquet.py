@@ -44,7 +44,9 @@ async def write_parquet(row: type[Row], pages: AsyncIterator[Sequence[Row]], wri
     with parquet.ParquetWriter(pa.PythonFile(sink, mode="w"), schema, compression="zstd") as writer:
         async for page in pages:
             columns = zip(*(msgspec.structs.astuple(line) for line in page), strict=True) if page else ([] for _ in schema.names)
-            arrays = [pa.array([_plain(value) for value in column], field.type) for column, field in zip(columns, schema, strict=True)]
+            arrays = [
+                pa.array([_plain(value) for value in column], field.type) for column, field in zip(columns, schema, strict=True)
+            ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
             await write(sink.take())
     await write(sink.take())

@@ -16,9 +16,9 @@ _SERIES: LiteralString = """
     AND ($8::text[] IS NULL OR s.resolution = ANY($8)) AND ($9::text[] IS NULL OR s.task = ANY($9))
     AND ($10::text[] IS NULL OR s.outcome = ANY($10)) AND ($11::jsonb IS NULL OR s.labels @> $11)
 """
-# $12 … $15: from, the whole quarters of an hour inside (from, to), to. $16: where each bucket begins, $17: where it ends, $18: its
-# label. $19 … $22: the runs of spans that make up the buckets: number of the bucket, width, from, to. $23: what to group by,
-# $24: how many lines.
+# $12 … $15: from, the whole quarters of an hour inside (from, to), to. $16: where each bucket begins, $17: where it ends,
+# $18: its label. $19 … $22: the runs of spans that make up the buckets: number of the bucket, width, from, to. $23: what to
+# group by, $24: how many lines.
 # Series are put into groups first, so that the many rows of a period are added up under one small number. The last of all
 # xids bounds the tail above because a planner that sees no upper bound expects a third of all rows.
 _PARTS: LiteralString = """
@@ -103,7 +103,8 @@ MARGIN = Query(
     MarginRow,
     """
     WITH grouped AS MATERIALIZED (
-        SELECT row_number() OVER () AS g, array_agg(id) AS ids, organization, model, chip, currency, cost_currency, kind, succeeded
+        SELECT row_number() OVER () AS g, array_agg(id) AS ids, organization, model, chip, currency, cost_currency, kind,
+               succeeded
         FROM (
             SELECT s.id,
                    CASE WHEN 'organization' = ANY($23::text[]) THEN s.customer_id END AS organization,

@@ -102,7 +102,9 @@ async def _reports(conn: Conn, runs: int) -> None:
     }
     for name, want in asks.items():
         await _time(conn, name, runs, lambda want=want: usage(conn, want))
-    await _time(conn, "platform.margin", runs, lambda: margin(conn, ask(month, ["organization", "model", "chip"], {}, book="live")))
+    await _time(
+        conn, "platform.margin", runs, lambda: margin(conn, ask(month, ["organization", "model", "chip"], {}, book="live"))
+    )
     await _time(conn, "largest.jobs_page", runs, lambda: jobs(conn, ask(month, [], largest, book="live"), limit=100))
     await _time(conn, "small.jobs_page", runs, lambda: jobs(conn, ask(month, [], small, book="live"), limit=100))
 
@@ -118,9 +120,9 @@ async def _time(conn: Conn, name: str, runs: int, work: Callable[[], Awaitable[R
 
 
 async def _bytes(conn: Conn, table: str) -> int:
-    return await conn.fetchval("SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree($1::regclass)", table) or (
-        await conn.fetchval("SELECT pg_total_relation_size($1::regclass)", table)
-    )
+    return await conn.fetchval(
+        "SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree($1::regclass)", table
+    ) or (await conn.fetchval("SELECT pg_total_relation_size($1::regclass)", table))
 
 
 async def _heap(conn: Conn) -> int:

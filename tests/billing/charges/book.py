@@ -27,7 +27,7 @@ def series(customer: UUID = CUSTOMERS[0], **facts: object) -> Series:
     return msgspec.structs.replace(plain, **facts)
 
 
-def row(net_micro: int = 5, model: str = "testcard") -> Usage:
+def some_row(net_micro: int = 5, model: str = "testcard") -> Usage:
     return Usage(subject_id=new_id(), series=series(model=model), gross_micro=net_micro, net_micro=net_micro)
 
 
@@ -91,5 +91,7 @@ def _moment(choose: random.Random, days: int) -> datetime:
 
 async def open_usages(conn: Conn) -> Usages:
     await conn.execute("CREATE TABLE public.clock AS SELECT $1::timestamptz AS at", START)
-    await conn.execute("CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT at FROM public.clock'")
+    await conn.execute(
+        "CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT at FROM public.clock'"
+    )
     return Usages(conn)

@@ -73,5 +73,7 @@ async def put_quickly(usages: Usages) -> str:
     async with asyncio.timeout(3):
         await usages.record(row)
     return str(
-        await usages.conn.fetchval("SELECT tableoid::regclass::text FROM ONLY billing.usage_2026_03 WHERE subject_id = $1", row.subject_id)
+        await usages.conn.fetchval(
+            "SELECT tableoid::regclass::text FROM ONLY billing.usage_2026_03 WHERE subject_id = $1", row.subject_id
+        )
     ).removeprefix("billing.usage_")

@@ -9,12 +9,14 @@ import pytest
 from billing.charges.record import record
 from billing.charges.rollup import roll_up
 from billing.kit.query import Conn, Pool
-from tests.billing.charges.book import Usages, row, some_usage
+from tests.billing.charges.book import Usages, some_row, some_usage
 
 
 async def rolled(conn: Conn) -> tuple[int, int]:
     """(rows, net) of the roll-up."""
-    row = await conn.fetchrow("SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(net_micro), 0)::bigint FROM billing.usage_rollup WHERE width_s = 900")
+    row = await conn.fetchrow(
+        "SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(net_micro), 0)::bigint FROM billing.usage_rollup WHERE width_s = 900"
+    )
     assert row is not None
     return row[0], row[1]
 
@@ -32,10 +34,10 @@ async def whole(conn: Conn) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 async def test_every_row_is_added_once(usages: Usages) -> None:
-    await usages.record(row(), row(7))
+    await usages.record(some_row(), some_row(7))
     assert await usages.roll_up() == 2
     assert await usages.roll_up() == 0
-    await usages.record(row(9))
+    await usages.record(some_row(9))
     assert await usages.roll_up() == 1
     assert await rolled(usages.conn) == (3, 21)
 
@@ -44,8 +46,8 @@ async def test_a_long_transaction_is_waited_for_and_its_rows_come_later(usages: 
     async with pool.acquire() as other:
         slow = other.transaction()
         await slow.start()
-        await record(other, [row(1, "film")])
-        await usages.record(row(2))  # a younger transaction that ends first
+        await record(other, [some_row(1, "film")])
+        await usages.record(some_row(2))  # a younger transaction that ends first
         assert await usages.roll_up() == 0
         assert await whole(usages.conn) == ((1, 2), (1, 2))
         await slow.commit()
@@ -58,14 +60,14 @@ async def test_rows_of_a_transaction_that_fails_are_nowhere(usages: Usages, pool
     async with pool.acquire() as other:
         doomed = other.transaction()
         await doomed.start()
-        await record(other, [row()])
+        await record(other, [some_row()])
         await doomed.rollback()
     assert await usages.roll_up() == 0
     assert await rolled(usages.conn) == (0, 0)
 
 
 async def test_a_roll_up_that_dies_leaves_no_trace(usages: Usages, pool: Pool) -> None:
-    await usages.record(row(), row())
+    await usages.record(some_row(), some_row())
     async with pool.acquire() as other:
         dying = other.transaction()
         await dying.start()
@@ -79,9 +81,9 @@ async def test_a_roll_up_that_dies_leaves_no_trace(usages: Usages, pool: Pool) -
 async def test_a_roll_up_in_an_old_snapshot_is_refused(usages: Usages, pool: Pool) -> None:
     async with pool.acquire() as other, other.transaction(isolation="repeatable_read"):
         await other.execute("SELECT 1")
-        await usages.record(row())
+        await usages.record(some_row())
         assert await usages.roll_up() == 1
-        await usages.record(row())
+        await usages.record(some_row())
         assert await roll_up(other) == 0  # it sees neither row
     assert await whole(usages.conn) == ((2, 10), (2, 10))
 
@@ -89,7 +91,7 @@ async def test_a_roll_up_in_an_old_snapshot_is_refused(usages: Usages, pool: Poo
 @pytest.mark.parametrize("rows_max", [1, 2, 3, 7])
 async def test_bounded_work_keeps_a_transaction_together(usages: Usages, rows_max: int) -> None:
     for size in (3, 1, 4, 1, 5):
-        await usages.record(*[row() for _ in range(size)])
+        await usages.record(*[some_row() for _ in range(size)])
     done = []
     while added := await usages.roll_up(rows_max):
         done.append(added)
@@ -99,10 +101,10 @@ async def test_bounded_work_keeps_a_transaction_together(usages: Usages, rows_ma
 
 async def test_a_restored_database_begins_anew(usages: Usages) -> None:
     """In another cluster transaction ids count from the start: the mark of the old one must not hide new rows."""
-    await usages.record(row())
+    await usages.record(some_row())
     await usages.roll_up()
     await usages.conn.execute("UPDATE billing.usage_mark SET cluster = 1, through = '4000000000'")
-    await usages.record(row())
+    await usages.record(some_row())
     assert (await whole(usages.conn))[0] == (2, 10)
     assert await usages.conn.fetchval("SELECT billing.usage_through()") == 0
     assert await usages.roll_up() == 2
@@ -148,7 +150,7 @@ async def test_writers_and_roll_ups_at_once(usages: Usages, pool: Pool, seed: in
 
 
 async def test_usage_is_never_changed(usages: Usages) -> None:
-    await usages.record(row())
+    await usages.record(some_row())
     (partition,) = await usages.conn.fetch("SELECT DISTINCT tableoid::regclass::text AS name FROM billing.usage")
     for table in ("billing.usage", "billing.usage_series", partition["name"]):
         for change in ("DELETE FROM {}", "TRUNCATE {}"):

@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -17,10 +18,30 @@ from billing.kit.query import Conn
 from billing.reports.model import DIMENSIONS, Ask, UsageRow, ask
 from billing.reports.period import Period, month_of, period_of, zone_of
 from billing.reports.usage import margin, usage
-from tests.billing.charges.book import CUSTOMERS, START, Usages, row
+from tests.billing.charges.book import CUSTOMERS, START, Usages, some_row
 
-ZONES = ("UTC", "Asia/Shanghai", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Chatham", "Asia/Beirut")
-SUMS = ("requested_ms", "delivered_ms", "billed_ms", "seconds_ms", "images", "queue_ms", "run_ms", "gross_micro", "granted_micro", "net_micro")
+ZONES = (
+    "UTC",
+    "Asia/Shanghai",
+    "America/New_York",
+    "Asia/Kolkata",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "Pacific/Chatham",
+    "Asia/Beirut",
+)
+SUMS = (
+    "requested_ms",
+    "delivered_ms",
+    "billed_ms",
+    "seconds_ms",
+    "images",
+    "queue_ms",
+    "run_ms",
+    "gross_micro",
+    "granted_micro",
+    "net_micro",
+)
 COLUMNS = {"organization": "customer_id", "project": "project_id", "key": "key_id"}
 
 
@@ -89,8 +110,16 @@ def some_ask(choose: random.Random, turns: Sequence[datetime]) -> Ask:
     else:
         near = choose.choice(turns) + timedelta(minutes=choose.randrange(-90, 90)) if choose.random() < 0.5 else START
         first = near + timedelta(seconds=choose.choice([0, 0, 900, choose.randrange(10**6)]))
-        period = Period(first, first + choose.choice([timedelta(microseconds=1), timedelta(minutes=7), timedelta(hours=5), timedelta(days=40)]), zone)
-    groups = [name for name in ("organization", "project", "key", "model", "chip", "tier", "label:team", "label:app") if choose.random() < 0.3]
+        period = Period(
+            first,
+            first + choose.choice([timedelta(microseconds=1), timedelta(minutes=7), timedelta(hours=5), timedelta(days=40)]),
+            zone,
+        )
+    groups = [
+        name
+        for name in ("organization", "project", "key", "model", "chip", "tier", "label:team", "label:app")
+        if choose.random() < 0.3
+    ]
     filters: dict[str, list[str]] = {}
     if choose.random() < 0.5:
         filters["organization"] = [str(choose.choice(CUSTOMERS))]
@@ -119,12 +148,15 @@ async def test_days_have_the_hours_their_zone_gave_them(usages: Usages) -> None:
     for start in (datetime(2026, 3, 7, 5, tzinfo=UTC), datetime(2026, 10, 31, 4, tzinfo=UTC)):
         for quarter in range(3 * 96):
             await usages.turn(start + quarter * timedelta(minutes=15))
-            await usages.record(row())
+            await usages.record(some_row())
     await usages.roll_up()
     zone = zone_of("America/New_York")
 
     async def counts(start: str, end: str, step: str) -> dict[str, int]:
-        return {line.period: line.jobs for line in await answer(usages.conn, ask(period_of(start, end, zone), [step], {}, book="live"))}
+        return {
+            line.period: line.jobs
+            for line in await answer(usages.conn, ask(period_of(start, end, zone), [step], {}, book="live"))
+        }
 
     assert await counts("2026-03-07", "2026-03-10", "day") == {"2026-03-07": 96, "2026-03-08": 92, "2026-03-09": 96}
     assert await counts("2026-10-31", "2026-11-03", "day") == {"2026-10-31": 96, "2026-11-01": 100, "2026-11-02": 92}
@@ -166,7 +198,17 @@ def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
         zone_of(name)
 
 
-@pytest.mark.parametrize("start,end", [("2026-03-02", "2026-03-01"), ("2026-03-01", "2026-03-01"), ("1.5", "2026-03-01"), ("2026-02-30", "2026-03-01"), ("0001-01-01", "2026-01-01"), ("2026-03-01", "tomorrow")])
+@pytest.mark.parametrize(
+    "start,end",
+    [
+        ("2026-03-02", "2026-03-01"),
+        ("2026-03-01", "2026-03-01"),
+        ("1.5", "2026-03-01"),
+        ("2026-02-30", "2026-03-01"),
+        ("0001-01-01", "2026-01-01"),
+        ("2026-03-01", "tomorrow"),
+    ],
+)
 def test_a_period_that_is_none_is_refused(start: str, end: str) -> None:
     with pytest.raises(ReportInvalid):
         period_of(start, end, zone_of("Asia/Shanghai"))
@@ -182,7 +224,7 @@ def test_periods_touch_and_do_not_overlap() -> None:
     for name in ZONES:
         zone = zone_of(name)
         months = [month_of(f"2026-{month:02d}", zone) for month in range(1, 13)]
-        assert all(before.end == after.start for before, after in zip(months, months[1:], strict=False))
+        assert all(before.end == after.start for before, after in pairwise(months))
 
 
 async def test_a_margin_shows_both_currencies_and_converts_nothing(usages: Usages) -> None:
@@ -196,7 +238,9 @@ async def test_a_margin_shows_both_currencies_and_converts_nothing(usages: Usage
             sums = truth[row.series.customer_id, row.series.model, row.series.chip, row.series.currency, "USD"]
             sums[0] += row.net_micro + row.prepaid_micro
             sums[1] += row.cost_micro
-    assert {(a.organization, a.model, a.chip, a.currency, a.cost_currency): [a.revenue_micro, a.cost_micro] for a in lines} == truth
+    assert {
+        (a.organization, a.model, a.chip, a.currency, a.cost_currency): [a.revenue_micro, a.cost_micro] for a in lines
+    } == truth
     with pytest.raises(ReportInvalid, match="margin"):
         await margin(usages.conn, ask(want.period, ["tier"], {}, book="live"))
 
