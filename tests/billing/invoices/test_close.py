@@ -92,7 +92,7 @@ async def test_a_refund_after_the_invoice_stands_on_the_next(shop: Shop, clock: 
     usage = await shop.makes(ANN, 10_000)
     await clock.set(datetime(2026, 2, 2, tzinfo=UTC))
     await closes(shop)
-    await shop.gives_back(usage.subject_id, 8 * YUAN)
+    await shop.gives_back(usage.id, 8 * YUAN)
     await clock.set(datetime(2026, 3, 2, tzinfo=UTC))
     note = await closes(shop)
     assert (note.kind, note.number, note.total_minor) == ("credit_note", "TLCN-CN-2026-000001", 848)

@@ -7,21 +7,21 @@ from uuid import UUID
 
 import msgspec
 
-from billing.charges.model import Series, Usage
-from billing.charges.record import record
+from billing.charges.hold import hold
+from billing.charges.model import ChargeRequest, Delivery, Facts, Refund, Settled
+from billing.charges.refund import refund
+from billing.charges.settle import settle
 from billing.customers.model import BillingDetails
 from billing.customers.register import open_customer
 from billing.errors import BillingError
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
-from billing.ledger.capture import capture
-from billing.ledger.hold import hold
-from billing.ledger.model import SECONDS, CaptureRequest, Finding, Held, HoldRequest, RefundRequest, Seconds, wallet_id
-from billing.ledger.refund import refund
+from billing.ledger.model import SECONDS, Finding, Held
 from billing.ledger.verify import verify
 from billing.ledger.wallets import open_wallet, top_up
 from billing.plans.catalogue import publish_catalogue, read_catalogue
 from billing.plans.sellers import Sellers, read_sellers
+from billing.pricing.model import Terms
 from tests.tidy.checks import ROOT
 
 Result = TypeVar("Result")
@@ -65,7 +65,8 @@ class Shop:
     async def opens(self, customer_id: UUID, *, time_zone: str = "Asia/Shanghai", topped_up: int = 0, **details: str) -> UUID:
         named = msgspec.convert({"legal_name": "光影工作室", "country": "CN", **details}, BillingDetails)
         await self.does(open_customer, customer_id, "CNY", time_zone, named)
-        await self.does(open_wallet, customer_id, "live", "CNY")
+        for asset in ("CNY", f"{SECONDS}standard"):
+            await self.does(open_wallet, customer_id, "live", asset)
         if topped_up:
             await self.tops_up(customer_id, topped_up)
         return customer_id
@@ -74,40 +75,29 @@ class Shop:
         await self.does(top_up, source=str(new_id()), customer_id=customer_id, asset="CNY", amount_micro=amount_micro)
 
     async def holds(self, customer_id: UUID, duration_ms: int, *, rate_micro: int = RATE) -> UUID | BillingError:
-        """Holds what a job of that length costs at most: seconds before money."""
-        await self.does(open_wallet, customer_id, "live", f"{SECONDS}standard")
-        seconds = Seconds(wallet_id(customer_id, "live", f"{SECONDS}standard"), duration_ms, rate_micro)
-        cost = duration_ms * rate_micro // 1000
-        request = HoldRequest(new_id(), wallet_id(customer_id, "live", "CNY"), cost, seconds)
+        """Orders a job of that length at most."""
+        request = ChargeRequest(id=new_id(), customer_id=customer_id, book="live", terms=terms(rate_micro), quantity=duration_ms)
         (held,) = await self.does(hold, [request])
         return request.id if isinstance(held, Held) else held
 
-    async def settles(self, customer_id: UUID, job: UUID, duration_ms: int, *, rate_micro: int = RATE) -> Usage:
-        """Captures what was delivered and records its usage, as charges do."""
-        async with self.conn.transaction():
-            held = await self.conn.fetch(
-                "SELECT a.asset, h.amount FROM billing.hold h JOIN billing.account a ON a.id = h.account_id WHERE h.id = $1", job
-            )
-            seconds_ms = min(duration_ms, sum(row["amount"] for row in held if row["asset"].startswith(SECONDS)))
-            amount = (duration_ms - seconds_ms) * rate_micro // 1000
-            (captured,) = await capture(self.conn, [CaptureRequest(job, seconds_ms, amount)])
-            assert not isinstance(captured, BillingError), captured
-            usage = Usage(
-                subject_id=job, series=series(customer_id), gross_micro=duration_ms * rate_micro // 1000,
-                granted_micro=captured.promo_micro, net_micro=amount - captured.promo_micro, billed_ms=duration_ms,
-                delivered_ms=duration_ms, requested_ms=duration_ms, seconds_ms=seconds_ms,
-            )  # fmt: skip
-            await record(self.conn, [usage])
-            return usage
+    async def settles(self, customer_id: UUID, job: UUID, duration_ms: int, *, rate_micro: int = RATE) -> Settled:
+        """The job has delivered that much."""
+        delivery = Delivery(
+            id=job, customer_id=customer_id, book="live", terms=terms(rate_micro), requested=duration_ms, delivered=duration_ms,
+            facts=facts(customer_id),
+        )  # fmt: skip
+        (settled,) = await self.does(settle, [delivery])
+        assert not isinstance(settled, BillingError), settled
+        return settled
 
-    async def makes(self, customer_id: UUID, duration_ms: int, *, rate_micro: int = RATE) -> Usage:
+    async def makes(self, customer_id: UUID, duration_ms: int, *, rate_micro: int = RATE) -> Settled:
         """A job from order to settlement."""
         job = await self.holds(customer_id, duration_ms, rate_micro=rate_micro)
         assert isinstance(job, UUID), job
         return await self.settles(customer_id, job, duration_ms, rate_micro=rate_micro)
 
     async def gives_back(self, job: UUID, amount_micro: int) -> None:
-        (given,) = await self.does(refund, [RefundRequest(job, 0, amount_micro, "late failure")])
+        (given,) = await self.does(refund, [Refund(id=job, reason="late failure", amount_micro=amount_micro)])
         assert not isinstance(given, BillingError), given
 
     async def balances(self, customer_id: UUID) -> dict[str, int]:
@@ -132,11 +122,13 @@ class Shop:
             return await verify(self.conn)
 
 
-def series(customer_id: UUID) -> Series:
-    return Series(
-        kind="charge", customer_id=customer_id, project_id=customer_id, key_id=customer_id, rate_card_id=customer_id, book="live",
-        currency="CNY", cost_currency="USD", model="testcard", task="t2v", resolution="1080p", tier="standard", chip="cpu",
-        outcome="succeeded", labels={},
+def terms(rate_micro: int = RATE) -> Terms:
+    return Terms(rate_card_id=UUID(int=9), currency="CNY", price_micro=rate_micro, seconds_class="standard")
+
+
+def facts(customer_id: UUID) -> Facts:
+    return Facts(
+        project_id=customer_id, key_id=customer_id, model="testcard", task="t2v", resolution="1080p", tier="standard", attempts=()
     )  # fmt: skip
 
 

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
+from billing.charges.hold import hold
+from billing.charges.model import ChargeRequest
 from billing.errors import BillingError, BudgetSpent
 from billing.kit.ids import new_id
-from billing.ledger.hold import hold
-from billing.ledger.model import Held, HoldRequest, Seconds, Sponsor, wallet_id
+from billing.ledger.model import Held, Sponsor, wallet_id
 from billing.plans.authorize import authorize
 from billing.plans.budgets import open_budget_days
 from billing.plans.catalogue import publish_catalogue
@@ -14,7 +15,7 @@ from billing.plans.model import Catalogue
 from billing.plans.renew import expire_grants, renew_due
 from billing.plans.subscribe import subscribe
 from tests.billing.conftest import Clock
-from tests.billing.plans.shop import CATALOGUE, RATE, YUAN, Shop
+from tests.billing.plans.shop import CATALOGUE, YUAN, Shop, terms
 
 ANN, BEN, COY = UUID(int=1), UUID(int=2), UUID(int=3)
 CENTS_15 = 15_000_000
@@ -24,9 +25,9 @@ async def orders(shop: Shop, customer: UUID, duration_ms: int, cost_micro: int) 
     """As admission does: seconds of the allowance and the sponsor's part, all or nothing."""
     standing = (await shop.does(authorize, [customer]))[customer]
     assert standing.sponsor is not None
-    request = HoldRequest(
-        new_id(), wallet_id(customer, "live", "CNY"), duration_ms * RATE // 1000,
-        Seconds(standing.seconds["standard"], duration_ms, RATE), Sponsor(standing.sponsor.wallet_id, cost_micro),
+    request = ChargeRequest(
+        id=new_id(), customer_id=customer, book="live", terms=terms(), quantity=duration_ms,
+        sponsor=Sponsor(standing.sponsor.wallet_id, cost_micro),
     )  # fmt: skip
     (held,) = await shop.does(hold, [request])
     return held
@@ -82,7 +83,7 @@ async def test_admission_learns_of_everybody_in_one_statement(shop: Shop, clock:
     found = await shop.does(authorize, [ANN, BEN, COY, UUID(int=4)])
     assert set(found) == {ANN, BEN, COY}
     assert found[ANN].seconds == {"standard": wallet_id(ANN, "live", "SEC:standard")} and found[ANN].sponsor is None
-    assert (found[BEN].credit_micro, found[BEN].seconds) == (100_000 * YUAN, {})
+    assert (found[BEN].credit_micro, found[BEN].seconds) == (100_000 * YUAN, {"standard": wallet_id(BEN, "live", "SEC:standard")})
     assert (found[COY].credit_micro, found[COY].blocked, found[COY].currency) == (0, "", "CNY")
     await clock.set(datetime(2026, 2, 1, tzinfo=UTC))
     await shop.sells(renew_due)

@@ -21,7 +21,7 @@ async def test_a_pack_is_used_before_money_and_earned_as_it_is_used(shop: Shop) 
     assert (sale.net_minor, sale.tax_minor) == (900_00, 54_00)
     assert await shop.balances(ANN) == {"paid": 46 * YUAN, "pack": 1_000_000}
     usage = await shop.makes(ANN, 1_010_000)
-    assert (usage.seconds_ms, usage.net_micro) == (1_000_000, 16 * YUAN)
+    assert (usage.seconds_ms, usage.amount_micro) == (1_000_000, 16 * YUAN)
     assert await shop.balances(ANN) == {"paid": 30 * YUAN}
     assert (await shop.books())["revenue:usage"] == 916 * YUAN
 
