@@ -124,7 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalogue_dir: str = ""
     """Models, accelerators and prices; empty: the catalogue in the package."""
     replicas: tuple[ReplicaSettings, ...] = ()
-    """The part of the fleet that settings declare; in the environment as JSON. Operators and Kubernetes declare more at run time."""
+    """The part of the fleet that settings declare; in the environment as JSON. Operators and Kubernetes declare more."""
     operator_token: Secret = Secret()
     """What operators send as a bearer token to /v1/fleet, OPERATOR_TOKEN_MIN characters or more; empty: nobody may use it."""
     kubernetes_selector: str = ""

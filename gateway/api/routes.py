@@ -8,6 +8,7 @@ from litestar import Response, Router, get
 
 from gateway.api.catalogue import get_model, list_models, list_prices, list_public_prices
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.replies import json_reply
@@ -56,5 +57,9 @@ router = Router(
         docs,
         docs_errors,
         docs_file,
+        list_all,
+        get_one,
+        register_one,
+        change_one,
     ],
 )

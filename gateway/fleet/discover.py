@@ -75,16 +75,13 @@ class Cluster:
         """What the pods declare; a pod that declares nonsense is left out and said. Raises ClusterUnreadable."""
         found: list[ReplicaSettings] = []
         for pod in await self._pods():
-            if (
-                pod.metadata.deletion_timestamp is not None
-                or pod.status.phase in ("Succeeded", "Failed")
-                or not pod.status.pod_ip
-            ):
+            going = pod.metadata.deletion_timestamp is not None or pod.status.phase in ("Succeeded", "Failed")
+            if going or not pod.status.pod_ip:
                 continue
             try:
                 found.append(replica_of(pod))
             except ValueError as error:
-                log.error("pod_refused", pod=pod.metadata.name, reason=str(error))
+                log.warning("pod_refused", pod=pod.metadata.name, reason=str(error))
         return found
 
     async def _pods(self) -> list[Pod]:

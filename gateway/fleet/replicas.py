@@ -1,7 +1,7 @@
 """The fleet as one dispatcher knows it: what may be given to whom, and every change of that as an event. Pure.
 
-The attendant tells it what the registry and the servers say, the dispatcher what it starts and how that ends, and both what time it
-is (seconds of a clock that only rises).
+The attendant tells it what the registry and the servers say, the dispatcher what it starts and how that ends, and both what time
+it is (monotonic seconds).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -132,15 +132,15 @@ class Replicas:
     # -- placement -------------------------------------------------------------------------------------------------------
     def swaps(self, wanted: Collection[str], now: float) -> list[Swap]:
         """What to load for models that are wanted and that no replica has or is loading: on an idle replica that may hold them,
-        in the place of what was used longest ago and is not wanted. Each counts as begun."""
+        in the place of what was used longest ago and is not wanted. Each counts as begun.
+        """
         begun: list[Swap] = []
         for model in sorted(wanted):
-            having = [
-                one for one in self.by_name.values() if one.standing == "up" and (model in one.loaded or one.loading == model)
-            ]
-            if any(one.breakers[model].state(now) == "closed" if model in one.breakers else True for one in having):
+            up = [one for one in self.by_name.values() if one.standing == "up"]
+            having = [one for one in up if model in one.loaded or one.loading == model]
+            if any(model not in one.breakers or one.breakers[model].state(now) == "closed" for one in having):
                 continue
-            fit = [one for one in self.by_name.values() if one not in having and self._may_load(one, model, now)]
+            fit = [one for one in up if one not in having and self._may_load(one, model, now)]
             placed = [(one, victims) for one in fit if (victims := self._victims(one, wanted)) is not None]
             if placed:
                 replica, victims = min(placed, key=lambda place: (len(place[1]), place[0].busy))
@@ -149,8 +149,8 @@ class Replicas:
 
     def _may_load(self, replica: Replica, model: str, now: float) -> bool:
         breaker = replica.breakers.get(model)
-        ready = replica.standing == "up" and replica.row.loads and not replica.swapping
-        return ready and model in replica.models and (breaker is None or breaker.state(now) != "open")
+        idle = replica.row.loads and not replica.swapping
+        return idle and model in replica.models and (breaker is None or breaker.state(now) != "open")
 
     def _victims(self, replica: Replica, wanted: Collection[str]) -> tuple[str, ...] | None:
         """What to unload for one more; None: nothing may go."""

@@ -168,7 +168,7 @@ class TritonServer:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._client.unload_model(model, client_timeout=timeout_s)
-                while any(one.name == model and one.state in ("READY", "UNLOADING") for one in await self._index()):
+                while await self._holds(model):  # noqa: ASYNC110 - Triton sends no event
                     await asyncio.sleep(LOOK_AGAIN_S)
         except (InferenceServerException, grpc.RpcError, TimeoutError) as error:
             raise SwapFailed(f"{model} could not be unloaded: {error or f'still there after {timeout_s:g} s'}") from error
@@ -183,6 +183,9 @@ class TritonServer:
                     with contextlib.suppress(InferenceServerException, grpc.RpcError):
                         await self._count()
         return tally.quiet
+
+    async def _holds(self, model: str) -> bool:
+        return any(one.name == model and one.state in ("READY", "UNLOADING") for one in await self._index())
 
     async def _index(self) -> list[_Indexed]:
         answer = await self._client.get_model_repository_index(as_json=True, client_timeout=PROBE_TIMEOUT_S)

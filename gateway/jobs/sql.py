@@ -237,8 +237,9 @@ LEASE = Query(
 )
 BEGIN_ATTEMPTS = Command("""
     INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner, accelerator, price_micro_usd_per_hour)
-    SELECT org_id, job_id, attempt, replica, $5, accelerator, price FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[],
-        $6::text[], $7::bigint[]) AS u (org_id, job_id, attempt, replica, accelerator, price)
+    SELECT org_id, job_id, attempt, replica, $5, accelerator, price
+    FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $6::text[], $7::bigint[])
+        AS u (org_id, job_id, attempt, replica, accelerator, price)
 """)
 # Which of these models have jobs that wait.
 WAITING = Query(

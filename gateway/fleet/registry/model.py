@@ -45,7 +45,7 @@ class ReplicaRow(msgspec.Struct, frozen=True):
 
 
 class SeenRow(ReplicaRow, frozen=True):
-    """With what the leader saw last; null where none has looked."""
+    """With what the leader saw last; null where none has looked for a while."""
 
     condition: str | None
     reason: str | None

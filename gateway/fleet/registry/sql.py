@@ -25,16 +25,17 @@ DECLARE = Query(
     WITH given AS (
         SELECT name, url, ARRAY(SELECT jsonb_array_elements_text(models)) AS models, slots, accelerator, price, loads, models_max,
                labels
-        FROM unnest($2::text[], $3::text[], $4::jsonb[], $5::int[], $6::text[], $7::bigint[], $8::boolean[], $9::int[], $10::jsonb[])
-             AS u (name, url, models, slots, accelerator, price, loads, models_max, labels)
+        FROM unnest($2::text[], $3::text[], $4::jsonb[], $5::int[], $6::text[], $7::bigint[], $8::boolean[], $9::int[],
+                    $10::jsonb[]) AS u (name, url, models, slots, accelerator, price, loads, models_max, labels)
     ), declared AS (
-        INSERT INTO gateway.replica AS r (name, url, models, slots, accelerator, price_micro_usd_per_hour, loads, models_max, labels,
-                                          source)
+        INSERT INTO gateway.replica AS r (name, url, models, slots, accelerator, price_micro_usd_per_hour, loads, models_max,
+                                          labels, source)
         SELECT name, url, models, slots, accelerator, price, loads, models_max, labels, $1::text FROM given
         ON CONFLICT (name) DO UPDATE SET
             url = EXCLUDED.url, models = EXCLUDED.models, slots = EXCLUDED.slots, accelerator = EXCLUDED.accelerator,
-            price_micro_usd_per_hour = EXCLUDED.price_micro_usd_per_hour, loads = EXCLUDED.loads, models_max = EXCLUDED.models_max,
-            labels = EXCLUDED.labels, source = EXCLUDED.source, state = CASE r.state WHEN 'removed' THEN 'active' ELSE r.state END,
+            price_micro_usd_per_hour = EXCLUDED.price_micro_usd_per_hour, loads = EXCLUDED.loads,
+            models_max = EXCLUDED.models_max, labels = EXCLUDED.labels, source = EXCLUDED.source,
+            state = CASE r.state WHEN 'removed' THEN 'active' ELSE r.state END,
             version = r.version + 1, updated_at = clock_timestamp()
         WHERE (r.source = EXCLUDED.source OR r.state = 'removed')
           AND (r.url, r.models, r.slots, r.accelerator, r.price_micro_usd_per_hour, r.loads, r.models_max, r.labels, r.source,
@@ -106,7 +107,8 @@ LIST = Query(
     SELECT """
     + _REPLICA
     + """, s.condition, s.reason, s.loaded, s.broken, s.running, s.seen_at
-    FROM gateway.replica r LEFT JOIN gateway.replica_sight s ON s.name = r.name
+    FROM gateway.replica r
+    LEFT JOIN gateway.replica_sight s ON s.name = r.name AND s.seen_at > clock_timestamp() - interval '15 seconds'
     WHERE ($1::text IS NULL OR r.name = $1) AND (r.state <> 'removed' OR $1 IS NOT NULL OR s.name IS NOT NULL)
     ORDER BY r.name
     """,
