@@ -28,7 +28,7 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
-    """A Triton server. `state` is what is wanted of it, `live` what it is like; null where no dispatcher has looked for a while."""
+    """A Triton server. `state` is what is wanted of it, `live` what it is like; null while no dispatcher looks."""
 
     object: Literal["replica"] = "replica"
     name: str
