@@ -17,6 +17,8 @@ COMMANDS = {
     "keys": ("access", "Create, list and revoke API keys."),
     "wallet": ("money", "Top up and show wallets."),
     "prices": ("prices", "Check, publish and show price lists."),
+    "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
+    "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
     "ledger": ("money", "Prove the ledger; show the entries of a job."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
