@@ -12,14 +12,15 @@ from uuid import UUID
 
 import msgspec
 
+from billing.charges.hold import hold
+from billing.charges.model import ChargeRequest
 from billing.errors import BillingError, InsufficientFunds, PriceMissing, UnknownWallet
 from billing.kit.batch import TRANSIENT, Coalescer, CommitUnknown, Overloaded
 from billing.kit.money import format_micro
 from billing.kit.query import Conn, Pool
-from billing.ledger.hold import hold
-from billing.ledger.model import Held, HoldRequest
+from billing.ledger.model import Held
 from billing.pricing.book import PriceBook
-from billing.pricing.model import Book, Dimensions
+from billing.pricing.model import Book, Dimensions, encode_terms
 from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
 from gateway.access.model import Caller
@@ -163,11 +164,12 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("of", "outcome", "quote")
+    __slots__ = ("held", "of", "outcome", "quote")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.quote: Quote
+        self.held: Held
         self.outcome: Admitted | Exception | None = None
 
 
@@ -236,9 +238,10 @@ class _Turn:
         entries = self._undecided()
         if not entries:
             return
-        requests = [HoldRequest(e.of.job_id, e.of.caller.wallet_id, e.quote.amount_micro) for e in entries]
-        for entry, held in zip(entries, await hold(conn, requests), strict=True):
-            if not isinstance(held, Held):
+        for entry, held in zip(entries, await hold(conn, list(map(_request, entries))), strict=True):
+            if isinstance(held, Held):
+                entry.held = held
+            else:
                 entry.outcome = _refusal(held, entry.quote)
 
     async def enqueue(self, conn: Conn) -> None:
@@ -271,6 +274,17 @@ def _token(one: Submission) -> _Token:
     return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
 
 
+def _request(entry: _Entry) -> ChargeRequest:
+    caller, quoted = entry.of.caller, entry.quote
+    return ChargeRequest(
+        id=entry.of.job_id,
+        customer_id=caller.org_id,
+        book="live" if caller.livemode else "test",
+        terms=quoted.terms,
+        quantity=quoted.quantity,
+    )
+
+
 def _refusal(error: BillingError, quoted: Quote) -> Exception:
     if isinstance(error, InsufficientFunds | UnknownWallet):
         most = format_micro(quoted.amount_micro, quoted.terms.currency)
@@ -296,13 +310,13 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         request.tier,
         one.encoded,
         one.fingerprint,
-        quoted.terms.currency,
-        quoted.terms.rate_card_id,
-        quoted.terms.rate_micro,
+        encode_terms(quoted.terms),
         quoted.quantity,
-        quoted.amount_micro,
+        entry.held.seconds_ms,
+        entry.held.amount_micro,
         request.frames,
         request.queue_deadline_s,
+        entry.held.starts_at,
     )
 
 
@@ -316,11 +330,10 @@ def _job(entry: _Entry, created_at: datetime) -> Job:
         livemode=one.caller.livemode,
         dialect=one.dialect,
         state="queued",
-        currency=quoted.terms.currency,
-        rate_card_id=quoted.terms.rate_card_id,
-        rate_micro_per_s=quoted.terms.rate_micro,
+        terms=quoted.terms,
         max_ms=quoted.quantity,
-        hold_micro=quoted.amount_micro,
+        hold_ms=entry.held.seconds_ms,
+        hold_micro=entry.held.amount_micro,
         created_at=created_at,
         frames_total=one.request.frames,
         request=one.request,

@@ -28,7 +28,7 @@ from gateway.fleet.errors import AttemptFailed, BackendUnreachable, RequestRefus
 from gateway.fleet.replicas import Replica
 from gateway.jobs.lease import begin_attempts, heartbeat, lease, waiting_models
 from gateway.jobs.model import Delivered, JobRef, Lease, Placed
-from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
+from gateway.jobs.settle import Ended, GiveUp, Settlement, give_up, settle
 from gateway.media.errors import MediaError, VideoRejected
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
@@ -95,7 +95,7 @@ class Dispatcher:
         triton_models = {name: model.triton_model for name, model in self._models.items()}
         self._attendant = Attendant(settings, pool, triton_models, self._wake.ring)
         self._fleet = self._attendant.fleet
-        self._endings: Coalescer[Settlement | GiveUp, bool] = Coalescer("endings", self._end)
+        self._endings: Coalescer[Settlement | GiveUp, Ended | str | None] = Coalescer("endings", self._end)
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[None]:
@@ -273,14 +273,17 @@ class Dispatcher:
 
     async def _delivered(self, run: _Run, delivered: Delivered) -> None:
         settlement = Settlement(run.held, self._owner, delivered, run.device_ms)
-        if not await self._finish(settlement):
+        ended = await self._finish(settlement)
+        if not isinstance(ended, Ended):
             log.warning("settlement_superseded")
             metrics.attempts("superseded").inc()
             return
         metrics.attempts("succeeded").inc()
         metrics.generated_seconds(run.model).inc(delivered.duration_ms / 1000)
-        metrics.charged_micro(run.held.currency).inc(settlement.charge_micro)
-        log.info("job_succeeded", delivered_ms=delivered.duration_ms, charged_micro=settlement.charge_micro)
+        metrics.charged_micro(ended.currency).inc(ended.charged_micro)
+        log.info(
+            "job_succeeded", delivered_ms=delivered.duration_ms, charged_micro=ended.charged_micro, seconds_ms=ended.charged_ms
+        )
 
     async def _failed(self, run: _Run, error: Exception) -> None:
         """The attempt counts against the job; a request the model can never serve, or one failure too many, ends it."""
@@ -329,26 +332,26 @@ class Dispatcher:
             )
             await self._finish(end)
 
-    async def _finish(self, ending: Settlement | GiveUp) -> bool:
+    async def _finish(self, ending: Settlement | GiveUp) -> Ended | str | None:
         """Writes the end of an attempt. When the database stays away, the lease runs out and the clerk rescues the job."""
         try:
             return await self._endings.submit(ending)
         except Exception as error:
             log.exception("ending_not_written", error=type(error).__name__)
-            return False
+            return None
 
-    async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[bool | Exception]:
+    async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[Ended | str | None | Exception]:
         settlements = [ending for ending in endings if isinstance(ending, Settlement)]
-        done: dict[UUID, bool] = {}
+        done: dict[UUID, Ended | str | None] = {}
         async with self._pool.acquire(timeout=5) as conn:
             if settlements:
                 async with conn.transaction():
                     outcomes = await settle(conn, settlements)
-                done = {one.lease.id: ours for one, ours in zip(settlements, outcomes, strict=True)}
+                done |= {one.lease.id: ended for one, ended in zip(settlements, outcomes, strict=True)}
             for ending in endings:
                 if isinstance(ending, GiveUp):
                     async with conn.transaction():  # one ledger verb a transaction keeps the order of locks
-                        done[ending.lease.id] = await give_up(conn, ending) is not None
+                        done[ending.lease.id] = await give_up(conn, ending)
         return [done[ending.lease.id] for ending in endings]
 
     # -- beat: keep what is ours, stop what is not -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from billing.pricing.model import Terms
 from gateway.errors import InvalidRequest, UnsupportedField
 
 Tier = Literal["priority", "standard", "flex"]
@@ -87,6 +88,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     end_user: str | None = None
     external_id: str | None = None
     metadata: dict[str, str] = {}
+    labels: dict[str, str] = {}
 
 
 class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,6 +114,7 @@ class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     end_user: str | None = None
     external_id: str | None = None
     metadata: dict[str, str] = {}
+    labels: dict[str, str] = {}
     inputs: tuple[InputMedia, ...] = ()
 
     @property
@@ -138,7 +141,9 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as every dialect renders it. Times are UTC; money is in micro-units of `currency`; `frames_total` is a maximum."""
+    """A job as every dialect renders it. Times are UTC; money is in micro-units of the terms' currency, `hold_ms` and
+    `charged_ms` are prepaid seconds; `frames_total` is a maximum.
+    """
 
     org_id: UUID
     id: UUID
@@ -146,10 +151,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool
     dialect: str
     state: State
-    currency: str
-    rate_card_id: UUID
-    rate_micro_per_s: int
+    terms: Terms
     max_ms: int
+    hold_ms: int = 0
     hold_micro: int
     created_at: datetime
     started_at: datetime | None = None
@@ -159,6 +163,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     frames_total: int
     frames: int | None = None
     delivered_ms: int | None = None
+    charged_ms: int = 0
     charged_micro: int = 0
     error_code: str | None = None
     error_message: str | None = None
@@ -282,6 +287,7 @@ def resolve(ask: Ask, limits: ModelLimits, *, queue_deadline_s: int, inputs: tup
         end_user=ask.end_user,
         external_id=ask.external_id,
         metadata=ask.metadata,
+        labels=ask.labels,
         inputs=inputs,
     )
 

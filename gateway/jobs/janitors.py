@@ -13,14 +13,14 @@ _ROWS_MAX = 500
 async def rescue_lost_leases(conn: Conn, *, attempts_max: int) -> int:
     """Jobs whose owner stopped beating go back to the queue, or end after `attempts_max` attempts. Returns how many."""
     changed = await sql.RESCUE.all(conn, attempts_max, _ROWS_MAX)
-    await release_holds(conn, [row.id for row in changed if row.state != "queued"])
+    await release_holds(conn, [JobRef(row.org_id, row.id) for row in changed if row.state != "queued"])
     return len(changed)
 
 
 async def expire_queued(conn: Conn) -> int:
     """Jobs not started before their deadline end uncharged. Returns how many."""
     changed = await sql.EXPIRE.all(conn, _ROWS_MAX)
-    await release_holds(conn, [row.id for row in changed])
+    await release_holds(conn, [JobRef(row.org_id, row.id) for row in changed])
     return len(changed)
 
 

@@ -5,14 +5,14 @@ CREATE TABLE gateway.organization (
     id uuid PRIMARY KEY,
     name text NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
     currency text NOT NULL REFERENCES billing.asset (code),
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT billing.now()
 );
 
 CREATE TABLE gateway.project (
     org_id uuid NOT NULL REFERENCES gateway.organization (id),
     id uuid NOT NULL,
     name text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
     PRIMARY KEY (org_id, id),
     UNIQUE (org_id, name)
 );
@@ -27,7 +27,7 @@ CREATE TABLE gateway.api_key (
     hint text NOT NULL,
     livemode boolean NOT NULL,
     lenient boolean NOT NULL DEFAULT false,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
     expires_at timestamptz,
     revoked_at timestamptz,
     PRIMARY KEY (org_id, id),

@@ -17,8 +17,8 @@ CREATE TABLE gateway.replica (
     quarantined_by text CONSTRAINT replica_quarantined_by CHECK (quarantined_by IN ('operator', 'dispatcher')),
     quarantined_at timestamptz,
     version integer NOT NULL DEFAULT 1,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
+    updated_at timestamptz NOT NULL DEFAULT billing.now(),
     CONSTRAINT replica_state CHECK (state IN ('active', 'cordoned', 'draining', 'removed')),
     CONSTRAINT replica_quarantined_with_reason CHECK (
         (quarantine_reason IS NULL) = (quarantined_by IS NULL) AND (quarantine_reason IS NULL) = (quarantined_at IS NULL))
@@ -32,7 +32,7 @@ CREATE UNLOGGED TABLE gateway.replica_sight (
     loaded text[] NOT NULL,
     broken text[] NOT NULL,
     running integer NOT NULL,
-    seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    seen_at timestamptz NOT NULL DEFAULT billing.now()
 );
 
 -- What an attempt cost us, whatever became of it: the device's time, at the price it had when the attempt began (null: unknown).

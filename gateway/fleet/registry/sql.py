@@ -36,7 +36,7 @@ DECLARE = Query(
             price_micro_usd_per_hour = EXCLUDED.price_micro_usd_per_hour, loads = EXCLUDED.loads,
             models_max = EXCLUDED.models_max, labels = EXCLUDED.labels, source = EXCLUDED.source,
             state = CASE r.state WHEN 'removed' THEN 'active' ELSE r.state END,
-            version = r.version + 1, updated_at = clock_timestamp()
+            version = r.version + 1, updated_at = billing.now()
         WHERE (r.source = EXCLUDED.source OR r.state = 'removed')
           AND (r.url, r.models, r.slots, r.accelerator, r.price_micro_usd_per_hour, r.loads, r.models_max, r.labels, r.source,
                r.state = 'removed')
@@ -45,7 +45,7 @@ DECLARE = Query(
                EXCLUDED.loads, EXCLUDED.models_max, EXCLUDED.labels, EXCLUDED.source, false)
         RETURNING r.name
     ), gone AS (
-        UPDATE gateway.replica r SET state = 'removed', version = r.version + 1, updated_at = clock_timestamp()
+        UPDATE gateway.replica r SET state = 'removed', version = r.version + 1, updated_at = billing.now()
         WHERE $11 AND r.source = $1 AND r.state <> 'removed' AND NOT EXISTS (SELECT 1 FROM given g WHERE g.name = r.name)
         RETURNING r.name
     ), changed AS (SELECT name FROM declared UNION ALL SELECT name FROM gone),
@@ -58,7 +58,7 @@ CHANGE_STATE = Query(
     Named,
     """
     WITH changed AS (
-        UPDATE gateway.replica r SET state = $2, version = r.version + 1, updated_at = clock_timestamp()
+        UPDATE gateway.replica r SET state = $2, version = r.version + 1, updated_at = billing.now()
         WHERE r.name = $1 AND r.state = ANY($3::text[])
         RETURNING r.name
     ), told AS (SELECT pg_notify('tallylight_fleet', '') FROM changed)
@@ -70,8 +70,8 @@ QUARANTINE = Query(
     Named,
     """
     WITH changed AS (
-        UPDATE gateway.replica r SET quarantine_reason = $2, quarantined_by = $3, quarantined_at = clock_timestamp(),
-            version = r.version + 1, updated_at = clock_timestamp()
+        UPDATE gateway.replica r SET quarantine_reason = $2, quarantined_by = $3, quarantined_at = billing.now(),
+            version = r.version + 1, updated_at = billing.now()
         WHERE r.name = $1 AND r.state <> 'removed'
           AND (r.quarantined_by IS NULL OR r.quarantined_by = 'dispatcher' AND $3 = 'operator')
         RETURNING r.name
@@ -85,7 +85,7 @@ RELEASE = Query(
     """
     WITH changed AS (
         UPDATE gateway.replica r SET quarantine_reason = NULL, quarantined_by = NULL, quarantined_at = NULL,
-            version = r.version + 1, updated_at = clock_timestamp()
+            version = r.version + 1, updated_at = billing.now()
         WHERE r.name = $1 AND r.quarantined_by = ANY($2::text[]) AND ($3::int IS NULL OR r.version = $3)
         RETURNING r.name
     ), told AS (SELECT pg_notify('tallylight_fleet', '') FROM changed)
@@ -108,7 +108,7 @@ LIST = Query(
     + _REPLICA
     + """, s.condition, s.reason, s.loaded, s.broken, s.running, s.seen_at
     FROM gateway.replica r
-    LEFT JOIN gateway.replica_sight s ON s.name = r.name AND s.seen_at > clock_timestamp() - interval '15 seconds'
+    LEFT JOIN gateway.replica_sight s ON s.name = r.name AND s.seen_at > billing.now() - interval '15 seconds'
     WHERE ($1::text IS NULL OR r.name = $1) AND (r.state <> 'removed' OR $1 IS NOT NULL OR s.name IS NOT NULL)
     ORDER BY r.name
     """,
@@ -125,5 +125,5 @@ NOTE_SIGHTS = Command("""
     INSERT INTO gateway.replica_sight AS s (name, condition, reason, loaded, broken, running)
     SELECT name, condition, reason, loaded, broken, running FROM given
     ON CONFLICT (name) DO UPDATE SET condition = EXCLUDED.condition, reason = EXCLUDED.reason, loaded = EXCLUDED.loaded,
-        broken = EXCLUDED.broken, running = EXCLUDED.running, seen_at = clock_timestamp()
+        broken = EXCLUDED.broken, running = EXCLUDED.running, seen_at = billing.now()
 """)
