@@ -340,7 +340,7 @@ class Dispatcher:
             log.exception("ending_not_written", error=type(error).__name__)
             return None
 
-    async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[Ended | str | None | Exception]:
+    async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[Ended | str | Exception | None]:
         settlements = [ending for ending in endings if isinstance(ending, Settlement)]
         done: dict[UUID, Ended | str | None] = {}
         async with self._pool.acquire(timeout=5) as conn:

@@ -104,7 +104,7 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """What is known of a job that is about to end, or has just ended; its attempts in order, 0 for what was not priced or timed."""
+    """What is known of a job that is about to end, or has just ended; attempts in order, 0 for what was not priced or timed."""
 
     org_id: UUID
     id: UUID
@@ -128,6 +128,47 @@ class Ending(msgspec.Struct, frozen=True):
 
     def video(self) -> VideoRequest:
         return _request.decode(self.request)
+
+
+class Created(msgspec.Struct, frozen=True):
+    id: UUID
+    created_at: datetime
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A remembered answer."""
+
+    org_id: UUID
+    project_id: UUID
+    livemode: bool
+    route: str
+    token: str
+    fingerprint: bytes
+    job_id: UUID
+    status: int
+    body: bytes
+
+
+class Locked(msgspec.Struct, frozen=True):
+    n: int
+    locked: bool
+
+
+class Number(msgspec.Struct, frozen=True):
+    n: int
+
+
+class StateCount(msgspec.Struct, frozen=True):
+    state: str
+    n: int
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A job whose state a statement changed, and whether its hold must be released."""
+
+    org_id: UUID
+    id: UUID
+    state: str
 
 
 class Delivered(msgspec.Struct, frozen=True):

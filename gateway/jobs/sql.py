@@ -1,55 +1,22 @@
 """Every statement about jobs. Each change of state names the states it may start from and writes the log in one statement."""
 
-from datetime import datetime
 from typing import LiteralString
-from uuid import UUID
-
-import msgspec
 
 from billing.kit.query import Command, Query
-from gateway.jobs.model import Ending, EventRow, JobRef, JobRow, Lease, Waiting
-
-
-class Created(msgspec.Struct, frozen=True):
-    id: UUID
-    created_at: datetime
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """A remembered answer."""
-
-    org_id: UUID
-    project_id: UUID
-    livemode: bool
-    route: str
-    token: str
-    fingerprint: bytes
-    job_id: UUID
-    status: int
-    body: bytes
-
-
-class Locked(msgspec.Struct, frozen=True):
-    n: int
-    locked: bool
-
-
-class Number(msgspec.Struct, frozen=True):
-    n: int
-
-
-class StateCount(msgspec.Struct, frozen=True):
-    state: str
-    n: int
-
-
-class Changed(msgspec.Struct, frozen=True):
-    """A job whose state a statement changed, and whether its hold must be released."""
-
-    org_id: UUID
-    id: UUID
-    state: str
-
+from gateway.jobs.model import (
+    Changed,
+    Created,
+    Ending,
+    EventRow,
+    JobRef,
+    JobRow,
+    Lease,
+    Locked,
+    Number,
+    StateCount,
+    Stored,
+    Waiting,
+)
 
 _JOB: LiteralString = """
            j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.terms, j.max_ms, j.hold_ms,

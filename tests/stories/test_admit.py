@@ -11,7 +11,7 @@ from billing.kit.query import Pool
 from billing.ledger.verify import verify
 from billing.ledger.wallets import top_up, wallets
 from billing.pricing.book import PriceBook, publish
-from billing.pricing.model import ModelRates, RateCard
+from billing.pricing.model import ModelRates, RateCard, decode_terms
 from gateway.access.authenticate import Authenticator
 from gateway.access.keys import issue_key, revoke_key
 from gateway.access.model import Caller
@@ -174,8 +174,9 @@ async def test_own_prices_are_held_and_frozen(desk: Desk) -> None:
     after = await desk.admit()
     assert await desk.wallet() == (10_000_000, 5_000_000 + 2_500_000)
     async with desk.pool.acquire() as conn:
-        rows = await conn.fetch("SELECT id, rate_card_id, rate_micro_per_s, hold_micro FROM gateway.job")
-    frozen = {row["id"]: (row["rate_card_id"] == agreed, row["rate_micro_per_s"], row["hold_micro"]) for row in rows}
+        rows = await conn.fetch("SELECT id, terms, hold_micro FROM gateway.job")
+    terms = {row["id"]: (decode_terms(row["terms"]), row["hold_micro"]) for row in rows}
+    frozen = {job_id: (one.rate_card_id == agreed, one.rate_micro, hold) for job_id, (one, hold) in terms.items()}
     assert frozen == {before.job_id: (False, 1_000_000, 5_000_000), after.job_id: (True, 500_000, 2_500_000)}
 
 
