@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from billing.ledger.model import Balance, HoldRow, StatementLine, WalletState
+from billing.ledger.model import Balance, Book, HoldRow, StatementLine, WalletState
 
 
 class Id(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Expired(msgspec.Struct, frozen=True):
 
     account_id: UUID
     customer_id: UUID
-    book: str
+    book: Book
     asset: str
     expires_at: datetime
 

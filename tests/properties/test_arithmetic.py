@@ -50,7 +50,9 @@ def test_what_is_asked_falls_on_the_draws_in_order(draws: list[tuple[str, int]],
     asked = {part: data.draw(st.integers(-1, total + 1)) for part, total in most.items()}
     shares = split(draws, asked)
     assert (shares is not None) == all(0 <= asked[part] <= most[part] for part in most)
-    for part in most if shares is not None else ():
+    for part in most:
+        if shares is None:
+            continue
         own = [(share, amount) for share, (other, amount) in zip(shares, draws, strict=True) if other == part]
         assert sum(share for share, _ in own) == asked[part]
         assert all(0 <= share <= amount for share, amount in own)
