@@ -81,8 +81,8 @@ class _Turn:
 
     def give_back(self, request: RefundRequest) -> _Kept | BillingError:
         found = self._held.get(request.hold_id)
-        if found is None:
-            return RefundExceedsCapture(f"hold {request.hold_id} is missing")
+        if found is None or found.state != "captured":
+            return RefundExceedsCapture(f"hold {request.hold_id} is {found.state if found else 'missing'}")
         rows = found.draws[::-1]
         left = [(row.part, row.captured - self._given[row.id, row.seq]) for row in rows]
         shares = split(left, {"seconds": request.seconds_ms, "money": request.amount_micro, "sponsor": 0})

@@ -173,6 +173,15 @@ async def test_the_deferred_price_is_earned_to_the_last_unit_and_given_back_exac
     assert codes([await shelf.refund(holds[0], 0)]) == ["transfer_conflict"]
 
 
+@pytest.mark.parametrize("end", ["held", "released", "missing"])
+async def test_what_was_not_captured_is_not_refunded(shelf: Shelf, end: str) -> None:
+    hold_id = await shelf.held(30)
+    if end == "released":
+        await shelf.ledger.release(hold_id)
+    asked = new_id() if end == "missing" else hold_id
+    assert codes([await shelf.refund(asked, amount=1), await shelf.refund(asked)]) == ["refund_exceeds_capture"] * 2
+
+
 async def test_a_refund_goes_back_in_reverse_order(shelf: Shelf) -> None:
     promo = await shelf.issue("promo", 10)
     hold_id = await shelf.held(30)
