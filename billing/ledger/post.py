@@ -40,6 +40,12 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode({name: getattr(self, name) for name in kept if getattr(self, name)})
 
 
+class _Amounts(msgspec.Struct, frozen=True):
+    """What `stored_amounts` reads of a payload."""
+
+    amounts: dict[str, int]
+
+
 class Posted(msgspec.Struct, frozen=True):
     id: UUID
 
@@ -73,6 +79,12 @@ async def post_all(conn: Conn, postings: Sequence[Posting]) -> list[UUID]:
         if isinstance(outcome, BillingError):
             raise outcome
     return [posting.id for posting in postings]
+
+
+async def stored_amounts(conn: Conn, posting_id: UUID) -> dict[str, int] | None:
+    """What was posted under this id: an amount that is decided under a lock must be the same again in a replay."""
+    stored = await sql.TRANSFERS.all(conn, [posting_id])
+    return msgspec.json.decode(stored[0].payload, type=_Amounts).amounts if stored else None
 
 
 async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError]:

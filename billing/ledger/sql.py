@@ -47,6 +47,14 @@ class Leg(msgspec.Struct, frozen=True):
     book: str
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Whose account it is."""
+
+    customer_id: UUID
+    book: Book
+    asset: str
+
+
 class Expired(msgspec.Struct, frozen=True):
     """A grant whose time is over while something is left that no hold keeps."""
 
@@ -229,11 +237,11 @@ CREDIT_LIMIT = Query(
     """,
 )
 
-BASIS = Query(Amount, "SELECT basis_micro AS amount FROM billing.grant WHERE account_id = $1")
-
-LIMIT_SET = Query(
-    Amount,
-    "SELECT (payload -> 'facts' ->> 'limit')::bigint AS amount FROM billing.transfer WHERE id = $1 AND kind = 'credit_limit'",
+OWNER = Query(
+    Owner,
+    """
+    SELECT w.customer_id, w.book, w.asset FROM billing.account a JOIN billing.wallet w ON w.id = a.wallet_id WHERE a.id = $1
+    """,
 )
 
 LIST_EXPIRED = Query(

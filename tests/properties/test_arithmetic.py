@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.kit.money import charge_micro, format_micro, parse_micro
+from billing.kit.money import charge_micro, format_amount, format_micro, parse_micro
 from billing.ledger.allocate import allocate, split
 from billing.ledger.model import Balance, HoldRequest
 from gateway.access.model import new_token, well_formed
@@ -70,6 +70,19 @@ def test_a_charge_never_falls_when_time_grows(first_ms: int, second_ms: int, rat
 @given(st.integers(-(10**15), 10**15))
 def test_amounts_survive_writing(amount: int) -> None:
     assert parse_micro(format_micro(amount, "CNY").replace("¥", "").replace(",", "")) == amount
+
+
+@pytest.mark.parametrize(
+    "amount,asset,text",
+    [
+        (-1_500_000, "CNY", "-¥1.50"),
+        (0, "SEC:h100", "0.000 s"),
+        (-1_234_567, "SEC:h100", "-1,234.567 s"),
+        (5, "SEC:a", "0.005 s"),
+    ],
+)
+def test_amounts_are_written_in_their_asset(amount: int, asset: str, text: str) -> None:
+    assert format_amount(amount, asset) == text
 
 
 @given(st.text(max_size=20))

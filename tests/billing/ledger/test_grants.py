@@ -1,15 +1,17 @@
 """Grants of every kind: in which order they are drawn on, what using, expiring and giving back does to each."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
-from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAsset
+from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAccount, UnknownAsset
 from billing.kit.ids import new_id
 from billing.ledger.capture import capture
-from billing.ledger.grants import Issue, expire, issue, roll_over
+from billing.ledger.grants import Issue, expire, issue, roll_over, take_back
 from billing.ledger.hold import hold
 from billing.ledger.model import (
     PLATFORM,
@@ -267,6 +269,46 @@ async def test_seconds_roll_over_with_their_price(shelf: Shelf) -> None:
         "asset:clearing": -200, "liability:deferred": 50, "revenue:subscription": 50,
         "units:issued": -3000, "units:used": 1000, "units:expired": 500,
     }  # fmt: skip
+
+
+async def test_no_more_rolls_over_than_is_left_and_not_held(shelf: Shelf) -> None:
+    old = await shelf.pack(3000, 100, "subscription", expires_at=SOON)
+    await shelf.held(0, 1000, 1)
+    into = Issue(kind="rollover", source="dec", customer_id=shelf.ledger.customer, asset="SEC:h100", amount=2001)
+    for amount, error in ((2001, InsufficientFunds), (2000, None), (1999, TransferConflict)):
+        with pytest.raises(error) if error else nullcontext():
+            async with shelf.conn.transaction():
+                await roll_over(shelf.conn, old, msgspec.structs.replace(into, amount=amount))
+    assert await shelf.left(old) == (1000, 1000)
+
+
+async def test_unused_seconds_are_taken_back_for_their_price(shelf: Shelf) -> None:
+    pack = await shelf.pack(3000, 100)
+    await shelf.capture(await shelf.held(0, 1000), 1000)
+    await shelf.held(0, 500)
+
+    async def back(amount: int, source: str = "ticket") -> UUID:
+        async with shelf.conn.transaction():
+            return await take_back(shelf.conn, pack, source=source, amount=amount)
+
+    assert await back(600) == await back(600)
+    assert await shelf.sums() == {
+        "asset:clearing": -200, "liability:deferred": 47, "liability:refund_transit": 20, "revenue:usage": 33,
+        "units:issued": -2400, "units:used": 1000,
+    }  # fmt: skip
+    with pytest.raises(TransferConflict):
+        await back(601)
+    for amount in (901, 10**9):
+        with pytest.raises(InsufficientFunds):
+            await back(amount, "more")
+    assert await shelf.left(pack) == (1400, 500)
+
+
+async def test_what_was_not_sold_is_not_taken_back(shelf: Shelf) -> None:
+    with pytest.raises(ValueError, match="was not sold"):
+        await take_back(shelf.conn, await shelf.issue("promo", 10), source="x", amount=1)
+    with pytest.raises(UnknownAccount):
+        await take_back(shelf.conn, new_id(), source="x", amount=1)
 
 
 @pytest.mark.parametrize("asset", ["EUR", "SEC:", "SEC:H100", "SEC:a b", "SEC:" + "a" * 41, "SEC:h_1", "cny"])
