@@ -77,7 +77,7 @@ def _take(purse: Sequence[Balance], free: dict[UUID, int], amount: int) -> tuple
 
 def _covering(purse: Sequence[Balance], free: dict[UUID, int], amount: int) -> Balance | None:
     """The first budget that covers all of it, also one that begins later."""
-    return next((balance for balance in purse if free[balance.account_id] >= amount), None)
+    return next((balance for balance in purse if balance.kind == "budget" and free[balance.account_id] >= amount), None)
 
 
 def split(draws: Iterable[tuple[str, int]], asked: Mapping[str, int]) -> list[int] | None:

@@ -10,7 +10,7 @@ from billing.errors import InsufficientFunds, UnknownAccount
 from billing.kit.query import Conn
 from billing.ledger import sql
 from billing.ledger.model import SECONDS, Balance, Book, grant_account_id
-from billing.ledger.post import Posting, post_all
+from billing.ledger.post import Posting, post_all, stored_amounts
 from billing.ledger.rules import RULES
 from billing.ledger.wallets import open_asset, open_wallet
 
@@ -107,13 +107,39 @@ async def roll_over(conn: Conn, account_id: UUID, into: Issue) -> UUID:
     """
     balance = await lock_grant(conn, account_id)
     wallet = await open_wallet(conn, into.customer_id, into.book, into.asset)
-    stored = await sql.BASIS.maybe(conn, grant_account_id(wallet, "subscription", into.source))
+    account = grant_account_id(wallet, RULES["rollover"].opens, into.source)
+    terms = msgspec.structs.replace(into, currency=balance.basis_asset or "", accounts={"from": account_id})
+    stored = await stored_amounts(conn, _posting(terms, account).id)
     if stored is None and into.amount > balance.free:
         raise InsufficientFunds(f"roll-over of {into.amount} from {account_id}")
-    basis = earned_micro(balance, into.amount) if stored is None else stored.amount
-    terms = msgspec.structs.replace(into, basis_micro=basis, currency=balance.basis_asset or "", accounts={"from": account_id})
-    (account,) = await issue(conn, [terms])
+    basis_micro = stored["basis"] if stored else earned_micro(balance, into.amount)
+    await issue(conn, [msgspec.structs.replace(terms, basis_micro=basis_micro)])
     return account
+
+
+async def take_back(conn: Conn, account_id: UUID, *, source: str, amount: int) -> UUID:
+    """Takes `amount` unused seconds of a pack back for cash, at the price deferred for them, once per source.
+
+    Returns the transfer's id; the money then stands in refund-transit. Raises InsufficientFunds for more than is left and not
+    held, TransferConflict for a source used with another amount, UnknownAccount, and ValueError for a grant that was not sold.
+    """
+    balance = await lock_grant(conn, account_id)
+    owner = await sql.OWNER.one(conn, account_id)
+    if balance.basis_asset is None:
+        raise ValueError(f"{account_id} was not sold: it has no price to give back")
+    posting = Posting(
+        kind="pack_refund",
+        source=f"{account_id}/{source}",
+        subject_id=owner.customer_id,
+        book=owner.book,
+        asset=balance.basis_asset,
+        units=owner.asset,
+        amounts={"amount": amount, "earned": max(earned_micro(balance, amount), 0)},
+        accounts={"grant": account_id},
+    )
+    if stored := await stored_amounts(conn, posting.id):
+        posting = msgspec.structs.replace(posting, amounts={"amount": amount, "earned": stored["earned"]})
+    return (await post_all(conn, [posting]))[0]
 
 
 async def expire(conn: Conn, limit: int = 500) -> list[UUID]:

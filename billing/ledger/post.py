@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
-from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAccount
+from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAccount, UnknownAsset
 from billing.kit.ids import derived_id
 from billing.kit.query import Conn
 from billing.ledger import sql
@@ -40,6 +41,12 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode({name: getattr(self, name) for name in kept if getattr(self, name)})
 
 
+class _Amounts(msgspec.Struct, frozen=True):
+    """What `stored_amounts` reads of a payload."""
+
+    amounts: dict[str, int]
+
+
 class Posted(msgspec.Struct, frozen=True):
     id: UUID
 
@@ -61,7 +68,7 @@ async def post(conn: Conn, postings: Sequence[Posting]) -> list[Posted | Billing
 
     A replay with the same contents is Posted, with others a TransferConflict. InsufficientFunds: a wallet's account would
     fall below its floor; UnknownAccount: it does not exist. Refusals write nothing. Raises ValueError for an event that no
-    rule has, or whose amounts are not whole numbers, are missing, negative or do not add up.
+    rule has, or whose amounts are not whole numbers, are missing, negative or do not add up, and UnknownAsset.
     """
     return await write(conn, [_move(posting) for posting in postings])
 
@@ -75,12 +82,15 @@ async def post_all(conn: Conn, postings: Sequence[Posting]) -> list[UUID]:
     return [posting.id for posting in postings]
 
 
+async def stored_amounts(conn: Conn, posting_id: UUID) -> dict[str, int] | None:
+    """What was posted under this id: an amount that is decided under a lock must be the same again in a replay."""
+    stored = await sql.TRANSFERS.all(conn, [posting_id])
+    return msgspec.json.decode(stored[0].payload, type=_Amounts).amounts if stored else None
+
+
 async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError]:
     """The one way by which transfers other than captures are written; in order, each seeing what those before it moved."""
-    ours = {entry.account_id: (move.book, entry) for move in moves for entry in move.entries if entry.path}
-    if ours:
-        rows = [(key, entry.path, entry.asset, book) for key, (book, entry) in sorted(ours.items())]
-        await sql.ADD_PLATFORM_ACCOUNTS.run(conn, *[list(column) for column in zip(*rows, strict=True)])
+    await _open_ours(conn, moves)
     guarded = {entry.account_id for move in moves for entry in move.entries if not entry.path}
     guarded |= {account for move in moves for account, _ in move.floors}
     balances = await sql.LOCK_ACCOUNTS.all(conn, list(guarded)) if guarded else []
@@ -103,6 +113,18 @@ async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError
     # Somebody posted these at the same moment, under no lock of ours: what they wrote is visible now.
     late = {move.id: outcome for move, outcome in zip(lost, await _stored(conn, lost), strict=True)} if lost else {}
     return [late.get(move.id) or outcome for move, outcome in zip(moves, outcomes, strict=True)]
+
+
+async def _open_ours(conn: Conn, moves: Sequence[Move]) -> None:
+    """Makes those of our accounts that these moves are the first to name, in one order, so that two such calls do not block."""
+    rows = sorted(
+        {(entry.account_id, entry.path, entry.asset, move.book) for move in moves for entry in move.entries if entry.path}
+    )
+    if rows:
+        try:
+            await sql.ADD_PLATFORM_ACCOUNTS.run(conn, *[list(column) for column in zip(*rows, strict=True)])
+        except asyncpg.ForeignKeyViolationError as error:
+            raise UnknownAsset(", ".join(sorted({asset for _, _, asset, _ in rows}))) from error
 
 
 def _move(posting: Posting) -> Move:

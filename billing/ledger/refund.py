@@ -81,10 +81,12 @@ class _Turn:
 
     def give_back(self, request: RefundRequest) -> _Kept | BillingError:
         found = self._held.get(request.hold_id)
-        rows = found.draws[::-1] if found else ()
-        left = ((row.part, row.captured - self._given[row.id, row.seq]) for row in rows)
+        if found is None or found.state != "captured":
+            return RefundExceedsCapture(f"hold {request.hold_id} is {found.state if found else 'missing'}")
+        rows = found.draws[::-1]
+        left = [(row.part, row.captured - self._given[row.id, row.seq]) for row in rows]
         shares = split(left, {"seconds": request.seconds_ms, "money": request.amount_micro, "sponsor": 0})
-        if not shares:
+        if shares is None:
             return RefundExceedsCapture(f"hold {request.hold_id}")
         legs: list[Entry] = []
         for row, share in zip(rows, shares, strict=True):
@@ -94,7 +96,7 @@ class _Turn:
         promo_micro = sum(share for row, share in zip(rows, shares, strict=True) if row.kind == "promo")
         kept = _Kept(request.reason, request.seconds_ms, request.amount_micro, promo_micro)
         payload, entries = msgspec.json.encode(kept), tuple(merged(legs))
-        self._moves.append(Move(_id(request), "refund", request.hold_id, payload, rows[0].book, entries))
+        self._moves.append(Move(_id(request), "refund", request.hold_id, payload, found.draws[0].book, entries))
         return kept
 
     def _legs(self, row: HoldRow, share: int, transfer_id: UUID) -> list[Entry]:

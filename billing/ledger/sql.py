@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from billing.ledger.model import Balance, HoldRow, StatementLine, WalletState
+from billing.ledger.model import Balance, Book, HoldRow, StatementLine, WalletState
 
 
 class Id(msgspec.Struct, frozen=True):
@@ -47,12 +47,20 @@ class Leg(msgspec.Struct, frozen=True):
     book: str
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Whose account it is."""
+
+    customer_id: UUID
+    book: Book
+    asset: str
+
+
 class Expired(msgspec.Struct, frozen=True):
     """A grant whose time is over while something is left that no hold keeps."""
 
     account_id: UUID
     customer_id: UUID
-    book: str
+    book: Book
     asset: str
     expires_at: datetime
 
@@ -229,11 +237,11 @@ CREDIT_LIMIT = Query(
     """,
 )
 
-BASIS = Query(Amount, "SELECT basis_micro AS amount FROM billing.grant WHERE account_id = $1")
-
-LIMIT_SET = Query(
-    Amount,
-    "SELECT (payload -> 'facts' ->> 'limit')::bigint AS amount FROM billing.transfer WHERE id = $1 AND kind = 'credit_limit'",
+OWNER = Query(
+    Owner,
+    """
+    SELECT w.customer_id, w.book, w.asset FROM billing.account a JOIN billing.wallet w ON w.id = a.wallet_id WHERE a.id = $1
+    """,
 )
 
 LIST_EXPIRED = Query(

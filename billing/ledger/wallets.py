@@ -3,7 +3,8 @@
 import re
 from uuid import UUID
 
-from billing.errors import TransferConflict, UnknownAsset
+from billing.errors import UnknownAsset
+from billing.kit.ids import derived_id
 from billing.kit.query import Conn
 from billing.ledger import sql
 from billing.ledger.model import (
@@ -18,7 +19,7 @@ from billing.ledger.model import (
     platform_path,
     wallet_id,
 )
-from billing.ledger.post import Posting, post_all
+from billing.ledger.post import Posting, post_all, stored_amounts
 from billing.ledger.rules import DRAWN
 
 _CLASS_OF_SECONDS = re.compile(SECONDS + "[a-z0-9-]{1,40}")
@@ -95,21 +96,19 @@ async def set_credit_limit(conn: Conn, *, source: str, customer_id: UUID, book: 
     await _open_account(conn, account, wallet, (customer_id, book, asset, "credit"), 0)
     await sql.LOCK_ACCOUNTS.all(conn, [account])
     before = await sql.CREDIT_LIMIT.one(conn, account)
+    transfer = derived_id("credit_limit", f"{account}/{source}")
+    stored = await stored_amounts(conn, transfer)
     posting = Posting(
         kind="credit_limit",
         source=f"{account}/{source}",
         subject_id=account,
         book=book,
         asset=asset,
-        amounts={"change": limit_micro - before.amount},
+        amounts=stored or {"change": limit_micro - before.amount},
         accounts={"credit": account},
         facts={"limit": limit_micro, "source": source},
     )
-    stored = await sql.LIMIT_SET.maybe(conn, posting.id)
-    if stored is None:
-        await post_all(conn, [posting])
-    elif stored.amount != limit_micro:
-        raise TransferConflict(f"credit limit {source}")
+    await post_all(conn, [posting])
     return account
 
 

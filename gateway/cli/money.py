@@ -1,4 +1,4 @@
-"""Wallets and the ledger, straight on the database."""
+"""Wallets, straight on the database."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.kit.money import charge_micro, format_micro, parse_micro
+from billing.kit.money import charge_micro, format_amount, format_micro, parse_micro
 from billing.ledger.allocate import allocate, split
 from billing.ledger.model import Balance, HoldRequest
 from gateway.access.model import new_token, well_formed
@@ -50,7 +50,9 @@ def test_what_is_asked_falls_on_the_draws_in_order(draws: list[tuple[str, int]],
     asked = {part: data.draw(st.integers(-1, total + 1)) for part, total in most.items()}
     shares = split(draws, asked)
     assert (shares is not None) == all(0 <= asked[part] <= most[part] for part in most)
-    for part in most if shares is not None else ():
+    for part in most:
+        if shares is None:
+            continue
         own = [(share, amount) for share, (other, amount) in zip(shares, draws, strict=True) if other == part]
         assert sum(share for share, _ in own) == asked[part]
         assert all(0 <= share <= amount for share, amount in own)
@@ -68,6 +70,19 @@ def test_a_charge_never_falls_when_time_grows(first_ms: int, second_ms: int, rat
 @given(st.integers(-(10**15), 10**15))
 def test_amounts_survive_writing(amount: int) -> None:
     assert parse_micro(format_micro(amount, "CNY").replace("¥", "").replace(",", "")) == amount
+
+
+@pytest.mark.parametrize(
+    "amount,asset,text",
+    [
+        (-1_500_000, "CNY", "-¥1.50"),
+        (0, "SEC:h100", "0.000 s"),
+        (-1_234_567, "SEC:h100", "-1,234.567 s"),
+        (5, "SEC:a", "0.005 s"),
+    ],
+)
+def test_amounts_are_written_in_their_asset(amount: int, asset: str, text: str) -> None:
+    assert format_amount(amount, asset) == text
 
 
 @given(st.text(max_size=20))

@@ -1,14 +1,17 @@
 """Grants of every kind: in which order they are drawn on, what using, expiring and giving back does to each."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
-from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAsset
+from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAccount, UnknownAsset
 from billing.kit.ids import new_id
 from billing.ledger.capture import capture
-from billing.ledger.grants import Issue, expire, issue, roll_over
+from billing.ledger.grants import Issue, expire, issue, roll_over, take_back
 from billing.ledger.hold import hold
 from billing.ledger.model import (
     PLATFORM,
@@ -39,8 +42,8 @@ class Shelf:
         self.ledger, self.conn = ledger, ledger.conn
         self.seconds = wallet_id(ledger.customer, "live", "SEC:h100")
 
-    async def issue(self, kind: str, amount: int, **terms: object) -> UUID:
-        given = {
+    async def issue(self, kind: str, amount: int, **terms: Any) -> UUID:
+        given: dict[str, Any] = {
             "kind": kind,
             "source": str(new_id()),
             "customer_id": self.ledger.customer,
@@ -51,7 +54,7 @@ class Shelf:
         async with self.conn.transaction():
             return (await issue(self.conn, [Issue(**given)]))[0]
 
-    async def pack(self, ms: int, basis: int, kind: str = "pack", **terms: object) -> UUID:
+    async def pack(self, ms: int, basis: int, kind: str = "pack", **terms: Any) -> UUID:
         return await self.issue(kind, ms, asset="SEC:h100", currency="CNY", basis_micro=basis, **terms)
 
     async def hold(self, request: HoldRequest) -> Held | BillingError:
@@ -172,6 +175,15 @@ async def test_the_deferred_price_is_earned_to_the_last_unit_and_given_back_exac
     assert codes([await shelf.refund(holds[0], 0)]) == ["transfer_conflict"]
 
 
+@pytest.mark.parametrize("end", ["held", "released", "missing"])
+async def test_what_was_not_captured_is_not_refunded(shelf: Shelf, end: str) -> None:
+    hold_id = await shelf.held(30)
+    if end == "released":
+        await shelf.ledger.release(hold_id)
+    asked = new_id() if end == "missing" else hold_id
+    assert codes([await shelf.refund(asked, amount=1), await shelf.refund(asked)]) == ["refund_exceeds_capture"] * 2
+
+
 async def test_a_refund_goes_back_in_reverse_order(shelf: Shelf) -> None:
     promo = await shelf.issue("promo", 10)
     hold_id = await shelf.held(30)
@@ -225,8 +237,9 @@ async def test_a_grant_is_issued_once_on_the_same_terms(shelf: Shelf) -> None:
     account = await shelf.pack(3000, 100, source="order-1", tax_micro=6)
     assert await shelf.pack(3000, 100, source="order-1", tax_micro=6) == account
     for other in ({"ms": 3001}, {"basis": 101}, {"tax_micro": 7}, {"priority": 1}, {"expires_at": SOON}):
+        terms: dict[str, Any] = {"ms": 3000, "basis": 100, "source": "order-1", "tax_micro": 6, **other}
         with pytest.raises(TransferConflict):
-            await shelf.pack(**{"ms": 3000, "basis": 100, "source": "order-1", "tax_micro": 6, **other})
+            await shelf.pack(**terms)
     assert await shelf.left(account) == (3000, 0)
 
 
@@ -245,9 +258,10 @@ async def test_seconds_roll_over_with_their_price(shelf: Shelf) -> None:
     into = Issue(
         kind="rollover", source="dec", customer_id=shelf.ledger.customer, asset="SEC:h100", amount=1500, expires_at=LATER
     )
-    for _ in range(2):
-        async with shelf.conn.transaction():
-            new = await roll_over(shelf.conn, old, into)
+    async with shelf.conn.transaction():
+        new = await roll_over(shelf.conn, old, into)
+    async with shelf.conn.transaction():
+        assert await roll_over(shelf.conn, old, into) == new
     assert (await shelf.left(old), await shelf.left(new)) == ((500, 0), (1500, 0))
     await shelf.pass_time(2)
     assert await shelf.expire() == [old]
@@ -255,6 +269,46 @@ async def test_seconds_roll_over_with_their_price(shelf: Shelf) -> None:
         "asset:clearing": -200, "liability:deferred": 50, "revenue:subscription": 50,
         "units:issued": -3000, "units:used": 1000, "units:expired": 500,
     }  # fmt: skip
+
+
+async def test_no_more_rolls_over_than_is_left_and_not_held(shelf: Shelf) -> None:
+    old = await shelf.pack(3000, 100, "subscription", expires_at=SOON)
+    await shelf.held(0, 1000, 1)
+    into = Issue(kind="rollover", source="dec", customer_id=shelf.ledger.customer, asset="SEC:h100", amount=2001)
+    for amount, error in ((2001, InsufficientFunds), (2000, None), (1999, TransferConflict)):
+        with pytest.raises(error) if error else nullcontext():
+            async with shelf.conn.transaction():
+                await roll_over(shelf.conn, old, msgspec.structs.replace(into, amount=amount))
+    assert await shelf.left(old) == (1000, 1000)
+
+
+async def test_unused_seconds_are_taken_back_for_their_price(shelf: Shelf) -> None:
+    pack = await shelf.pack(3000, 100)
+    await shelf.capture(await shelf.held(0, 1000), 1000)
+    await shelf.held(0, 500)
+
+    async def back(amount: int, source: str = "ticket") -> UUID:
+        async with shelf.conn.transaction():
+            return await take_back(shelf.conn, pack, source=source, amount=amount)
+
+    assert await back(600) == await back(600)
+    assert await shelf.sums() == {
+        "asset:clearing": -200, "liability:deferred": 47, "liability:refund_transit": 20, "revenue:usage": 33,
+        "units:issued": -2400, "units:used": 1000,
+    }  # fmt: skip
+    with pytest.raises(TransferConflict):
+        await back(601)
+    for amount in (901, 10**9):
+        with pytest.raises(InsufficientFunds):
+            await back(amount, "more")
+    assert await shelf.left(pack) == (1400, 500)
+
+
+async def test_what_was_not_sold_is_not_taken_back(shelf: Shelf) -> None:
+    with pytest.raises(ValueError, match="was not sold"):
+        await take_back(shelf.conn, await shelf.issue("promo", 10), source="x", amount=1)
+    with pytest.raises(UnknownAccount):
+        await take_back(shelf.conn, new_id(), source="x", amount=1)
 
 
 @pytest.mark.parametrize("asset", ["EUR", "SEC:", "SEC:H100", "SEC:a b", "SEC:" + "a" * 41, "SEC:h_1", "cny"])

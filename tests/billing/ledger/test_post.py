@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from billing.errors import BillingError, InsufficientFunds, NotReversible, TransferConflict
+from billing.errors import BillingError, InsufficientFunds, NotReversible, TransferConflict, UnknownAsset
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
 from billing.ledger.model import RefundRequest, paid_account_id, platform_account_id
@@ -106,6 +106,12 @@ async def test_an_event_that_makes_no_sense_is_named(ledger: Ledger, changes: di
     with pytest.raises(ValueError, match=said):
         await posted(ledger.conn, cash(ledger, 1, "fine"), replaced(cash(ledger, 1), **changes))
     assert await ledger.balance() == (100, 0)
+
+
+async def test_an_unknown_currency_is_named(ledger: Ledger) -> None:
+    with pytest.raises(UnknownAsset, match="EUR"):
+        await posted(ledger.conn, cost(1, "fine"), replaced(cost(1, "a"), asset="EUR"))
+    assert await ledger.conn.fetchval("SELECT count(*) FROM billing.transfer WHERE kind = 'cost'") == 0
 
 
 async def test_the_same_cost_from_two_processes_is_booked_once(ledger: Ledger, pool: Pool) -> None:
