@@ -17,7 +17,17 @@
     ├── CustomerConflict       a customer was opened with another currency or time zone
     ├── BillingDetailsInvalid  what an invoice would say of a customer is malformed
     ├── UnknownTimeZone        a name that is no IANA time zone
-    └── ReportInvalid          a report that makes no sense as it was asked for
+    ├── ReportInvalid          a report that makes no sense as it was asked for
+    ├── CatalogueInvalid       plans or sellers that cannot be published
+    ├── UnknownPlan            nothing of that name is offered
+    ├── SubscriptionConflict   the customer has a plan already
+    ├── UnknownSubscription    the customer has no plan
+    ├── PlanChangeRefused      a change that a balance, a hold or a contract forbids
+    ├── BudgetInvalid          a budget that nothing can be compared with
+    ├── UnknownInvoice         no such invoice for that customer
+    ├── CreditRefused          a credit note for more than its invoice stands for
+    ├── InvoiceUnprintable     no PDF can be made here
+    └── BooksDiffer            an invoice and the ledger do not agree
 
 The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
 """
@@ -137,3 +147,63 @@ class ReportInvalid(BillingError):
     def __init__(self, detail: str = "", param: str | None = None) -> None:
         self.param = param
         super().__init__(detail)
+
+
+class CatalogueInvalid(BillingError):
+    """The catalogue cannot be published. Correct the named entry."""
+
+    code = "catalogue_invalid"
+
+
+class UnknownPlan(BillingError):
+    """Nothing of that name is offered. Choose one of those that are named."""
+
+    code = "unknown_plan"
+
+
+class SubscriptionConflict(BillingError):
+    """The customer already has a plan. Change it, or end it first."""
+
+    code = "subscription_conflict"
+
+
+class UnknownSubscription(BillingError):
+    """The customer has no plan. Begin one first."""
+
+    code = "unknown_subscription"
+
+
+class PlanChangeRefused(BillingError):
+    """The plan cannot be changed now. Nothing was changed; the reason says what is missing."""
+
+    code = "plan_change_refused"
+
+
+class BudgetInvalid(BillingError):
+    """The budget cannot be watched. Correct the named entry."""
+
+    code = "budget_invalid"
+
+
+class UnknownInvoice(BillingError):
+    """There is no such invoice for this customer."""
+
+    code = "unknown_invoice"
+
+
+class CreditRefused(BillingError):
+    """The credit note cannot be issued. Credit at most what each line of the invoice still stands for."""
+
+    code = "credit_refused"
+
+
+class InvoiceUnprintable(BillingError):
+    """The invoice cannot be made into a PDF here. It is there as JSON; the reason says what is missing."""
+
+    code = "invoice_unprintable"
+
+
+class BooksDiffer(BillingError):
+    """What is to be invoiced differs from what the ledger says is owed. Nothing was invoiced; verify the ledger."""
+
+    code = "books_differ"

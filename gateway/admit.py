@@ -37,6 +37,7 @@ from gateway.jobs.model import fingerprint, job_of
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
 
+_GATHER_S = 0.001
 _Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
 
 
@@ -115,7 +116,7 @@ class Admission:
             seconds.observe(duration_s)
 
         self._flushes: Coalescer[Submission, Admitted] = Coalescer(
-            "admission", self._flush, waiting_max=waiting_max, observe=observe
+            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, observe=observe
         )
 
     async def admit(self, one: Submission) -> Admitted:

@@ -4,8 +4,10 @@ Each janitor is one small idempotent function under its own lock, so any number 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -16,6 +18,7 @@ from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn, Pool
+from billing.ledger.chain import seal
 from billing.ledger.grants import expire
 from gateway.jobs.janitors import (
     count_live,
@@ -24,9 +27,11 @@ from gateway.jobs.janitors import (
     forget_answers,
     forget_assets,
     rescue_lost_leases,
+    without_jobs,
 )
+from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
-from gateway.media.keys import job_prefix
+from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.store import MediaStore, open_store
 from gateway.settings import Settings
 from gateway.telemetry import metrics
@@ -34,6 +39,8 @@ from gateway.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 _LOCKS = 7_281_330_200
+_UNDECIDED_S = 3600
+"""A request whose inputs were stored this long ago has been answered, or its process has ended. Ids carry their time."""
 
 Round: TypeAlias = Callable[[Pool], Awaitable[int]]
 
@@ -77,6 +84,22 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
                 await forget_assets(conn, job)
         return len(due)
 
+    async def remove_orphans(pool: Pool) -> int:
+        """Inputs of requests whose process ended before it was decided whether they become jobs."""
+        try:
+            noted = [_noted(key) for key in await store.keys(PENDING)]
+            decided = [one for one in noted if time.time() - (one.id.int >> 80) / 1000 > _UNDECIDED_S]
+            async with pool.acquire(timeout=5) as conn:
+                orphans = await without_jobs(conn, decided)
+            for one in orphans:
+                await store.delete_prefix(job_prefix(one.org_id.hex, one.id.hex))
+            for one in decided:
+                await store.delete(pending_key(one.org_id.hex, one.id.hex))
+        except StoreError as error:
+            log.warning("orphans_kept", code=error.code)
+            return 0
+        return len(orphans)
+
     async def gauge(conn: Conn) -> int:
         for state, count in (await count_live(conn)).items():
             metrics.jobs(state).set(count)
@@ -86,12 +109,19 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("rescue_lost_leases", settings.poll_s, _alone(1, rescue)),
         Janitor("expire_queued", 5.0, _alone(2, expire_queued)),
         Janitor("remove_expired_assets", 10.0, remove_assets),
+        Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
         Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
-        Janitor("roll_up_usage", 5.0, _alone(11, roll_up)),
-        Janitor("add_usage_months", 3600.0, _alone(12, add_months)),
+        Janitor("seal_ledger", 10.0, _alone(11, seal)),
+        Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
+        Janitor("add_usage_months", 3600.0, _alone(13, add_months)),
     ]
+
+
+def _noted(key: str) -> JobRef:
+    _, org, job = key.split("/")
+    return JobRef(UUID(hex=org), UUID(hex=job))
 
 
 def _alone(number: int, work: Callable[[Conn], Awaitable[int]]) -> Round:

@@ -144,10 +144,8 @@ class Dispatcher:
             lost.set()
             self._wake.ring()
 
-        silence_ms = str(round(self._settings.lease_ttl_s * 1000))
-        conn: asyncpg.Connection[Record] = await asyncpg.connect(
-            self._settings.dsn.reveal(), timeout=10, server_settings={"idle_session_timeout": silence_ms}
-        )
+        session = {"application_name": "tallylight-lead", "idle_session_timeout": str(round(self._settings.lease_ttl_s * 1000))}
+        conn: asyncpg.Connection[Record] = await asyncpg.connect(self._settings.dsn.reveal(), timeout=10, server_settings=session)
         conn.add_termination_listener(ring)
         try:
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK, timeout=10):

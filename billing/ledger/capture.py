@@ -38,34 +38,51 @@ async def capture(
     held = await lock_holds(conn, [request.id for request in requests]) if holds is None else holds
     before = [request for request in requests if request.id in held and held[request.id].state == "captured"]
     same = await _stored_alike(conn, before) if before else set[UUID]()
-    first: dict[UUID, tuple[CaptureRequest, list[int]]] = {}
+    first: dict[UUID, _Capture] = {}
     outcomes: list[Captured | BillingError] = []
     for request in requests:
-        if request.id in first:
-            alike, shares = first[request.id][0] == request, first[request.id][1]
-            outcomes.append(_captured(held[request.id], shares) if alike else _conflict(request))
+        earlier = first.get(request.id)
+        if earlier is not None:
+            outcomes.append(earlier.outcome if earlier.request == request else _conflict(request))
             continue
         outcome = _decide(request, held.get(request.id), same)
-        if isinstance(outcome, list):
-            first[request.id] = (request, outcome)
-            outcome = _captured(held[request.id], outcome)
+        if isinstance(outcome, _Capture):
+            first[request.id] = outcome
+            outcome = outcome.outcome
         outcomes.append(outcome)
     if first:
-        await _write(conn, [(request, held[request.id].draws, shares) for request, shares in first.values()])
+        await _write(conn, list(first.values()))
     return outcomes
 
 
-def _decide(request: CaptureRequest, found: OpenHold | None, same: set[UUID]) -> list[int] | Captured | BillingError:
-    """The share of each draw where it is to be written."""
+class _Capture(msgspec.Struct, frozen=True):
+    """One to be written: the share of each draw, in their order."""
+
+    request: CaptureRequest
+    draws: tuple[HoldRow, ...]
+    shares: list[int]
+    outcome: Captured
+
+
+def _decide(request: CaptureRequest, found: OpenHold | None, same: set[UUID]) -> _Capture | Captured | BillingError:
     if found is None or found.state == "released":
         return HoldNotOpen(f"hold {request.id} is {found.state if found else 'missing'}")
     asked = {"seconds": request.seconds_ms, "money": request.amount_micro, "sponsor": request.sponsor_micro}
     if found.state == "captured":
-        shares = [row.captured for row in found.draws]
-        alike = _sums(found, shares) == asked and request.id in same
-        return _captured(found, shares) if alike else _conflict(request)
-    shares = split(((row.part, row.amount) for row in found.draws), asked)
-    return CaptureExceedsHold(f"hold {request.id}: {asked}") if shares is None else shares
+        stored = {"seconds": 0, "money": 0, "sponsor": 0}
+        for row in found.draws:
+            stored[row.part] += row.captured
+        alike = stored == asked and request.id in same
+        return _captured(request, found.draws, [row.captured for row in found.draws]) if alike else _conflict(request)
+    shares = split([(row.part, row.amount) for row in found.draws], asked)
+    if shares is None:
+        return CaptureExceedsHold(f"hold {request.id}: {asked}")
+    return _Capture(request, found.draws, shares, _captured(request, found.draws, shares))
+
+
+def _captured(request: CaptureRequest, draws: Sequence[HoldRow], shares: Sequence[int]) -> Captured:
+    promo_micro = sum([share for row, share in zip(draws, shares, strict=True) if row.kind == "promo"])
+    return Captured(request.id, request.amount_micro, capture_transfer_id(request.id), request.seconds_ms, promo_micro)
 
 
 async def _stored_alike(conn: Conn, requests: Sequence[CaptureRequest]) -> set[UUID]:
@@ -80,31 +97,20 @@ def _conflict(request: CaptureRequest) -> TransferConflict:
     return TransferConflict(f"hold {request.id} was captured otherwise")
 
 
-def _sums(found: OpenHold, shares: Sequence[int]) -> dict[str, int]:
-    sums = {"seconds": 0, "money": 0, "sponsor": 0}
-    for row, share in zip(found.draws, shares, strict=True):
-        sums[row.part] += share
-    return sums
-
-
-def _captured(found: OpenHold, shares: Sequence[int]) -> Captured:
-    sums = _sums(found, shares)
-    promo_micro = sum(share for row, share in zip(found.draws, shares, strict=True) if row.kind == "promo")
-    return Captured(found.id, sums["money"], capture_transfer_id(found.id), sums["seconds"], promo_micro)
-
-
-async def _write(conn: Conn, captures: Sequence[tuple[CaptureRequest, tuple[HoldRow, ...], list[int]]]) -> None:
-    drawn = {row.account_id for _, rows, _ in captures for row in rows}
+async def _write(conn: Conn, captures: Sequence[_Capture]) -> None:
+    drawn = {row.account_id for one in captures for row in one.draws}
     balances = {balance.account_id: balance for balance in await sql.LOCK_ACCOUNTS.all(conn, list(drawn))}
     posted = {account_id: balance.posted for account_id, balance in balances.items()}
     ended: list[tuple[UUID, int, int]] = []
     transfers: list[tuple[UUID, UUID, bytes]] = []
     entries: list[tuple[UUID, int, UUID, str, int]] = []
-    for request, rows, shares in captures:
-        transfer_id = capture_transfer_id(request.id)
-        transfers.append((transfer_id, request.id, msgspec.json.encode(request.payload)))
-        ended += [(row.id, row.seq, share) for row, share in zip(rows, shares, strict=True)]
-        legs = [leg for row, share in zip(rows, shares, strict=True) for leg in draw_legs(row, balances, posted, share)]
+    for one in captures:
+        transfer_id = one.outcome.transfer_id
+        transfers.append((transfer_id, one.request.id, msgspec.json.encode(one.request.payload)))
+        legs: list[Entry] = []
+        for row, share in zip(one.draws, one.shares, strict=True):
+            ended.append((row.id, row.seq, share))
+            legs += draw_legs(row, balances, posted, share)
         entries += [(transfer_id, n, leg.account_id, leg.asset, leg.amount) for n, leg in enumerate(merged(legs))]
     await sql.CAPTURE.run(
         conn,

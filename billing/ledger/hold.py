@@ -19,7 +19,7 @@ async def hold(conn: Conn, requests: Sequence[HoldRequest]) -> list[Held | Billi
     Raises TransferConflict when another wallet takes one of the ids at the same moment: then nothing is held.
     """
     asked = [request.digest() for request in requests]
-    first: dict[UUID, tuple[HoldRequest, UUID]] = {}
+    first: dict[UUID, tuple[HoldRequest, bytes]] = {}
     for request, digest in zip(requests, asked, strict=True):
         first.setdefault(request.id, (request, digest))
     balances = await sql.LOCK_WALLETS.all(conn, list({wallet for request, _ in first.values() for wallet in _wallets(request)}))
@@ -30,7 +30,7 @@ async def hold(conn: Conn, requests: Sequence[HoldRequest]) -> list[Held | Billi
         hold_id: _stored(hold_id, list(rows)) for hold_id, rows in groupby(stored, key=lambda row: row.id)
     }
     new = [request for request, _ in first.values() if request.id not in outcomes]
-    rows: list[tuple[UUID, int, UUID, UUID, int]] = []
+    rows: list[tuple[UUID, int, UUID, bytes, int]] = []
     known = {balance.account_id: balance for balance in balances}
     for request, draws in zip(new, allocate(balances, new), strict=True):
         if isinstance(draws, BillingError):

@@ -8,10 +8,17 @@ from uuid import UUID
 
 import msgspec
 
-from billing.kit.ids import derived_id
+from billing.kit.ids import derived_after, derived_id
 
 Book = Literal["live", "test"]
-GrantKind = Literal["paid", "promo", "pack", "subscription", "allowance", "credit", "budget"]
+Part = Literal["seconds", "money", "sponsor"]
+
+_PARTS: dict[str, Part] = {
+    "paid": "money", "promo": "money", "credit": "money",
+    "pack": "seconds", "subscription": "seconds", "allowance": "seconds",
+    "budget": "sponsor",
+}  # fmt: skip
+"""Which part of a hold a kind of grant pays for."""
 
 TEST_FLOOR = -(2**60)
 """The test book is play money: its wallets may go as far below zero as anyone can test."""
@@ -47,14 +54,10 @@ class HoldRequest(msgspec.Struct, frozen=True):
     seconds: Seconds | None = None
     sponsor: Sponsor | None = None
 
-    def digest(self) -> UUID:
+    def digest(self) -> bytes:
         """What was asked for, in sixteen bytes: stored with the hold, so that a replay can be told from a conflict."""
-        parts = [self.wallet_id, self.amount_micro]
-        if self.seconds is not None:
-            parts += ["seconds", *msgspec.structs.astuple(self.seconds)]
-        if self.sponsor is not None:
-            parts += ["sponsor", *msgspec.structs.astuple(self.sponsor)]
-        return UUID(bytes=blake2b("/".join(map(str, parts)).encode(), digest_size=16).digest())
+        asked = (self.wallet_id, self.amount_micro, self.seconds, self.sponsor)
+        return blake2b(msgspec.json.encode(asked), digest_size=16).digest()
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -111,7 +114,7 @@ class HoldRow(msgspec.Struct, frozen=True):
     kind: str
     book: str
     asset: str
-    request: UUID
+    request: bytes
     amount: int
     captured: int
     refunded: int
@@ -119,10 +122,8 @@ class HoldRow(msgspec.Struct, frozen=True):
     starts_at: datetime | None
 
     @property
-    def part(self) -> Literal["seconds", "money", "sponsor"]:
-        if self.kind == "budget":
-            return "sponsor"
-        return "seconds" if self.asset.startswith(SECONDS) else "money"
+    def part(self) -> Part:
+        return _PARTS[self.kind]
 
 
 class OpenHold(msgspec.Struct, frozen=True):
@@ -253,4 +254,4 @@ def platform_account_id(name: str, book: str, asset: str, *dimensions: str) -> U
 
 def capture_transfer_id(hold_id: UUID) -> UUID:
     """A hold can have one capture: its transfer id is derived from it."""
-    return derived_id("capture", hold_id)
+    return derived_after("capture", hold_id)

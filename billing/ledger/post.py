@@ -148,20 +148,20 @@ def _named(posting: Posting, role: str) -> str:
 
 
 def _refusal(move: Move, free: dict[UUID, int]) -> BillingError | None:
-    """Takes the entries out of `free`, or leaves it untouched and says why."""
-    after: dict[UUID, int] = {}
+    """Takes the move out of `free`, or leaves it untouched and says why. A floor may rise above what is left."""
+    moved: dict[UUID, int] = {}
     for entry in move.entries:
         if not entry.path:
-            if entry.account_id not in free:
-                return UnknownAccount(str(entry.account_id))
-            after[entry.account_id] = after.get(entry.account_id, free[entry.account_id]) + entry.amount
-    if any(left < 0 and left < free[account] for account, left in after.items()):
-        return InsufficientFunds(f"{move.kind} {move.id}")
-    for account, rise in move.floors:
+            moved[entry.account_id] = moved.get(entry.account_id, 0) + entry.amount
+    risen = dict(move.floors)
+    for account in moved.keys() | risen.keys():
         if account not in free:
             return UnknownAccount(str(account))
-        after[account] = after.get(account, free[account]) - rise
-    free.update(after)
+    for account, amount in moved.items():
+        if amount < 0 and free[account] + amount - risen.get(account, 0) < 0:
+            return InsufficientFunds(f"{move.kind} {move.id}")
+    for account in moved.keys() | risen.keys():
+        free[account] += moved.get(account, 0) - risen.get(account, 0)
     return None
 
 

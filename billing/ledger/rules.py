@@ -59,6 +59,15 @@ def _seconds_end(to: str, earned: str) -> Rule:
     return Rule((debit("{grant}", units=True), credit(to, units=True), debit(DEFERRED, "earned"), credit(earned, "earned")))
 
 
+def _return(payee: Leg, lowers: str = "") -> Rule:
+    """Prepaid seconds taken back for their price and its tax. `earned` and `tax` are `total` and `rounding`."""
+    legs = (
+        debit("{grant}", units=True), credit(ISSUED, units=True), debit(DEFERRED, "earned"), debit(TAX, "tax"), payee,
+        credit(ROUNDING, "rounding"),
+    )  # fmt: skip
+    return Rule(legs, lowers=lowers, signed=frozenset({"rounding"}))
+
+
 RULES: dict[str, Rule] = {
     # money in
     "top_up": Rule((debit(CLEARING), credit("{wallet}"))),
@@ -91,13 +100,15 @@ RULES: dict[str, Rule] = {
     "cash_refund_paid": Rule((debit(REFUND_TRANSIT), credit(CLEARING))),
     "cash_refund_failed": Rule((debit(REFUND_TRANSIT), credit("{wallet}"))),
     "pack_refund": _seconds_end(ISSUED, REFUND_TRANSIT),
+    "seconds_return_to_wallet": _return(credit("{wallet}", "total")),
+    "seconds_return_on_account": _return(credit(RECEIVABLE, "total"), lowers="total"),
     # postpaid: a month is closed, paid, corrected, given up
     "credit_limit": Rule(lowers="change", signed=frozenset({"change"})),
     "close": Rule(
         (debit(RECEIVABLE, "total"), credit("{credit}", "usage"), credit(USAGE, "shortfall"), credit(TAX, "tax"),
          credit(ROUNDING, "rounding")),
         raises="total",
-        signed=frozenset({"total", "usage", "tax", "rounding"}),
+        signed=frozenset({"total", "usage", "shortfall", "tax", "rounding"}),  # a tax inside prices lowers what is earned
     ),
     "payment": Rule((debit(CLEARING), credit(RECEIVABLE)), lowers="amount"),
     "payment_from_wallet": Rule((debit("{wallet}"), credit(RECEIVABLE)), lowers="amount"),

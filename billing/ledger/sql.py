@@ -86,7 +86,7 @@ INSERT_HOLDS = Query(
     """
     WITH added AS (
         INSERT INTO billing.hold (id, seq, account_id, request, amount)
-        SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::uuid[], $5::bigint[])
+        SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::bytea[], $5::bigint[])
         ON CONFLICT (id, seq) DO NOTHING
         RETURNING id, account_id, amount
     ), moved AS (

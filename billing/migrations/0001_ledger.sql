@@ -91,7 +91,7 @@ CREATE TABLE billing.transfer (
         'top_up', 'voucher', 'promo', 'sla', 'budget', 'pack', 'pack_from_wallet', 'pack_on_account', 'subscription',
         'subscription_from_wallet', 'subscription_on_account', 'allowance', 'rollover', 'expire_paid', 'expire_promo',
         'expire_budget', 'expire_pack', 'expire_subscription', 'expire_allowance', 'cash_refund', 'cash_refund_paid',
-        'cash_refund_failed', 'pack_refund', 'credit_limit', 'close', 'payment', 'payment_from_wallet', 'credit_note',
+        'cash_refund_failed', 'pack_refund', 'seconds_return_to_wallet', 'seconds_return_on_account', 'credit_limit', 'close', 'payment', 'payment_from_wallet', 'credit_note',
         'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'capture', 'refund', 'reversal'))
 );
 CREATE INDEX transfer_subject ON billing.transfer (subject_id);
@@ -113,7 +113,7 @@ CREATE TABLE billing.hold (
     id uuid NOT NULL,
     seq smallint NOT NULL,
     account_id uuid NOT NULL,
-    request uuid NOT NULL,
+    request bytea NOT NULL,
     amount bigint NOT NULL CHECK (amount >= 0),
     captured bigint NOT NULL DEFAULT 0,
     refunded bigint NOT NULL DEFAULT 0,
@@ -132,7 +132,8 @@ CREATE INDEX hold_open_account ON billing.hold (account_id) WHERE state = 'held'
 -- The hash chain over transfers and their entries, written after the fact (billing/ledger/chain.py).
 CREATE TABLE billing.seal (
     position bigint PRIMARY KEY,
-    transfer_id uuid NOT NULL UNIQUE,
+    xid xid8 NOT NULL,
+    transfer_id uuid NOT NULL,
     digest bytea NOT NULL CHECK (length(digest) = 32)
 );
 

@@ -10,16 +10,17 @@ from gateway.access.model import Organization
 from gateway.errors import InvalidRequest, NotFound
 
 
-async def open_organization(conn: Conn, name: str, currency: str, time_zone: str = TIME_ZONE_DEFAULT) -> Organization:
+async def open_organization(conn: Conn, name: str, currency: str, time_zone: str | None = None) -> Organization:
     """Creates the organization, its customer, its wallets and a project named `default`; an existing one is returned.
 
-    Raises InvalidRequest when it exists in another currency, BillingError for another or unknown time zone.
+    Raises InvalidRequest when it exists in another currency, BillingError for a time zone that is unknown or not the customer's.
     """
-    await sql.ADD_ORGANIZATION.run(conn, new_id(), name, currency)
+    created = await sql.ADD_ORGANIZATION.run(conn, new_id(), name, currency)
     found = await sql.ORGANIZATION.one(conn, name)
     if found.currency != currency:
         raise InvalidRequest(f"organization {name!r} exists and is billed in {found.currency}", param="currency")
-    await open_customer(conn, found.id, currency, time_zone)
+    if created or time_zone is not None:
+        await open_customer(conn, found.id, currency, time_zone or TIME_ZONE_DEFAULT)
     await open_wallet(conn, found.id, "live", currency)
     await open_wallet(conn, found.id, "test", currency)
     await sql.ADD_PROJECT.run(conn, found.id, new_id(), "default")

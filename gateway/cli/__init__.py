@@ -20,7 +20,7 @@ COMMANDS = {
     "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
     "statement": ("reports", "Show the movements of a wallet."),
     "margin": ("reports", "Show revenue against what the compute cost."),
-    "ledger": ("money", "Prove the ledger; show the entries of a job."),
+    "ledger": ("ledger", "Prove the ledger, read it, correct it."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
 

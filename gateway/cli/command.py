@@ -113,6 +113,19 @@ def sentence_of(error: Exception) -> str | None:
             return None
 
 
+def amount_of(text: str) -> int:
+    """The micro-units of a flag `--amount`, which must be more than zero."""
+    from billing.kit.money import parse_micro
+
+    try:
+        amount_micro = parse_micro(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--amount") from error
+    if amount_micro <= 0:
+        raise click.BadParameter("must be more than zero", param_hint="--amount")
+    return amount_micro
+
+
 def write_json(value: object) -> None:
     """One document on one line."""
     click.echo(msgspec.json.encode(value))

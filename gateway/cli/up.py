@@ -17,7 +17,7 @@ from billing.ledger.wallets import lines_of
 from gateway.cli.client import ApiClient, ApiError
 from gateway.cli.command import DEFAULT_DATA, reported, write_table
 from gateway.cli.film import follow, save
-from gateway.cli.money import table_of
+from gateway.cli.ledger import table_of
 from gateway.cli.snippets import snippets
 from gateway.local import postgres
 from gateway.local.folder import DataFolder, write_private

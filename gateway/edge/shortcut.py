@@ -7,7 +7,7 @@ errors; what is saved is what a framework does for handlers that ask for more (d
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeAlias, cast
 
-from litestar import Litestar, Response
+from litestar import Litestar, Request, Response
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -20,22 +20,22 @@ Failure: TypeAlias = Callable[[HttpRequest, Exception], Response[bytes]]
 
 def shortcut(app: Litestar, answer_failure: Failure) -> ASGIApp:
     """`app`, with its hot routes answered directly. Anything else goes to the router: another spelling of the path too."""
-    hot = {(method, template.partition("{")[0]): (template, handler) for method, template, handler in _hot_routes(app)}
+    hot = {(method, *template.partition("{")[:2]): (template, handler) for method, template, handler in _hot_routes(app)}
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         path = scope["path"]
-        folder, slash, last = path.rpartition("/")
+        last = path.rpartition("/")[2]
         named = last[:4] == "job_"
-        found = hot.get((scope["method"], folder + slash if named else path))
+        found = hot.get((scope["method"], path.removesuffix(last), "{") if named else (scope["method"], path, ""))
         if found is None:
             await app(scope, receive, send)
             return
         scope["path_template"], handler = found
         scope["litestar_app"] = app
-        request = HttpRequest(scope, receive, send)
+        request: HttpRequest = Request(scope, receive, send)
         try:
             reply = await (handler(request, last) if named else handler(request))
         except Exception as error:  # noqa: BLE001 – as the framework's own last handler does: any failure is answered

@@ -1,5 +1,7 @@
 """What the clerk does about jobs: each janitor is idempotent, bounded, and safe to run twice at once."""
 
+from collections.abc import Sequence
+
 from billing.kit.query import Conn
 from gateway.jobs import sql
 from gateway.jobs.cancel import release_holds
@@ -30,6 +32,13 @@ async def expired_assets(conn: Conn) -> list[JobRef]:
 async def forget_assets(conn: Conn, job: JobRef) -> None:
     """Notes that the job's files are gone."""
     await sql.FORGET_ASSETS.run(conn, job.org_id, job.id)
+
+
+async def without_jobs(conn: Conn, requests: Sequence[JobRef]) -> list[JobRef]:
+    """Those that never became a job."""
+    known = await sql.CREATED.all(conn, [one.org_id for one in requests], [one.id for one in requests])
+    ids = {row.id for row in known}
+    return [one for one in requests if one.id not in ids]
 
 
 async def forget_answers(conn: Conn) -> int:

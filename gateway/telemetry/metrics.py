@@ -99,7 +99,7 @@ triton_start_seconds = _by(
         "tallylight_triton_start_seconds",
         "Time from sending a request to a replica to its first answer.",
         ["replica"],
-        buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
+        buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
     )
 )
 """(replica)"""

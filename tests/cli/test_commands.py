@@ -85,3 +85,16 @@ def test_a_broken_ledger_is_an_exit_code(dsn: str) -> None:
     done = run("ledger", "verify", "--json", dsn=dsn)
     assert done.returncode == 1
     assert {finding["rule"] for finding in json.loads(done.stdout)["findings"]} == {"balance_equals_entries"}
+
+
+def test_the_head_of_the_ledger_proves_its_past(dsn: str) -> None:
+    run("orgs", "create", "acme", "--currency", "CNY", dsn=dsn)
+    run("wallet", "topup", "--org", "acme", "--amount", "10", dsn=dsn)
+    run("wallet", "promo", "--org", "acme", "--amount", "2.50", "--expires", "2100-01-01", dsn=dsn)
+    head = run("ledger", "head", dsn=dsn).stdout.strip()
+    assert head.startswith("2:")
+    assert run("ledger", "verify", "--head", head, dsn=dsn).stdout.strip() == "the ledger is sound"
+    assert "¥2.50" in run("ledger", "trial", dsn=dsn).stdout
+    forged = run("ledger", "verify", "--head", "2:" + "0" * 64, dsn=dsn)
+    assert forged.returncode == 1 and "chain_leads_through_the_kept_head" in forged.stdout
+    assert run("ledger", "verify", "--head", "2", dsn=dsn).returncode == 2

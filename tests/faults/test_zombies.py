@@ -72,3 +72,41 @@ async def test_late_writes_are_fenced_off(workshop: Workshop, way: Way, asleep_b
         assert hashlib.sha256(won[name]).hexdigest() == artifact.sha256
     assert await workshop.attempts(job_id) == [("r0", "lost", "lease_expired"), ("r0", "succeeded", None)]
     assert await workshop.wallet() == (FUNDS_MICRO - CHARGE_MICRO, 0)
+
+
+async def leading_sessions(workshop: Workshop, *, at_rest: bool = False) -> set[int]:
+    """Those of the leader and of whoever stands by; `at_rest`: that have asked for the lock and heard the answer."""
+    async with workshop.pool.acquire() as conn:
+        rows = await conn.fetch(
+            "SELECT pid, state = 'idle' AND query LIKE '%pg_try_advisory_lock%' AS at_rest FROM pg_stat_activity"
+            " WHERE application_name = 'tallylight-lead' AND datname = current_database()"
+        )
+    return {row["pid"] for row in rows if row["at_rest"] or not at_rest}
+
+
+async def asleep_at_rest(workshop: Workshop, standby: Process, others: set[int]) -> set[int]:
+    """Stops it; in the middle of its first question, PostgreSQL would wait for the rest of it."""
+    while True:
+        kill(standby.pid, signal.SIGSTOP)
+        if session := await leading_sessions(workshop, at_rest=True) - others:
+            return session
+        kill(standby.pid, signal.SIGCONT)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_standby_that_slept_still_takes_over(workshop: Workshop, way: Way) -> None:
+    async with asyncio.timeout(2 * SOON_S), workshop.dispatching() as stop:
+        while not (leader := await leading_sessions(workshop)):
+            await asyncio.sleep(0.02)
+        async with dispatcher(workshop, way) as standby:
+            sleeping = await asleep_at_rest(workshop, standby, leader)
+            while sleeping & await leading_sessions(workshop):
+                await asyncio.sleep(0.05)
+            kill(standby.pid, signal.SIGCONT)
+            stop.set()
+            while leader & await leading_sessions(workshop):
+                await asyncio.sleep(0.02)
+            job_id = await workshop.order()
+            await until(standby, lambda: "job_succeeded" in standby.text())
+    assert await workshop.attempts(job_id) == [("r0", "succeeded", None)]
+    assert await workshop.wallet() == (FUNDS_MICRO - CHARGE_MICRO, 0)

@@ -17,7 +17,14 @@ from gateway.access.keys import issue_key, revoke_key
 from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
 from gateway.admit import Admission, Admitted, Submission, submission
-from gateway.errors import GatewayError, IdempotencyInProgress, IdempotencyMismatch, InsufficientBalance, Unauthenticated
+from gateway.errors import (
+    GatewayError,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidRequest,
+    Unauthenticated,
+)
 from gateway.video import Job, VideoRequest
 
 CARD = RateCard("CNY", {"testcard": ModelRates(1_000_000, {"480p": 10_000, "720p": 10_000}, {"standard": 10_000})})
@@ -157,3 +164,35 @@ async def test_a_revoked_key_does_not_spend_even_if_it_was_authenticated(desk: D
     with pytest.raises(GatewayError):
         await Authenticator(desk.pool, ttl_s=0).caller(desk.token)
     assert await desk.wallet() == (10_000_000, 0)
+
+
+async def test_own_prices_are_held_and_frozen(desk: Desk) -> None:
+    own = RateCard("CNY", {"testcard": ModelRates(500_000, {"720p": 10_000}, {"standard": 10_000})})
+    before = await desk.admit()
+    async with desk.pool.acquire() as conn, conn.transaction():
+        agreed = await publish(conn, own, customer_id=desk.org_id)
+    after = await desk.admit()
+    assert await desk.wallet() == (10_000_000, 5_000_000 + 2_500_000)
+    async with desk.pool.acquire() as conn:
+        rows = await conn.fetch("SELECT id, rate_card_id, rate_micro_per_s, hold_micro FROM gateway.job")
+    frozen = {row["id"]: (row["rate_card_id"] == agreed, row["rate_micro_per_s"], row["hold_micro"]) for row in rows}
+    assert frozen == {before.job_id: (False, 1_000_000, 5_000_000), after.job_id: (True, 500_000, 2_500_000)}
+
+
+async def test_no_currency_stands_in_for_another(pool: Pool, desk: Desk) -> None:
+    async with pool.acquire() as conn, conn.transaction():
+        dollars = await open_organization(conn, "dollars", "USD")
+        await top_up(conn, source="dollars", customer_id=dollars.id, asset="USD", amount_micro=10_000_000)
+        _, token = await issue_key(conn, dollars.id, name="k", livemode=True)
+    abroad = Desk(pool, dollars.id, await Authenticator(pool, ttl_s=0).caller(token), token)
+    with pytest.raises(InvalidRequest, match="no prices are published in this organization's currency"):
+        await abroad.admit()
+    assert await abroad.wallet() == (10_000_000, 0)
+
+
+async def test_what_has_no_price_is_refused_beside_what_has(desk: Desk) -> None:
+    strange = msgspec.structs.replace(video(), tier="flex")
+    outcomes = await asyncio.gather(desk.admit(), desk.admit(strange), return_exceptions=True)
+    assert isinstance(outcomes[0], Admitted) and isinstance(outcomes[1], InvalidRequest)
+    assert "testcard with tier flex" in outcomes[1].message
+    assert await desk.wallet() == (10_000_000, 5_000_000)

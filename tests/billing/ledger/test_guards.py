@@ -52,7 +52,7 @@ async def post(conn: Conn, legs: list[tuple[str, int]]) -> None:
 
 
 HOLD = "INSERT INTO billing.hold (id, seq, account_id, request, amount, captured, state, ended_at) VALUES "
-KEY = "(gen_random_uuid(), 0, gen_random_uuid(), gen_random_uuid(), "
+KEY = "(gen_random_uuid(), 0, gen_random_uuid(), '', "
 REFUSED = {
     "held below nothing": ("balance_held_not_negative", "UPDATE billing.balance SET held = -1"),
     "overspent": ("balance_not_overspent", "UPDATE billing.balance SET posted = held - 1"),

@@ -95,11 +95,11 @@ PLANTED: dict[str, tuple[set[str], str]] = {
     ),
     "a hold is on no account": (
         {"hold_has_guarded_account"},
-        "INSERT INTO billing.hold (id, seq, account_id, request, amount) VALUES (gen_random_uuid(), 0, gen_random_uuid(), gen_random_uuid(), 1)",
+        "INSERT INTO billing.hold (id, seq, account_id, request, amount) VALUES (gen_random_uuid(), 0, gen_random_uuid(), '', 1)",
     ),
     "a hold is on an account of ours": (
         {"hold_has_guarded_account"},
-        f"INSERT INTO billing.hold (id, seq, account_id, request, amount) VALUES (gen_random_uuid(), 0, '{REVENUE}', gen_random_uuid(), 1)",
+        f"INSERT INTO billing.hold (id, seq, account_id, request, amount) VALUES (gen_random_uuid(), 0, '{REVENUE}', '', 1)",
     ),
     "a charge has no hold": (
         {"capture_has_hold"},

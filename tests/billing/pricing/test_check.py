@@ -133,3 +133,9 @@ def test_the_example_of_the_readme_is_a_whole_list() -> None:
     card = check(read_card(raw), offers(load_models("")))
     named = {field for field in ModelRates.__struct_fields__ if getattr(card.models["testcard"], field)}
     assert named == set(ModelRates.__struct_fields__) - {"accelerator"}
+
+
+def test_the_dearest_price_there_may_be() -> None:
+    most = ModelRates(10**12, {"720p": 1_000_000}, {"standard": 100_000})
+    assert problems(RateCard("CNY", {"film": most})) == []
+    assert problems(RateCard("CNY", {"film": msgspec.structs.replace(most, tier={"standard": 100_001})})) != []

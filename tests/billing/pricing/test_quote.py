@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from billing.errors import PriceMissing
@@ -48,9 +49,9 @@ def test_what_has_no_price_is_named(wanted: dict[str, Any], named: str) -> None:
 def test_sound_and_frame_rates_that_are_not_sold() -> None:
     bare = RateCard("CNY", {"film": ModelRates(1, {"720p": 10_000}, {"standard": 10_000}, fps=RICH.fps[:1])})
     assert terms(book(bare), film()).price_micro == 1
-    for wanted, named in (({"audio": True}, "film with audio"), ({"fps": 60}, "film with 60 fps")):
+    for wanted, named in ((film(audio=True), "film with audio"), (film(fps=60), "film with 60 fps")):
         with pytest.raises(PriceMissing, match=named):
-            terms(book(bare), film(**wanted))
+            terms(book(bare), wanted)
 
 
 def test_a_customer_without_a_card_in_its_currency_is_refused() -> None:
@@ -123,7 +124,8 @@ def test_a_band_past_midnight_belongs_to_the_day_it_began_on(day: int, hour: int
 
 
 def made(**changes: Any) -> Terms:
-    return Terms(**({"rate_card_id": UUID(int=1), "currency": "CNY", "price_micro": 1_000_000} | changes))
+    plain = Terms(rate_card_id=UUID(int=1), currency="CNY", price_micro=1_000_000)
+    return msgspec.structs.replace(plain, **changes)
 
 
 @pytest.mark.parametrize(
@@ -173,3 +175,10 @@ def test_negative_quantities_are_refused() -> None:
     for call in (lambda: charge(made(), -1), lambda: charge(made(), 1, -1), lambda: charge(made(), 1, 0, -1)):
         with pytest.raises(ValueError, match="not negative"):
             call()
+
+
+def test_a_step_begins_behind_its_bound() -> None:
+    halved = made(steps=(Step(1_000, 5_000),))
+    assert [charge(halved, quantity) for quantity in (1_000, 1_001, 1_002)] == [1_000_000, 1_000_500, 1_001_000]
+    assert [charge(halved, 1, position) for position in (999, 1_000)] == [1_000, 500]
+    assert explain(halved, 1_000) == "1.000 s × ¥1.00 = ¥1.00"
