@@ -7,7 +7,7 @@
     ├── 403 LinkRefused
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
-    ├── 409 IdempotencyInProgress · JobNotFinished
+    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict
     ├── 413 TooLarge
     ├── 415 UnsupportedContent
     ├── 416 RangeNotSatisfiable
@@ -106,6 +106,12 @@ class JobNotFinished(GatewayError):
     """The job is still being worked on. Cancel it, or wait until it is finished, before deleting it."""
 
     code, status, retry = "job_not_finished", 409, False
+
+
+class ReplicaConflict(GatewayError):
+    """The replica is in a state, or declared by a source, that does not allow this. The message says what does."""
+
+    code, status, retry = "replica_conflict", 409, False
 
 
 class TooLarge(GatewayError):

@@ -38,11 +38,18 @@ class Studio:
         self._settings, self._store, self._decoders, self.spool = settings, store, decoders, spool
 
     async def produce(
-        self, lease: Lease, server: TritonServer, replica: str, triton_model: str, on_progress: Callable[[int], None]
+        self,
+        lease: Lease,
+        server: TritonServer,
+        replica: str,
+        triton_model: str,
+        *,
+        on_progress: Callable[[int], None],
+        on_left: Callable[[int], None],
     ) -> Delivered:
         """Generates, verifies and stores. Raises AttemptFailed, VideoRejected, StoreError or DecoderUnavailable.
 
-        Cancelling it cancels the work on the GPU.
+        `on_left` is told for how many milliseconds the device was ours, however that ended. Cancelling it cancels the work there.
         """
         video = lease.video()
         request = generate_request(lease, video, await self._media(video))
@@ -51,7 +58,7 @@ class Studio:
             events = server.generate(
                 triton_model, request, stall_s=self._settings.stall_s, deadline_s=self._settings.attempt_deadline_s
             )
-            await self._receive(_timed(events, replica), path, on_progress)
+            await self._receive(_timed(events, replica, on_left), path, on_progress)
             checked = await verify_video(
                 self._decoders,
                 path,
@@ -132,15 +139,20 @@ class Studio:
             pause_s = min(pause_s * 2, _STORE_PAUSE_MAX_S)
 
 
-async def _timed(stream: AsyncGenerator[Event, None], replica: str) -> AsyncGenerator[Event, None]:
-    """The same events; notes how long the replica took to say the first word."""
-    asked_at: float | None = monotonic()
-    async with aclosing(stream) as events:
-        async for event in events:
-            if asked_at is not None:
-                triton_start_seconds(replica).observe(monotonic() - asked_at)
-                asked_at = None
-            yield event
+async def _timed(
+    stream: AsyncGenerator[Event, None], replica: str, on_left: Callable[[int], None]
+) -> AsyncGenerator[Event, None]:
+    """The same events; notes how long the replica took to say the first word, and how long the device was ours."""
+    asked_at, heard = monotonic(), False
+    try:
+        async with aclosing(stream) as events:
+            async for event in events:
+                if not heard:
+                    triton_start_seconds(replica).observe(monotonic() - asked_at)
+                    heard = True
+                yield event
+    finally:
+        on_left(round((monotonic() - asked_at) * 1000))
 
 
 def generate_request(lease: Lease, video: VideoRequest, media: tuple[ReferenceMedia, ...]) -> GenerateRequest:

@@ -8,6 +8,7 @@ from litestar import Response, Router, get
 
 from gateway.api.catalogue import get_model, list_models, list_prices, list_public_prices
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
@@ -60,5 +61,9 @@ router = Router(
         docs,
         docs_errors,
         docs_file,
+        list_all,
+        get_one,
+        register_one,
+        change_one,
     ],
 )

@@ -91,6 +91,21 @@ class Lease(msgspec.Struct, frozen=True):
         return _request.decode(self.request)
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """A model for which jobs wait."""
+
+    model: str
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A lease and the replica that runs it; the price is the chip's of now, None where nobody has said one."""
+
+    lease: Lease
+    replica: str
+    accelerator: str
+    price_micro_usd_per_hour: int | None
+
+
 class Delivered(msgspec.Struct, frozen=True):
     """What a verified result is: counted from the stored file."""
 

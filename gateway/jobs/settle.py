@@ -16,11 +16,12 @@ from gateway.jobs.model import Delivered, Lease
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """A verified result of the attempt that `lease` names."""
+    """A verified result of the attempt that `lease` names; the device worked for `device_ms`."""
 
     lease: Lease
     owner: UUID
     delivered: Delivered
+    device_ms: int
 
     @property
     def charge_micro(self) -> int:
@@ -46,6 +47,7 @@ async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[bool]:
         [s.charge_micro for s in settlements],
         [msgspec.json.encode(s.delivered.artifacts) for s in settlements],
         [s.lease.retention_s for s in settlements],
+        [s.device_ms for s in settlements],
     )
     ids = {row.id for row in ended}
     outcomes = await capture(conn, [_capture(s) for s in settlements if s.lease.id in ids])
@@ -75,7 +77,8 @@ def _capture(settlement: Settlement) -> CaptureRequest:
 class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an attempt that did not deliver.
 
-    `public` is the sentence the client sees, `internal` is for operators; `counts` is False when the job is only handed back.
+    `public` is the sentence the client sees, `internal` is for operators; `counts` is False when the job is only handed back. The
+    device worked for `device_ms`.
     """
 
     lease: Lease
@@ -84,6 +87,7 @@ class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     public: str
     internal: str
+    device_ms: int
     counts: bool = True
     delay_s: float = 0.0
 
@@ -105,6 +109,7 @@ async def give_up(conn: Conn, end: GiveUp) -> str | None:
         end.delay_s,
         end.internal,
         int(end.counts),
+        end.device_ms,
     )
     if changed is None:
         return None

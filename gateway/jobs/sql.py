@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from gateway.jobs.model import EventRow, JobRef, JobRow, Lease
+from gateway.jobs.model import EventRow, JobRef, JobRow, Lease, Waiting
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -236,10 +236,20 @@ LEASE = Query(
     """,
 )
 BEGIN_ATTEMPTS = Command("""
-    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner)
-    SELECT org_id, job_id, attempt, replica, $5 FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[])
-        AS u (org_id, job_id, attempt, replica)
+    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner, accelerator, price_micro_usd_per_hour)
+    SELECT org_id, job_id, attempt, replica, $5, accelerator, price
+    FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $6::text[], $7::bigint[])
+        AS u (org_id, job_id, attempt, replica, accelerator, price)
 """)
+# Which of these models have jobs that wait.
+WAITING = Query(
+    Waiting,
+    """
+    SELECT m AS model FROM unnest($1::text[]) AS m WHERE EXISTS (
+        SELECT 1 FROM gateway.job WHERE state = 'queued' AND available_at <= clock_timestamp()
+          AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = m)
+    """,
+)
 HEARTBEAT = Query(
     Changed,
     """
@@ -262,23 +272,23 @@ SUCCEED = Query(
             artifacts = u.artifacts, assets_expire_at = clock_timestamp() + make_interval(secs => u.retention_s),
             event_seq = j.event_seq + 1
         FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[],
-                    $8::jsonb[], $9::int[])
-             AS u (org_id, id, attempt, owner, frames, delivered_ms, charged_micro, artifacts, retention_s)
+                    $8::jsonb[], $9::int[], $10::int[])
+             AS u (org_id, id, attempt, owner, frames, delivered_ms, charged_micro, artifacts, retention_s, device_ms)
         WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = u.owner AND j.state = 'running'
-        RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.delivered_ms, j.charged_micro, j.currency
+        RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.delivered_ms, j.charged_micro, j.currency, u.device_ms
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
         SELECT org_id, id, event_seq, 'succeeded',
                jsonb_build_object('delivered_ms', delivered_ms, 'charged_micro', charged_micro, 'currency', currency) FROM ended
     ), closed AS (
-        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'succeeded'
+        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'succeeded', device_ms = e.device_ms
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
     ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
     SELECT org_id, id, state FROM ended, told
     """,
 )
 # An attempt that did not deliver: back to the queue ('queued'), or the end ('failed'); a cancelling job is cancelled either way.
-# $10 is 1 if the attempt counts against the job, 0 if the job is only handed back.
+# $10 is 1 if the attempt counts against the job, 0 if the job is only handed back; $11 is the device's time.
 GIVE_UP = Query(
     Changed,
     """
@@ -299,7 +309,7 @@ GIVE_UP = Query(
         SELECT org_id, id, event_seq, state, jsonb_strip_nulls(jsonb_build_object('code', error_code, 'message', error_message))
         FROM ended
     ), closed AS (
-        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), code = $6, message = $9,
+        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), code = $6, message = $9, device_ms = $11::int,
             outcome = CASE WHEN e.state = 'cancelled' THEN 'cancelled' WHEN $10 = 0 THEN 'returned' ELSE 'failed' END
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
     ), told AS (
@@ -340,7 +350,8 @@ RESCUE = Query(
         SELECT org_id, id, event_seq, state, jsonb_strip_nulls(jsonb_build_object('code', error_code, 'message', error_message))
         FROM ended
     ), closed AS (
-        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'lost', code = 'lease_expired'
+        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'lost', code = 'lease_expired',
+            device_ms = least(extract(epoch FROM clock_timestamp() - a.started_at) * 1000, 2147483647)::int
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt AND a.outcome IS NULL
     ), told AS (
         SELECT pg_notify('tallylight_events', ''), pg_notify('tallylight_queue', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)

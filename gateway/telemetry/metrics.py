@@ -104,6 +104,19 @@ triton_start_seconds = _by(
 )
 """(replica)"""
 
+swaps = _by(Counter("tallylight_model_swaps", "Models loaded in the place of others, by how it ended.", ["outcome"]))
+"""(outcome)"""
+
+swap_seconds = _by(
+    Histogram(
+        "tallylight_model_swap_seconds",
+        "Time from the decision to load a model until it was ready, what had to be unloaded first included.",
+        ["model"],
+        buckets=(0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640),
+    )
+)
+"""(model)"""
+
 # Summed over processes, so that anything but 1 in a cell is an alarm.
 leader = _by(Gauge("tallylight_leader", "1 in the process that holds the lock of a role.", ["role"], multiprocess_mode="livesum"))
 """(role)"""

@@ -14,7 +14,7 @@ from billing.ledger.wallets import top_up
 from gateway.access.organizations import open_organization
 from gateway.jobs import sql
 from gateway.jobs.lease import begin_attempts, lease
-from gateway.jobs.model import Delivered, Lease
+from gateway.jobs.model import Delivered, Lease, Placed
 from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
 from gateway.jobs.verify import verify_jobs
 from gateway.video import Artifact, InputMedia, VideoRequest
@@ -67,7 +67,7 @@ class Shop:
         """Leases and records the attempts. A negative `ttl_s` makes leases that have run out already."""
         async with self.conn.transaction():
             taken = await lease(self.conn, owner or self.owner, [model], limit=limit, ttl_s=ttl_s, retention_s=3600)
-            await begin_attempts(self.conn, owner or self.owner, [(one, "replica-1") for one in taken])
+            await begin_attempts(self.conn, owner or self.owner, [Placed(one, "replica-1", "h100", 2_700_000) for one in taken])
         return taken
 
     async def running(self, *, ttl_s: float = 60, hold_micro: int = 5 * RATE_MICRO, rate_micro: int = RATE_MICRO) -> Lease:
@@ -78,11 +78,11 @@ class Shop:
         return taken
 
     def delivered(self, held: Lease, *, duration_ms: int = 5000, owner: UUID | None = None) -> Settlement:
-        return Settlement(held, owner or self.owner, Delivered(max(duration_ms * 24 // 1000, 1), duration_ms, (FILM,)))
+        return Settlement(held, owner or self.owner, Delivered(max(duration_ms * 24 // 1000, 1), duration_ms, (FILM,)), 7000)
 
     async def give_up(self, held: Lease, *, final: bool = False, counts: bool = True, owner: UUID | None = None) -> str | None:
         end = GiveUp(
-            lease=held, owner=owner or self.owner, final=final, code="x", public="x", internal="x", counts=counts
+            lease=held, owner=owner or self.owner, final=final, code="x", public="x", internal="x", device_ms=7000, counts=counts
         )  # fmt: skip
         async with self.conn.transaction():
             return await give_up(self.conn, end)

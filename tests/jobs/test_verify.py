@@ -87,7 +87,7 @@ PLANTED = {
     ),
     "an attempt of no job": (
         "attempt_has_its_job",
-        "INSERT INTO gateway.attempt VALUES (gen_random_uuid(), gen_random_uuid(), 1, 'r', gen_random_uuid())",
+        "INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner, accelerator) VALUES (gen_random_uuid(), gen_random_uuid(), 1, 'r', gen_random_uuid(), 'h100')",
     ),
 }
 
