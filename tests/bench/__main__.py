@@ -14,7 +14,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="how often each measurement is repeated (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each load is measured (default 3)")
     parser.add_argument("--only", default="", help="one scenario: w1, w2, w1.c64 …")
-    parser.add_argument("--rows", type=int, default=0, help="ledger: transfers of history (0); usage: jobs to report on (1 million)")
+    parser.add_argument(
+        "--rows", type=int, default=0, help="ledger: transfers of history (0); usage: jobs to report on (1 million)"
+    )
     asked = parser.parse_args()
     logs.configure("warning")
     if asked.name == "ledger":
