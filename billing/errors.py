@@ -16,6 +16,7 @@
     ├── UnknownCustomer        no customer with that id
     ├── CustomerConflict       a customer was opened with another currency or time zone
     ├── BillingDetailsInvalid  what an invoice would say of a customer is malformed
+    ├── UnknownCurrency        a currency that nothing is billed in
     ├── UnknownTimeZone        a name that is no IANA time zone
     ├── ReportInvalid          a report that makes no sense as it was asked for
     ├── CatalogueInvalid       plans or sellers that cannot be published
@@ -131,6 +132,12 @@ class BillingDetailsInvalid(BillingError):
     """These billing details cannot be printed on an invoice. Correct the named entry."""
 
     code = "billing_details_invalid"
+
+
+class UnknownCurrency(BillingError):
+    """Nothing is billed in this currency. Use CNY or USD."""
+
+    code = "unknown_currency"
 
 
 class UnknownTimeZone(BillingError):

@@ -209,6 +209,14 @@ async def test_a_part_is_given_back_and_later_the_rest(till: Till) -> None:
     assert await till.balance() == (100 * SECOND, 0)
 
 
+async def test_a_part_and_the_rest_in_one_call_are_the_whole(till: Till) -> None:
+    settled = await till.settled()
+    part, rest = Refund(id=settled.id, reason="ticket", amount_micro=3 * SECOND), Refund(id=settled.id, reason="finding")
+    assert codes(await till.refund(part, rest, rest)) == ["ok", "ok", "ok"]
+    rows = await till.usage(settled.id)
+    assert len(rows) == 3 and [sum(row[n] for row in rows) for n in range(2, 9)] == [0] * 7
+
+
 @pytest.mark.parametrize("amount_micro", [0, -1, 9 * SECOND])
 async def test_no_more_is_given_back_than_was_charged(till: Till, amount_micro: int) -> None:
     settled = await till.settled()

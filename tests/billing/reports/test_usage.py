@@ -167,6 +167,24 @@ async def test_days_have_the_hours_their_zone_gave_them(usages: Usages) -> None:
     assert await counts("2026-03-01", "2026-04-01", "month") == {"2026-03": 288}
 
 
+async def test_edges_belong_to_the_half_open_period(usages: Usages) -> None:
+    """A row every five minutes; periods that begin and end on rows, between rows, and inside one quarter of an hour."""
+    for step in range(36):
+        await usages.turn(START + step * timedelta(minutes=5))
+        await usages.record(some_row())
+    for _ in range(2):
+        for start, end in ((0, 36), (1, 35), (3, 33), (4, 34), (3, 4), (3, 5), (3, 6), (4, 7), (5, 10)):
+            inside = ask(
+                Period(START + start * timedelta(minutes=5), START + end * timedelta(minutes=5), zone_of("UTC")),
+                [],
+                {},
+                book="live",
+            )
+            (line,) = await answer(usages.conn, inside)
+            assert line.jobs == end - start
+        await usages.roll_up()
+
+
 async def test_a_line_leads_to_its_bounds(usages: Usages) -> None:
     await usages.history(random.Random(1), 20)
     zone = zone_of("Asia/Kathmandu")
