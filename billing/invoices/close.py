@@ -5,7 +5,7 @@ it stands on the next invoice, with its own period.
 """
 
 from datetime import datetime
-from uuid import UUID
+from typing import Literal
 
 import msgspec
 
@@ -35,6 +35,22 @@ PAST_MAX = 36
 """Late usage is shown with its period that many periods back; what is older, with the first of them."""
 
 
+class Closing(msgspec.Struct, frozen=True):
+    """A contract's period that is being closed, its account locked. `seen` is the snapshot that the last close saw."""
+
+    buyer: Customer
+    contract: Subscription
+    plan: ContractPlan
+    period: Period
+    account: Balance
+    seen: str | None
+    now: datetime
+
+    @property
+    def is_last(self) -> bool:
+        return self.contract.ends_at == self.period.ends_at
+
+
 class Term(msgspec.Struct, frozen=True):
     """Where a period stands in the term of a commitment."""
 
@@ -57,101 +73,100 @@ async def _close(conn: Conn, sellers: Sellers, row: ContractRow) -> Invoice | No
     assert isinstance(contract.plan, ContractPlan)
     assert contract.period is not None
     buyer = await customer(conn, row.customer_id)
-    balance = await lock_grant(conn, credit_account_id(wallet_id(buyer.id, "live", buyer.currency)))
+    # Only under this lock does the balance stand for everything that was settled before the snapshot.
+    account = await lock_grant(conn, credit_account_id(wallet_id(buyer.id, "live", buyer.currency)))
     taken = await sql.TAKE_SNAPSHOT.one(conn)
-    invoice = await _invoice(conn, sellers, buyer, contract, balance, row.closed_through, taken.at)
+    closing = Closing(buyer, contract, contract.plan, contract.period, account, row.closed_through, taken.at)
+    invoice = await _invoice(conn, sellers, closing)
     await sql.SAW.run(conn, contract.id, taken.snapshot)
-    await _go_on(conn, buyer, contract, balance)
+    await _go_on(conn, closing)
     return invoice
 
 
-async def _invoice(
-    conn: Conn, sellers: Sellers, buyer: Customer, contract: Subscription, balance: Balance, seen: str | None, now: datetime
-) -> Invoice | None:
-    assert contract.period is not None
-    past = past_periods(contract)
-    bounds = [*(period.starts_at for period in past), contract.period.ends_at]
-    used = await sql.USED.all(conn, balance.account_id, contract.period.starts_at, bounds, seen)
-    if sum(line.amount_micro for line in used) != -balance.posted:
-        raise BooksDiffer(f"{buyer.id} owes {-balance.posted} unbilled, the usage is {sum(line.amount_micro for line in used)}")
+async def _invoice(conn: Conn, sellers: Sellers, closing: Closing) -> Invoice | None:
+    past = past_periods(closing)
+    bounds = [*(period.starts_at for period in past), closing.period.ends_at]
+    used = await sql.USED.all(conn, closing.account.account_id, closing.period.starts_at, bounds, closing.seen)
+    unbilled_micro = sum(line.amount_micro for line in used)
+    if unbilled_micro != -closing.account.posted:
+        raise BooksDiffer(f"{closing.buyer.id} owes {-closing.account.posted} unbilled, the usage is {unbilled_micro}")
     lines = [draft_of(line, past) for line in used if line.bucket < len(bounds) and (line.amount_micro or line.quantity)]
     usage_micro = sum(line.amount_micro for line in lines)
-    owed = await _owed(conn, contract, usage_micro)
-    drafts, shortfall_micro = [*lines, *owed], sum(draft.amount_micro for draft in owed)
-    if not drafts:
+    owed = await _owed(conn, closing, usage_micro)
+    shortfall_micro = sum(draft.amount_micro for draft in owed)
+    if not (lines or owed):
         return None
     # A period in which more was given back than used is a credit note, whose amounts are what is given back.
     sign = 1 if usage_micro + shortfall_micro >= 0 else -1
-    treatment = treatment_of(sellers, buyer)
-    sums = add_up([flipped(draft, sign) for draft in drafts], treatment)
+    treatment = treatment_of(sellers, closing.buyer)
     paper = Paper(
-        id=derived_id("invoice", contract.id, contract.period.starts_at.isoformat()),
-        kind="invoice" if sign > 0 else "credit_note", sums=sums, treatment=treatment, period=contract.period,
-        subscription_id=contract.id, counted_micro=usage_micro + shortfall_micro,
-    )  # fmt: skip
-    invoice = await finalise(conn, sellers.of(buyer.currency), buyer, paper, now)
-    await post_all(conn, [close_posting(buyer, balance.account_id, invoice, usage_micro, shortfall_micro, sign)])
-    return invoice
-
-
-def close_posting(
-    buyer: Customer, account_id: UUID, invoice: Invoice, usage_micro: int, shortfall_micro: int, sign: int
-) -> Posting:
-    inside = invoice.tax_minor * MINOR * sign if invoice.treatment.inclusive else 0
-    return Posting(
+        id=derived_id("invoice", closing.contract.id, closing.period.starts_at.isoformat()),
+        kind="invoice" if sign > 0 else "credit_note",
+        sums=add_up([flipped(draft, sign) for draft in [*lines, *owed]], treatment),
+        treatment=treatment,
+        period=closing.period,
+        subscription_id=closing.contract.id,
+        counted_micro=usage_micro + shortfall_micro,
+    )
+    invoice = await finalise(conn, sellers.of(closing.buyer.currency), closing.buyer, paper, closing.now)
+    inside_minor = invoice.tax_minor if treatment.inclusive else 0
+    posting = Posting(
         kind="close",
         source=str(invoice.id),
-        subject_id=buyer.id,
+        subject_id=closing.buyer.id,
         book="live",
-        asset=buyer.currency,
+        asset=closing.buyer.currency,
         amounts={
             "total": invoice.total_minor * MINOR * sign,
             "usage": usage_micro,
-            "shortfall": shortfall_micro - inside,
+            "shortfall": shortfall_micro - inside_minor * MINOR * sign,
             "tax": invoice.tax_minor * MINOR * sign,
             "rounding": invoice.rounding_micro * sign,
         },
-        accounts={"credit": account_id},
-        dimensions={"customer": str(buyer.id)},
+        accounts={"credit": closing.account.account_id},
+        dimensions={"customer": str(closing.buyer.id)},
         facts={"number": invoice.number},
     )
+    await post_all(conn, [posting])
+    return invoice
 
 
-async def _owed(conn: Conn, contract: Subscription, usage_micro: int) -> list[Draft]:
-    """What is owed although it was not used: the rest of the period's minimum, and in the last period of a term that of the
-    commitment.
-    """
-    assert isinstance(contract.plan, ContractPlan)
-    assert contract.period is not None
+async def _owed(conn: Conn, closing: Closing, usage_micro: int) -> list[Draft]:
+    """What is owed although it was not used: the rest of the period's minimum, and that of a commitment when its term ends."""
     owed: list[Draft] = []
-    minimum = minimum_of(contract)
-    counted = max(usage_micro, 0)
-    if counted < minimum:
-        facts: dict[str, int | str] = {"least_micro": minimum, "counted_micro": counted}
-        owed.append(Draft(kind="minimum", title=contract.plan.title, amount_micro=minimum - counted, facts=facts))
-    term = term_of(contract)
-    if contract.plan.commitment_micro and (term.is_last or contract.ends_at == contract.period.ends_at):
-        before = (await sql.COUNTED.one(conn, contract.id, term.starts_at)).amount_micro
+    least, counted = minimum_of(closing), max(usage_micro, 0)
+    if counted < least:
+        owed.append(shortfall("minimum", closing.plan, least, counted))
+    term, commitment = term_of(closing), closing.plan.commitment_micro
+    if commitment and (term.is_last or closing.is_last):
+        before = (await sql.COUNTED.one(conn, closing.contract.id, term.starts_at)).amount_micro
         counted = before + usage_micro + sum(draft.amount_micro for draft in owed)
-        if counted < contract.plan.commitment_micro:
-            facts = {"least_micro": contract.plan.commitment_micro, "counted_micro": counted}
-            missing = contract.plan.commitment_micro - counted
-            owed.append(Draft(kind="commitment", title=contract.plan.title, amount_micro=missing, facts=facts))
+        if counted < commitment:
+            owed.append(shortfall("commitment", closing.plan, commitment, counted))
     return owed
 
 
-async def _go_on(conn: Conn, buyer: Customer, contract: Subscription, balance: Balance) -> None:
+async def _go_on(conn: Conn, closing: Closing) -> None:
     """On to the next period. A contract that is over gives no credit, and ends once nothing is held or unbilled on it."""
-    assert contract.period is not None
-    if contract.ends_at is not None and contract.ends_at <= contract.period.ends_at:
+    contract, buyer = closing.contract, closing.buyer
+    if contract.ends_at is not None and contract.ends_at <= closing.period.ends_at:
         await set_credit_limit(
             conn, source=f"{contract.id}/end", customer_id=buyer.id, book="live", asset=buyer.currency, limit_micro=0
         )
-        left = await lock_grant(conn, balance.account_id)
+        left = await lock_grant(conn, closing.account.account_id)
         if left.held == 0 and left.posted == 0:
             await end(conn, contract, contract.ends_at)
             return
-    await store(conn, msgspec.structs.replace(contract, period=contract.calendar.next(contract.period)))
+    await store(conn, msgspec.structs.replace(contract, period=contract.calendar.next(closing.period)))
+
+
+def shortfall(kind: Literal["minimum", "commitment"], plan: ContractPlan, least_micro: int, counted_micro: int) -> Draft:
+    return Draft(
+        kind=kind,
+        title=plan.title,
+        amount_micro=least_micro - counted_micro,
+        facts={"least_micro": least_micro, "counted_micro": counted_micro},
+    )
 
 
 def draft_of(line: Used, past: list[Period]) -> Draft:
@@ -172,35 +187,32 @@ def flipped(draft: Draft, sign: int) -> Draft:
     return msgspec.structs.replace(draft, amount_micro=draft.amount_micro * sign, quantity=draft.quantity * sign)
 
 
-def past_periods(contract: Subscription) -> list[Period]:
-    """The periods of the contract's calendar up to the one that is closed, the oldest first."""
-    assert contract.period is not None
-    periods = [contract.period]
+def past_periods(closing: Closing) -> list[Period]:
+    """The contract's periods up to the one that is closed, the oldest first."""
+    contract, periods = closing.contract, [closing.period]
     while len(periods) <= PAST_MAX and periods[0].starts_at > contract.starts_at:
         before = contract.calendar.previous(periods[0])
         periods.insert(0, Period(max(before.starts_at, contract.starts_at), before.ends_at))
     return periods
 
 
-def minimum_of(contract: Subscription) -> int:
+def minimum_of(closing: Closing) -> int:
     """A period that the contract's beginning cut short owes its part of the minimum, by real seconds; one after its end none."""
-    assert isinstance(contract.plan, ContractPlan)
-    assert contract.period is not None
-    if contract.ends_at is not None and contract.ends_at <= contract.period.starts_at:
+    ends_at = closing.contract.ends_at
+    if ends_at is not None and ends_at <= closing.period.starts_at:
         return 0
-    whole = contract.calendar.containing(contract.period.starts_at)
-    parts = [contract.period.length_s, whole.length_s - contract.period.length_s]
-    return apportion(contract.plan.minimum_micro // MINOR, parts)[0] * MINOR
+    whole = closing.contract.calendar.containing(closing.period.starts_at)
+    parts = [closing.period.length_s, whole.length_s - closing.period.length_s]
+    return apportion(closing.plan.minimum_micro // MINOR, parts)[0] * MINOR
 
 
-def term_of(contract: Subscription) -> Term:
+def term_of(closing: Closing) -> Term:
     """Terms are counted in periods from the contract's first."""
-    assert isinstance(contract.plan, ContractPlan)
-    assert contract.period is not None
+    contract, term = closing.contract, closing.plan.term
     starts_at, nth = contract.starts_at, 1
     period = contract.calendar.containing(contract.starts_at)
-    while period.ends_at < contract.period.ends_at:
+    while period.ends_at < closing.period.ends_at:
         period, nth = contract.calendar.next(period), nth + 1
-        if nth % contract.plan.term == 1 or contract.plan.term == 1:
+        if (nth - 1) % term == 0:
             starts_at = period.starts_at
-    return Term(starts_at, nth % contract.plan.term == 0)
+    return Term(starts_at, nth % term == 0)

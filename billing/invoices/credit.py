@@ -93,8 +93,8 @@ def _sums(invoice: Invoice, notes: list[Invoice], credits: list[Credit]) -> Sums
     inside = taxes if invoice.treatment.inclusive else [0] * len(taxes)
     lines = tuple(
         Line(
-            kind="credit", title=invoice.lines[one.line - 1].title, amount_micro=one.amount_minor * MINOR, facts={"line": one.line},
-            amount_minor=one.amount_minor, net_minor=one.amount_minor - part, tax_minor=tax,
+            kind="credit", title=invoice.lines[one.line - 1].title, amount_micro=one.amount_minor * MINOR,
+            facts={"line": one.line}, amount_minor=one.amount_minor, net_minor=one.amount_minor - part, tax_minor=tax,
         )
         for one, part, tax in zip(credits, inside, taxes, strict=True)
     )  # fmt: skip

@@ -8,6 +8,7 @@ import msgspec
 
 from billing.errors import InvoiceUnprintable
 from billing.invoices.model import Invoice
+from billing.invoices.words import names_of, page_of
 from billing.invoices.xml import FILE_NAME, to_xml
 
 TEMPLATE = Path(__file__).with_name("invoice.typ")
@@ -22,8 +23,6 @@ def to_pdf(invoice: Invoice) -> bytes:
     """The same bytes for the same invoice. Raises InvoiceUnprintable: the extra or a font is missing, or lacks a character."""
     try:
         import typst  # noqa: PLC0415 – the extra may be absent
-
-        from billing.invoices.words import names_of, page_of  # noqa: PLC0415 – it needs the extra too
     except ImportError as error:
         raise InvoiceUnprintable("install Tallylight with the extra `pdf`") from error
     family, folder = find_font()

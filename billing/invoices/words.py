@@ -9,6 +9,7 @@ from babel.numbers import format_currency, format_decimal
 from billing.invoices.model import Invoice, Line
 from billing.invoices.xml import days_of
 from billing.plans.calendar import Period
+from billing.plans.tax import Party
 
 _LOCALES = {"en": "en_GB", "zh": "zh_CN"}
 _WORDS = {
@@ -74,16 +75,9 @@ def page_of(invoice: Invoice) -> dict[str, object]:
         (say["customer"], str(invoice.customer_id)),
     ]
     parties = [
-        {
-            "role": say[role],
-            "lines": [
-                line
-                for line in (party.legal_name, *party.address.splitlines(), party.country, party.tax_id and f"{say['tax_id']} {party.tax_id}")
-                if line
-            ],
-        }
+        {"role": say[role], "lines": _party(party, say["tax_id"])}
         for role, party in (("seller", invoice.seller), ("buyer", invoice.buyer))
-    ]  # fmt: skip
+    ]
     rows = [
         (name, _quantity(line, invoice.language), _price(line, invoice), _money(line.amount_minor, invoice))
         for name, line in zip(names_of(invoice), invoice.lines, strict=True)
@@ -103,6 +97,11 @@ def page_of(invoice: Invoice) -> dict[str, object]:
         ],
         "page": say["page"],
     }
+
+
+def _party(party: Party, tax_id: str) -> list[str]:
+    lines = [party.legal_name, *party.address.splitlines(), party.country, f"{tax_id} {party.tax_id}" if party.tax_id else ""]
+    return [line for line in lines if line]
 
 
 def _sums(invoice: Invoice) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ class SponsoredBy(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """`seconds`: wallets of prepaid seconds by class. `credit_micro`: what may still be owed. `blocked`: why nothing may start."""
+    """`seconds`: wallets of prepaid seconds by class. `credit_micro`: what may still be owed. `blocked`: why nothing starts."""
 
     customer_id: UUID
     currency: str

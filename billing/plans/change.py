@@ -38,6 +38,7 @@ class Change(msgspec.Struct, frozen=True):
     """What a change would give back and charge at `at`. `charged` is None where the new plan costs nothing now."""
 
     at: datetime
+    currency: str
     returned: tuple[Returned, ...]
     charged: SaleLine | None
     charged_micro: int
@@ -45,6 +46,13 @@ class Change(msgspec.Struct, frozen=True):
     @property
     def returned_micro(self) -> int:
         return sum(one.total_micro for one in self.returned)
+
+
+class Going(msgspec.Struct, frozen=True):
+    """From which subscription, by which change."""
+
+    old: Subscription
+    change: Change
 
 
 async def preview_change(conn: Conn, sellers: Sellers, *, customer_id: UUID, plan: str) -> Change:
@@ -72,7 +80,10 @@ async def change_plan(conn: Conn, sellers: Sellers, *, customer_id: UUID, plan: 
         await _end_allowance(conn, subscription)
     await end(conn, subscription, change.at)
     added = await add_subscription(conn, buyer, offer, subscription_id=subscription_id, starts_at=change.at)
-    begun = await _begin(conn, sellers, buyer, subscription, added, change)
+    if _goes_on(subscription.plan, offer):
+        begun = await _go_on(conn, sellers, buyer, added, Going(subscription, change))
+    else:
+        begun = await begin(conn, sellers, buyer, added, change.at)
     facts = {
         "from": subscription.plan.name, "to": offer.name,
         "returned_micro": change.returned_micro, "charged_micro": change.charged_micro,
@@ -114,8 +125,8 @@ async def _work_out(conn: Conn, sellers: Sellers, buyer: Customer, old: Subscrip
     if isinstance(new, SubscriptionPlan):
         charged = rest_of(new, old.period, at) if _goes_on(old.plan, new) else whole_of(new)
         charged_micro = tax([charged.price_micro // MINOR], treatment_of(sellers, buyer)).total_minor * MINOR
-        await _check_affords(conn, buyer, new, Change(at, tuple(returned), charged, charged_micro))
-    return Change(at, tuple(returned), charged, charged_micro)
+        await _check_affords(conn, buyer, new, Change(at, buyer.currency, tuple(returned), charged, charged_micro))
+    return Change(at, buyer.currency, tuple(returned), charged, charged_micro)
 
 
 async def _check_affords(conn: Conn, buyer: Customer, new: SubscriptionPlan, change: Change) -> None:
@@ -130,19 +141,18 @@ def _goes_on(old: Plan, new: Plan) -> bool:
     return isinstance(old, SubscriptionPlan) and isinstance(new, SubscriptionPlan) and old.every == new.every
 
 
-async def _begin(
-    conn: Conn, sellers: Sellers, buyer: Customer, old: Subscription, new: Subscription, change: Change
-) -> Subscription:
-    if change.charged is None or not _goes_on(old.plan, new.plan) or old.period is None:
-        return await begin(conn, sellers, buyer, new, change.at)
+async def _go_on(conn: Conn, sellers: Sellers, buyer: Customer, new: Subscription, going: Going) -> Subscription:
+    """The new plan takes over the period of the old one, and its rest is charged."""
+    period, line = going.old.period, going.change.charged
     assert isinstance(new.plan, SubscriptionPlan)
-    if change.charged.quantity_ms:
+    assert period is not None
+    assert line is not None
+    if line.quantity_ms:
         await sell(
-            conn, sellers, buyer, change.charged, sale_id=derived_id("sale", new.id, change.at.isoformat()),
-            payer=new.plan.payer, currency=new.plan.currency, expires_at=old.period.ends_at, subscription_id=new.id,
-            period=old.period,
+            conn, sellers, buyer, line, sale_id=derived_id("sale", new.id, going.change.at.isoformat()), payer=new.plan.payer,
+            currency=new.plan.currency, expires_at=period.ends_at, subscription_id=new.id, period=period,
         )  # fmt: skip
-    return await store(conn, msgspec.structs.replace(new, state="active", anchor=old.anchor, period=old.period))
+    return await store(conn, msgspec.structs.replace(new, state="active", anchor=going.old.anchor, period=period))
 
 
 async def _end_allowance(conn: Conn, subscription: Subscription) -> None:

@@ -85,7 +85,8 @@ async def sell(
     )
     (grant,) = await issue(conn, [terms])
     sale = Sale(
-        sale_id, buyer.id, subscription_id, grant, None, payer, currency, treatment, line, taxed.net_minor, taxed.tax_minor, period
+        sale_id, buyer.id, subscription_id, grant, None, payer, currency, treatment, line, taxed.net_minor, taxed.tax_minor,
+        period,
     )  # fmt: skip
     await _record(conn, sale)
     return sale

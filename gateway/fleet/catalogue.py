@@ -1,17 +1,22 @@
 """The catalogue: which models there are and what they cost, from files that say so in one place."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, get_args
 
 import msgspec
 
-from billing.errors import RateCardInvalid
+from billing.errors import BillingError, RateCardInvalid
+from billing.plans.catalogue import read_catalogue
+from billing.plans.model import Catalogue
+from billing.plans.sellers import Sellers, read_sellers
 from billing.pricing.check import problems, read_card
 from billing.pricing.model import Offer, RateCard
 from gateway.video import ModelLimits, Tier, resolution_classes, tasks
 
 File = TypeVar("File", bound=msgspec.Struct)
+Parsed = TypeVar("Parsed")
 
 PACKAGED = Path(__file__).parents[2] / "deploy" / "catalogue"
 
@@ -79,6 +84,23 @@ def offers(models: Models) -> dict[str, Offer]:
         )
         for limits in models.models
     }
+
+
+def load_plans(folder: str) -> Catalogue:
+    """Reads plans.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
+    return _parsed(_path(folder, "plans.toml"), read_catalogue)
+
+
+def load_sellers(folder: str) -> Sellers:
+    """Reads sellers.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
+    return _parsed(_path(folder, "sellers.toml"), read_sellers)
+
+
+def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, BillingError) as error:
+        raise CatalogueError(f"{path}: {error}") from error
 
 
 def _path(folder: str, name: str) -> Path:

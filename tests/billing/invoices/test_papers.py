@@ -19,7 +19,7 @@ RAM = "{urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformation
 
 
 def texts(made: Invoice, tag: str) -> list[str]:
-    return [found.text or "" for found in ET.fromstring(to_xml(made, names_of(made))).iter(RAM + tag)]
+    return [found.text or "" for found in ET.fromstring(to_xml(made, names_of(made))).iter(RAM + tag)]  # noqa: S314 – our own document
 
 
 def test_the_page_in_english() -> None:
@@ -117,7 +117,7 @@ def test_a_character_that_no_font_has_is_named() -> None:
 
 
 def test_without_a_font_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf, "find_spec", lambda name: None)
+    monkeypatch.setattr(pdf, "find_spec", lambda _: None)
     monkeypatch.setattr(pdf, "FONTS", ())
     with pytest.raises(InvoiceUnprintable, match="extra `pdf`, or Debian's fonts-wqy-microhei"):
         to_pdf(invoice())
