@@ -1,5 +1,6 @@
 """Finalise: give a document its number and write it, once and for ever."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,12 +11,13 @@ from billing.invoices import sql
 from billing.invoices.model import Invoice, Kind, Sums
 from billing.kit.query import Conn
 from billing.plans.calendar import Period, local_day
-from billing.plans.events import tell
+from billing.plans.events import EventKind, tell
 from billing.plans.sell import party_of
 from billing.plans.sellers import Seller
 from billing.plans.tax import Treatment
 
-_CODES = {"invoice": "", "credit_note": "CN-"}
+_CODES: Mapping[Kind, str] = {"invoice": "", "credit_note": "CN-"}
+_TOLD: Mapping[Kind, EventKind] = {"invoice": "invoice.finalised", "credit_note": "credit_note.finalised"}
 
 
 class Paper(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,5 +62,5 @@ async def finalise(conn: Conn, seller: Seller, buyer: Customer, paper: Paper, no
         "id": str(invoice.id), "number": number, "currency": buyer.currency, "total_minor": invoice.total_minor,
         "due_minor": invoice.due_minor,
     }  # fmt: skip
-    await tell(conn, f"{paper.kind}.finalised", str(invoice.id), buyer.id, facts)
+    await tell(conn, _TOLD[paper.kind], str(invoice.id), buyer.id, facts)
     return invoice

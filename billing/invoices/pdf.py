@@ -34,7 +34,7 @@ def to_pdf(invoice: Invoice) -> bytes:
     day = invoice.issued_on
     try:
         return typst.compile(
-            files,
+            files,  # pyright: ignore[reportArgumentType] – documented, and not in the stub
             font_paths=[folder],
             ignore_system_fonts=True,
             sys_inputs={"font": family},

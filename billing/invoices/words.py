@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal
@@ -63,7 +64,7 @@ def names_of(invoice: Invoice) -> list[str]:
     return [_name(line, invoice) for line in invoice.lines]
 
 
-def page_of(invoice: Invoice) -> dict[str, object]:
+def page_of(invoice: Invoice) -> dict[str, Any]:
     """Everything the page shows, ready to be set."""
     say = _WORDS[invoice.language]
     facts = [

@@ -1,5 +1,6 @@
 """What happened in the money plane, told once each."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, TypeAlias
 from uuid import UUID
@@ -14,7 +15,7 @@ EventKind: TypeAlias = Literal[
     "plan.started", "plan.renewed", "plan.changed", "plan.past_due", "plan.ended", "budget.reached", "wallet.runs_dry",
     "invoice.finalised", "credit_note.finalised",
 ]  # fmt: skip
-Facts: TypeAlias = dict[str, int | str]
+Facts: TypeAlias = Mapping[str, int | str]
 
 
 class Event(msgspec.Struct, frozen=True):

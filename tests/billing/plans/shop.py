@@ -1,6 +1,6 @@
 """A shop over the real ledger: what it offers, its customers, and every verb in a transaction of its own."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -133,7 +133,7 @@ def facts(customer_id: UUID) -> Facts:
 
 
 @asynccontextmanager
-async def open_shop(conn: Conn) -> AsyncIterator[Shop]:
+async def open_shop(conn: Conn) -> AsyncGenerator[Shop]:
     """Whatever a test did through the verbs, the ledger is sound when it ends."""
     shop = Shop(conn)
     await shop.does(publish_catalogue, CATALOGUE)
