@@ -162,7 +162,7 @@ def sale_of(row: SaleRow) -> Sale:
 
 
 def treatment_of(sellers: Sellers, buyer: Customer) -> Treatment:
-    """How a sale to the customer is taxed now. Raises UnknownCurrency."""
+    """How a sale to the customer is taxed now. Raises UnknownAsset."""
     seller = sellers.of(buyer.currency)
     return seller.tax.treatment(seller.party, party_of(buyer))
 

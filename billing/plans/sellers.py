@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from billing.errors import CatalogueInvalid, UnknownCurrency
+from billing.errors import CatalogueInvalid, UnknownAsset
 from billing.plans.calendar import zone_of
 from billing.plans.model import Currency, Name
 from billing.plans.tax import Country, NoTax, Party, Vat
@@ -39,11 +39,11 @@ class Sellers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sellers: tuple[Seller, ...]
 
     def of(self, currency: str) -> Seller:
-        """Raises UnknownCurrency."""
+        """Raises UnknownAsset."""
         for seller in self.sellers:
             if currency in seller.currencies:
                 return seller
-        raise UnknownCurrency(f"nobody sells in {currency}")
+        raise UnknownAsset(f"nobody sells in {currency}")
 
 
 def read_sellers(text: str) -> Sellers:
