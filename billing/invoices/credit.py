@@ -12,6 +12,7 @@ from billing.invoices.model import Invoice, Line, Sums
 from billing.invoices.read import find_invoice
 from billing.kit.ids import derived_id
 from billing.kit.query import Conn
+from billing.ledger.grants import lock_grant
 from billing.ledger.model import credit_account_id, wallet_id
 from billing.ledger.post import Posting, post_all
 from billing.plans.apportion import apportion, nearest
@@ -36,13 +37,16 @@ async def credit(
     wallet, whose seconds are returned instead. Then nothing was written.
     """
     note_id = derived_id("credit_note", invoice_id, source)
-    invoice = await find_invoice(conn, customer_id, invoice_id, lock=True)
+    invoice = await find_invoice(conn, customer_id, invoice_id)
+    if invoice.kind != "invoice" or invoice.paid_minor:
+        raise CreditRefused(f"{invoice.number} is not owed; return what was sold instead")
+    account = credit_account_id(wallet_id(customer_id, "live", invoice.currency))
+    # What is owed is corrected under this lock, so two notes cannot both give back the last of a line.
+    await lock_grant(conn, account)
     notes = [msgspec.json.decode(row.document, type=Invoice) for row in await sql.CORRECTIONS.all(conn, invoice_id)]
     for note in notes:
         if note.id == note_id:
             return note
-    if invoice.kind != "invoice" or invoice.paid_minor:
-        raise CreditRefused(f"{invoice.number} is not owed; return what was sold instead")
     sums = _sums(invoice, notes, credits)
     buyer = await customer(conn, customer_id)
     paper = Paper(
@@ -63,7 +67,7 @@ async def credit(
             "tax": note.tax_minor * MINOR,
             "total": note.total_minor * MINOR,
         },
-        accounts={"credit": credit_account_id(wallet_id(buyer.id, "live", invoice.currency))},
+        accounts={"credit": account},
         dimensions={"customer": str(buyer.id)},
         facts={"number": note.number, "corrects": invoice.number},
     )

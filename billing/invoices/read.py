@@ -17,9 +17,9 @@ async def invoices(conn: Conn, customer_id: UUID, *, after: UUID | None = None, 
     return [_invoice.decode(row.document) for row in await sql.INVOICES.all(conn, customer_id, after, limit)]
 
 
-async def find_invoice(conn: Conn, customer_id: UUID, invoice_id: UUID, *, lock: bool = False) -> Invoice:
+async def find_invoice(conn: Conn, customer_id: UUID, invoice_id: UUID) -> Invoice:
     """Raises UnknownInvoice."""
-    row = await (sql.LOCK_INVOICE if lock else sql.INVOICE).maybe(conn, invoice_id, customer_id)
+    row = await sql.INVOICE.maybe(conn, invoice_id, customer_id)
     if row is None:
         raise UnknownInvoice(str(invoice_id))
     return _invoice.decode(row.document)

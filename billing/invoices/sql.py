@@ -140,7 +140,6 @@ INVOICE_OF_SALE = Query(
 MARK_SALE = Command("UPDATE billing.sale SET invoice_id = $2 WHERE id = $1")
 
 INVOICE = Query(Stored, "SELECT id, document FROM billing.invoice WHERE id = $1 AND customer_id = $2")
-LOCK_INVOICE = Query(Stored, "SELECT id, document FROM billing.invoice WHERE id = $1 AND customer_id = $2 FOR UPDATE")
 CORRECTIONS = Query(Stored, "SELECT id, document FROM billing.invoice WHERE corrects = $1 ORDER BY position")
 INVOICES = Query(
     Stored,

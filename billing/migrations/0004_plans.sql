@@ -91,3 +91,6 @@ CREATE TABLE billing.event (
 CREATE INDEX event_of_customer ON billing.event (customer_id, position);
 CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.event
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+
+REVOKE UPDATE, DELETE ON billing.catalogue, billing.event FROM tallylight_app;
+REVOKE DELETE ON billing.subscription, billing.sale FROM tallylight_app;

@@ -39,3 +39,6 @@ CREATE INDEX invoice_corrects ON billing.invoice (corrects);
 CREATE TRIGGER invoice_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON billing.invoice
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 ALTER TABLE billing.sale ADD CONSTRAINT sale_invoice FOREIGN KEY (invoice_id) REFERENCES billing.invoice (id);
+
+REVOKE UPDATE, DELETE ON billing.invoice FROM tallylight_app;
+REVOKE DELETE ON billing.invoice_number FROM tallylight_app;

@@ -17,6 +17,8 @@ COMMANDS = {
     "keys": ("access", "Create, list and revoke API keys."),
     "wallet": ("money", "Top up and show wallets."),
     "prices": ("prices", "Check, publish and show price lists."),
+    "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
+    "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
     "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
     "statement": ("reports", "Show the movements of a wallet."),
     "margin": ("reports", "Show revenue against what the compute cost."),

@@ -1,5 +1,6 @@
 """Credit notes: the only correction, line by line, never more than the invoice."""
 
+import asyncio
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from billing.invoices.credit import Credit, credit
 from billing.invoices.model import Invoice
 from billing.invoices.read import find_invoice, invoices
 from billing.invoices.sales import invoice_sales
+from billing.kit.query import Pool
 from billing.plans.sell import buy_pack
 from billing.plans.subscribe import subscribe
 from tests.billing.conftest import Clock
@@ -92,3 +94,17 @@ async def test_what_the_wallet_paid_is_invoiced_as_paid_and_not_credited(shop: S
     assert (invoice.net_minor, invoice.tax_minor, invoice.paid_minor, invoice.due_minor) == (900_00, 54_00, 954_00, 0)
     with pytest.raises(CreditRefused, match="is not owed"):
         await gives(shop, invoice, (1, 100))
+
+
+async def test_two_notes_cannot_give_back_the_same_line(shop: Shop, owed: Invoice, pool: Pool) -> None:
+    whole = [Credit(1, owed.lines[0].amount_minor)]
+
+    async def gives_whole(source: str) -> Invoice:
+        async with pool.acquire() as conn, conn.transaction():
+            return await credit(
+                conn, shop.sellers, customer_id=ANN, invoice_id=owed.id, credits=whole, reason="outage", source=source
+            )
+
+    outcomes = await asyncio.gather(*(gives_whole(f"c{nth}") for nth in range(4)), return_exceptions=True)
+    assert [isinstance(outcome, Invoice) for outcome in outcomes].count(True) == 1
+    assert all(isinstance(outcome, Invoice | CreditRefused) for outcome in outcomes)

@@ -40,10 +40,7 @@ async def clerk(shop: Shop) -> list[Invoice]:
     return made
 
 
-async def test_the_life_of_a_customer(shop: Shop, clock: Clock) -> None:
-    await shop.does(publish_catalogue, Catalogue((*CATALOGUE.plans, CONTRACT), CATALOGUE.packs, CATALOGUE.budgets))
-    await shop.opens(ANN, language="zh")
-
+async def pays_in_advance(shop: Shop, clock: Clock) -> None:
     # January: money in advance, by the second.
     assert isinstance(await shop.holds(ANN, 1_000), InsufficientFunds)
     await shop.tops_up(ANN, 3_000 * YUAN)
@@ -58,6 +55,8 @@ async def test_the_life_of_a_customer(shop: Shop, clock: Clock) -> None:
     assert await clerk(shop) == []
     assert await shop.balances(ANN) == {"paid": 2_030 * YUAN, "pack": 600_000}
 
+
+async def subscribes(shop: Shop, clock: Clock) -> None:
     # February: a subscription. What expires first is used first, so the pack waits.
     await clock.set(datetime(2026, 1, 31, 16, tzinfo=UTC))
     await shop.sells(subscribe, customer_id=ANN, plan="studio", source="studio")
@@ -73,6 +72,9 @@ async def test_the_life_of_a_customer(shop: Shop, clock: Clock) -> None:
     assert (settled.seconds_ms, settled.amount_micro) == (1_300_000, 320 * YUAN)
     assert await shop.balances(ANN) == {"paid": 650 * YUAN}
 
+
+async def signs_a_contract(shop: Shop, clock: Clock) -> UUID:
+    """Returns a job that was ordered in March and is not settled."""
     # In the middle of March: a contract with prices of its own. What is left in the wallet is used before credit.
     await clock.set(datetime(2026, 3, 15, tzinfo=UTC))
     await shop.sells(change_plan, customer_id=ANN, plan="film-house", source="contract")
@@ -81,7 +83,10 @@ async def test_the_life_of_a_customer(shop: Shop, clock: Clock) -> None:
     await clock.set(datetime(2026, 3, 31, 15, tzinfo=UTC))
     late = await shop.holds(ANN, 50_000, rate_micro=OWN_RATE)
     assert isinstance(late, UUID)
+    return late
 
+
+async def is_invoiced(shop: Shop, clock: Clock, late: UUID) -> None:
     # April: the first invoice, a day after the month; then what was ordered in March is settled.
     await clock.set(datetime(2026, 4, 1, 16, tzinfo=UTC))
     (march,) = await clerk(shop)
@@ -107,6 +112,14 @@ async def test_the_life_of_a_customer(shop: Shop, clock: Clock) -> None:
         credit, customer_id=ANN, invoice_id=april.id, credits=[Credit(1, 20_00)], reason="四月故障", source="outage"
     )
     assert (note.total_minor, note.corrects) == (21_20, april.number)
+
+
+async def test_the_life_of_a_customer(shop: Shop, clock: Clock) -> None:
+    await shop.does(publish_catalogue, Catalogue((*CATALOGUE.plans, CONTRACT), CATALOGUE.packs, CATALOGUE.budgets))
+    await shop.opens(ANN, language="zh")
+    await pays_in_advance(shop, clock)
+    await subscribes(shop, clock)
+    await is_invoiced(shop, clock, await signs_a_contract(shop, clock))
 
     # Everything that was ever taken in, used, owed and earned.
     assert await shop.balances(ANN) == {}
