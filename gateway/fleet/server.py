@@ -180,7 +180,7 @@ class TritonServer:
             async with asyncio.timeout(within_s):
                 while not tally.quiet:
                     await asyncio.sleep(LOOK_AGAIN_S)
-                    with contextlib.suppress(InferenceServerException, grpc.RpcError):
+                    with contextlib.suppress(InferenceServerException, grpc.RpcError, grpc.aio.UsageError):
                         await self._count()
         return tally.quiet
 

@@ -92,7 +92,7 @@ def test_nobody_else_is_answered(office: Stack, token: str) -> None:
     for value in (f"Bearer {token}".encode(), customer.bearer["authorization"].encode()):
         for method, path in (("GET", ""), ("POST", ""), ("GET", "/one"), ("POST", "/one/cordon")):
             url = f"{office.base_url}/v1/fleet/replicas{path}"
-            answer = httpx.request(method, url, headers={"authorization": value}, json={} if method == "POST" else None)
+            answer = httpx.request(method, url, headers={b"authorization": value}, json={} if method == "POST" else None)
             assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
 
 
