@@ -191,7 +191,12 @@ class Dispatcher:
             log.error("spool_full", folder=str(self._studio.spool))
             return
         for model in self._fleet.free(monotonic()):
-            for run in await self._lease(model):
+            try:
+                runs = await self._lease(model)
+            except LookupError as lost:
+                log.info("slots_lost", model=model, reason=str(lost))
+                continue
+            for run in runs:
                 self._start(run)
         if loadable := self._attendant.loadable():
             async with self._pool.acquire(timeout=5) as conn:
@@ -209,8 +214,10 @@ class Dispatcher:
                     ttl_s=self._settings.lease_ttl_s,
                     retention_s=self._settings.artifact_retention_s,
                 )
-                # No more than there are free slots.
-                runs += [_Run(one, self._fleet.take(model, monotonic(), tried=one.tried), model) for one in held]
+                for one in held:
+                    # One at a time: each that was taken is in the list before the next may fail.
+                    replica = self._fleet.take(model, monotonic(), tried=one.tried)
+                    runs.append(_Run(one, replica, model))
                 if runs:
                     await begin_attempts(conn, self._owner, [run.placed() for run in runs])
         except BaseException:

@@ -61,8 +61,11 @@ class Attendant:
         """This process leads now: the registry is made to say what its settings say. Raises asyncpg errors."""
         async with self._pool.acquire(timeout=5) as conn:
             changed = await declare(conn, "config", self._settings.replicas, whole=True)
+            ours = {row.name for row in await follow(conn) if row.source == "config"}
         if changed:
             log.info("replicas_declared", source="config", replicas=changed)
+        if taken := [one.name for one in self._settings.replicas if one.name not in ours]:
+            log.error("replicas_refused", replicas=taken, reason="registered by hand or by Kubernetes under the same name")
         self.leading = True
         self.wake.ring()
 
@@ -169,8 +172,10 @@ class Attendant:
 
     # -- placement -------------------------------------------------------------------------------------------------------
     def loadable(self) -> set[str]:
-        """Models that some replica would load."""
-        return {model for one in self.fleet.by_name.values() if one.standing == "up" and one.row.loads for model in one.models}
+        """Models that come and go; none while all of them are there, so that nobody need ask what waits."""
+        up = [one for one in self.fleet.by_name.values() if one.standing == "up"]
+        models = {model for one in up if one.row.loads for model in one.models}
+        return models if any(not any(one.has(model, monotonic()) for one in up) for model in models) else set()
 
     def place(self, wanted: Collection[str]) -> None:
         """Begins what these models need; each swap runs in the background, one at a time on a replica."""

@@ -63,6 +63,12 @@ class Replica:
         broken = [model for model, breaker in self.breakers.items() if breaker.state(now) != "closed"]
         return Sight(self.name, state, self.reason(), tuple(sorted(self.loaded)), tuple(sorted(broken)), self.busy)
 
+    def has(self, model: str, now: float) -> bool:
+        """Whether it has the model, or is loading it, and may be given work for it sooner or later."""
+        breaker = self.breakers.get(model)
+        there = self.loading == model or (model in self.loaded and model not in self.unloading)
+        return there and (breaker is None or breaker.state(now) == "closed")
+
     def free(self, model: str, now: float) -> int:
         """How many jobs of this model it may be given now."""
         if self.standing != "up" or model not in self.loaded or model in self.unloading or model not in self.models:
@@ -137,10 +143,9 @@ class Replicas:
         begun: list[Swap] = []
         for model in sorted(wanted):
             up = [one for one in self.by_name.values() if one.standing == "up"]
-            having = [one for one in up if model in one.loaded or one.loading == model]
-            if any(model not in one.breakers or one.breakers[model].state(now) == "closed" for one in having):
+            if any(one.has(model, now) for one in up):
                 continue
-            fit = [one for one in up if one not in having and self._may_load(one, model, now)]
+            fit = [one for one in up if model not in one.loaded and self._may_load(one, model, now)]
             placed = [(one, victims) for one in fit if (victims := self._victims(one, wanted)) is not None]
             if placed:
                 replica, victims = min(placed, key=lambda place: (len(place[1]), place[0].busy))

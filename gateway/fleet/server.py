@@ -144,8 +144,8 @@ class TritonServer:
             ready = [one.name for one in await self._index() if one.state == "READY"]
             await self._count()
         except (InferenceServerException, grpc.RpcError, grpc.aio.UsageError) as error:
-            said = error.message() if isinstance(error, InferenceServerException) else str(error)
-            return Look(trouble=f"{self.url} does not answer: {' '.join(str(said).split())[:200]}")
+            said = " ".join(str(error).split())[:200]
+            return Look(trouble=f"{self.url} does not answer: {said}")
         except asyncio.CancelledError:
             if _cancellations() > before:
                 raise
@@ -180,7 +180,7 @@ class TritonServer:
             async with asyncio.timeout(within_s):
                 while not tally.quiet:
                     await asyncio.sleep(LOOK_AGAIN_S)
-                    with contextlib.suppress(InferenceServerException, grpc.RpcError):
+                    with contextlib.suppress(InferenceServerException, grpc.RpcError, grpc.aio.UsageError):
                         await self._count()
         return tally.quiet
 

@@ -9,8 +9,11 @@ class Tally:
     """The attempts of one model on one server. An attempt counts from its first message, which only a running model sends."""
 
     def __init__(self) -> None:
-        self._begun = self._open = self._left = 0
-        self._ended = self._base = -1
+        self._begun: int = 0
+        self._open: int = 0
+        self._left: int = 0
+        self._ended: int = -1
+        self._base: int = -1
 
     def began(self) -> None:
         self._begun += 1

@@ -6,7 +6,7 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -99,10 +99,8 @@ def write_catalogue(folder: Path) -> Path:
 
 def _toml(value: Any) -> str:  # noqa: ANN401 – whatever a TOML file held
     """As an inline value: JSON but for the tables."""
-    match value:
-        case dict():
-            return "{" + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + "}"
-        case list():
-            return "[" + ", ".join(map(_toml, value)) + "]"
-        case _:
-            return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in cast("dict[str, Any]", value).items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, cast("list[Any]", value))) + "]"
+    return json.dumps(value, ensure_ascii=False)

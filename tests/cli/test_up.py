@@ -202,3 +202,23 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     done = command("up", "--port", "0", "--data", str(tmp_path / "file" / "data"), folder=tmp_path / "x", check=False)
     assert done.returncode == 1
     assert "cannot be used" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_demo_fleet_of_unequal_servers(folder: Path) -> None:
+    up = Up(folder, "--port", "0", "--fleet", "demo", "--no-demo-video")
+    try:
+        state = up.wait_ready()
+        assert {"triton-swift", "triton-steady", "triton-thrifty"} < set(state["pids"])
+        listed = json.loads(command("fleet", "list", "--dsn", state["dsn"], "--json", folder=folder).stdout)
+        assert {one["live"]["condition"] for one in listed} == {"up"}
+        assert len({one["accelerator"] for one in listed}) == len({one["price_micro_usd_per_hour"] for one in listed}) == 3
+        for model in ("testcard", "testcard-draft", "testcard-feature"):
+            ask = ("generate", "x", "--model", model, "--seconds", "0.5", "--size", "128x72")
+            made = command(*ask, "--data", str(folder), "--json", folder=folder)
+            assert json.loads(made.stdout)["state"] == "succeeded"
+        cordoned = json.loads(command("fleet", "cordon", "swift", "--dsn", state["dsn"], "--json", folder=folder).stdout)
+        assert cordoned[0]["state"] == "cordoned"
+        refused = command("fleet", "remove", "swift", "--dsn", state["dsn"], folder=folder, check=False)
+        assert refused.returncode == 1 and "declared by the settings" in refused.stderr
+    finally:
+        up.stop()

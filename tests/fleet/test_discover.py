@@ -42,7 +42,7 @@ def api(tmp_path: Path) -> Iterator[tuple[Api, Cluster]]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

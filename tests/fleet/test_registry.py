@@ -18,7 +18,8 @@ CATALOGUE = {"a", "b"}
 
 
 def server(name: str, **changes: Any) -> ReplicaSettings:
-    return ReplicaSettings(**({"name": name, "url": "h:1", "models": ("a",)} | changes))
+    given: dict[str, Any] = {"name": name, "url": "h:1", "models": ("a",)} | changes
+    return ReplicaSettings(**given)
 
 
 async def states(conn: Conn) -> dict[str, tuple[str, str, int]]:
