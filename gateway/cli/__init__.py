@@ -18,6 +18,7 @@ COMMANDS = {
     "wallet": ("money", "Top up and show wallets."),
     "prices": ("money", "Publish and show price lists."),
     "ledger": ("money", "Prove the ledger; show the entries of a job."),
+    "simulate": ("simulate", "Run a trace of jobs on a fleet on paper: waits, refusals, cost against the least possible."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
 

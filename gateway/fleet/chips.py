@@ -67,6 +67,7 @@ def load_chips(folder: str) -> Chips:
     accelerators = read_rows(path, read_table(path), "accelerators", Accelerator, ("name",))
     for one in accelerators:
         _check_accelerator(path, one)
+    _check_memory(home / "models.toml", models, accelerators)
     path = home / "speeds.toml"
     speeds = read_rows(path, read_table(path), "speeds", Speed, ("model", "accelerator", "resolution"))
     by_model = {model.name: model for model in models}
@@ -74,7 +75,9 @@ def load_chips(folder: str) -> Chips:
     for speed in speeds:
         _check_speed(path, speed, by_model, by_name)
     speeds += _inherited(home / "models.toml", by_model, speeds)
-    _check_models(home, by_model, by_name, speeds)
+    untimed = [model.name for model in models if model.name not in {one.model for one in speeds}]
+    if untimed:
+        raise CatalogueError(f"{path}: the model {untimed[0]} has no speed on any accelerator")
     return Chips(models, accelerators, speeds)
 
 
@@ -179,15 +182,10 @@ def _inherited(path: Path, models: Mapping[str, ModelRow], speeds: tuple[Speed, 
     return tuple(made)
 
 
-def _check_models(
-    home: Path, models: Mapping[str, ModelRow], accelerators: Mapping[str, Accelerator], speeds: tuple[Speed, ...]
-) -> None:
-    largest = max(one.memory_gib for one in accelerators.values())
-    timed = {one.model for one in speeds}
-    for model in models.values():
+def _check_memory(path: Path, models: tuple[ModelRow, ...], accelerators: tuple[Accelerator, ...]) -> None:
+    largest = max(one.memory_gib for one in accelerators)
+    for model in models:
         if model.memory_gib > largest:
             raise CatalogueError(
-                f"{home / 'models.toml'}: models {model.name}: needs {model.memory_gib} GiB, and no accelerator has more than {largest}"
+                f"{path}: models {model.name}: needs {model.memory_gib} GiB, and no accelerator has more than {largest}"
             )
-        if model.name not in timed:
-            raise CatalogueError(f"{home / 'speeds.toml'}: the model {model.name} has no speed on any accelerator")

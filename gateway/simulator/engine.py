@@ -35,12 +35,14 @@ class Record(Struct):
 
 
 class Outcome(Struct):
-    """All records, and what the fleet spent: `pool_busy_s` by pool, `wasted_usd` on attempts that made nothing."""
+    """All records, and what the fleet spent: `pool_busy_s` by pool, `wasted_usd` on attempts that made nothing,
+    `loading_usd` on loading models for jobs (both are in the records' costs), `placement_usd` on loading them ahead of jobs (it is not)."""
 
     records: list[Record]
     pool_busy_s: dict[str, float]
     wasted_usd: float = 0.0
     loading_usd: float = 0.0
+    placement_usd: float = 0.0
     swaps: int = 0
     loads: int = 0
     hedges: int = 0
@@ -216,7 +218,7 @@ class _Engine:
                 case Load(replica, model):
                     self._outcome.loads += 1
                     load_s, pool = self._load_s(model), self._specs[replica].pool
-                    self._outcome.loading_usd += load_s * self._setup.fleet.price_per_s[self._setup.fleet.pool_index[pool]]
+                    self._outcome.placement_usd += load_s * self._setup.fleet.price_per_s[self._setup.fleet.pool_index[pool]]
                     self._outcome.pool_busy_s[pool] += load_s
                     self._push(now + load_s, "loaded", replica)
 
@@ -230,17 +232,17 @@ class _Engine:
         self._outcome.swaps += bool(start.load)
         self._outcome.loading_usd += (at - now) * fleet.price_per_s[a]
         noise = exp(self._random.normal(0.0, self._setup.world.noise))
-        run_s = (fleet.overhead[c][a] + fleet.speed[c][a] * one.seconds) * self._bias[c, a] * noise * self._slow[a]
+        run_s = (fleet.overhead[c][a] + fleet.speed[c][a] * one.seconds) * float(self._bias[c, a]) * noise * self._slow[a]
         fails = bool(self._random.random() < self._failing[a])
         if fails:
-            run_s *= self._random.random()
+            run_s *= float(self._random.random())
         attempt = self._attempts[start.job, start.replica] = _Attempt(start.job, start.replica, now, fails)
         self._push(at, "start", attempt)
         self._push(at + run_s, "end", attempt)
 
     def _load_s(self, model: str) -> float:
         spec = self._setup.fleet.models[self._setup.fleet.model_index[model]]
-        return spec.load_s * self._random.uniform(_LOAD_LOW, _LOAD_HIGH)
+        return spec.load_s * float(self._random.uniform(_LOAD_LOW, _LOAD_HIGH))
 
     def _push(self, at: float, kind: str, what: Any) -> None:  # noqa: ANN401 - each kind has its own payload
         self._pushed += 1

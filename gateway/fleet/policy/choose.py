@@ -11,13 +11,12 @@ from typing import Protocol
 from msgspec import Struct
 
 from gateway.fleet.policy.demand import TIER_COUNT
-from gateway.fleet.policy.parameters import FLEX, PRIORITY, STANDARD
+from gateway.fleet.policy.parameters import FLEX, PRIORITY, STANDARD, Parameters
 from gateway.fleet.policy.slots import Replica
 from gateway.fleet.policy.state import State
 
 _LOAD_LATE, _SURE_S = 1.3, 10.0
 """A model may take this much longer to load than the catalogue says, and the answer this long to arrive."""
-Score = tuple[float, float, float, int]
 
 
 class Choice(Struct, frozen=True):
@@ -41,22 +40,44 @@ class RegretLimited:
         free = [a for a, count in enumerate(state.slots.free) if count]
         if not free:
             return None
-        best: Choice | None = None
-        best_score: Score = (inf, inf, inf, 0)
-        for queue, count in enumerate(state.queues.count):
-            if count:
-                found = self._candidate(state, queue, free, now)
-                if found is not None and found[0] < best_score:
-                    best_score, best = found
+        return self._pick(state, (PRIORITY,), free, now) or self._pick(state, (STANDARD, FLEX), free, now)
+
+    def _pick(self, state: State, tiers: tuple[int, ...], free: list[int], now: float) -> Choice | None:
+        """The critical in the order of their promises, and only if none of them can start the best of the others."""
+        critical: list[tuple[float, int, int]] = []
+        others: list[tuple[int, int, float]] = []
+        queues, gates = state.queues, state.parameters.gate_s
+        for c, m in enumerate(state.fleet.model_of):
+            last_s = _LOAD_LATE * state.fleet.models[m].load_s
+            for tier in tiers:
+                queue = c * TIER_COUNT + tier
+                if queues.count[queue]:
+                    urgent = queues.next_due(queue)
+                    slack_s = queues.due[urgent] - now
+                    if slack_s < gates[tier] or last_s <= slack_s < last_s + _SURE_S:
+                        critical.append((queues.due[urgent], queue, urgent))
+                    else:
+                        others.append((queue, queues.next_fair(queue), slack_s))
+        for due, queue, row in sorted(critical):
+            found = self._candidate(state, queue, row, free, due - now, critical=True)
+            if found is not None:
+                return found[1]
+        best, least = None, (inf, inf, inf)
+        for queue, row, slack_s in others:
+            found = self._candidate(state, queue, row, free, slack_s, critical=False)
+            if found is not None:
+                tier = queue % TIER_COUNT
+                behind = 1.0 if tier == FLEX or (tier == STANDARD and ahead(state, row)) else 0.0
+                score = (behind, found[0], queues.tag[row])
+                if score < least:
+                    least, best = score, found[1]
         return best
 
-    def _candidate(self, state: State, queue: int, free: list[int], now: float) -> tuple[Score, Choice] | None:
-        """The best slot for the next job of a queue."""
+    def _candidate(
+        self, state: State, queue: int, row: int, free: list[int], slack_s: float, *, critical: bool
+    ) -> tuple[float, Choice] | None:
+        """The best slot for the next job of a queue, and how much too dear it is."""
         c, tier = divmod(queue, TIER_COUNT)
-        urgent = state.queues.next_due(queue)
-        slack_s = state.queues.due[urgent] - now
-        critical = slack_s < state.parameters.gate_s[tier]
-        row = urgent if critical else state.queues.next_fair(queue)
         regrets, best, least = state.plan.regret[c], None, inf
         barred = _barred(state, row, c)
         for a in free:
@@ -64,10 +85,8 @@ class RegretLimited:
                 continue
             option = self._option(state, row, (c, tier, a), regrets[a], slack_s, critical=critical)
             if option is not None and option[0] < least:
-                least, best = option
-        if best is None:
-            return None
-        return _score(state, row, tier, least, critical=critical), best
+                least, best = option[0], option
+        return best
 
     def _option(
         self, state: State, row: int, cell: tuple[int, int, int], regret: float, slack_s: float, *, critical: bool
@@ -77,9 +96,9 @@ class RegretLimited:
         p, slots, m = state.parameters, state.slots, state.fleet.model_of[c]
         if tier == FLEX and slots.flex[a] >= (1 - p.reserve) * slots.up[a]:
             return None
-        if not state.timings.trusted(c, a) and regret == inf:
-            return _trial(state, row, cell)
-        if regret == inf or (regret > p.regret_max[tier] and not critical):
+        if regret == inf:
+            return None if state.timings.trusted(c, a) else _trial(state, row, cell)
+        if regret > _bearable(p, tier, slack_s):
             return None
         step = regret // p.regret_step * p.regret_step
         may_try = critical or tier != PRIORITY
@@ -101,15 +120,21 @@ class RegretLimited:
         backlog_s = sum(state.queues.backlog_s[c * TIER_COUNT : (c + 1) * TIER_COUNT])
         gain_s = speed * min(backlog_s, 10 * state.queues.seconds[row])
         penalty = regret + load_s / gain_s
-        if slack_s < _LOAD_LATE * load_s + _SURE_S:
-            # The last moment at which loading keeps the promise. Past it, what comes first is best: a warm slot or the load.
+        if slack_s < _LOAD_LATE * load_s:
+            # Loading breaks the promise, so it is only for when no warm slot is free, nor will one be before the model is loaded.
             waiting = sum(state.queues.count[c * TIER_COUNT : c * TIER_COUNT + tier + 1])
-            if slack_s < load_s and state.ending(m, load_s) > waiting:
+            if state.warm(m) or state.ending(m, max(slack_s, load_s)) > waiting * (1.0 if critical else p.surely):
                 return None
-        elif critical or penalty > p.regret_max[tier] or speed * backlog_s < p.swap_gain * load_s:
+        elif not critical and (penalty > p.regret_max[tier] or speed * backlog_s < p.swap_gain * load_s):
             return None
         replica = _victim(state, a, m, spare=tier == PRIORITY)
         return None if replica is None else (penalty, Choice(row, replica, state.slots.victims(replica, m)))
+
+
+def _bearable(p: Parameters, tier: int, slack_s: float) -> float:
+    """How much too dear a chip may be: a little while there is time, more and more as the promise nears, anything at the end."""
+    urgency = 1.5 * (1.0 - slack_s / p.gate_s[tier])
+    return p.regret_max[tier] if urgency <= 0 else inf if urgency >= 1 else p.regret_max[tier] + urgency * p.regret_critical
 
 
 def _barred(state: State, row: int, c: int) -> set[int]:
@@ -134,15 +159,6 @@ def _first(state: State, index: dict[Replica, None], row: int) -> Replica | None
         if state.slots.up[replica.pool] <= sum(state.slots.by_name[name].slots for name in tried if name in state.slots.by_name):
             return replica
     return None
-
-
-def _score(state: State, row: int, tier: int, penalty: float, *, critical: bool) -> Score:
-    queues = state.queues
-    if tier == PRIORITY:
-        return (0, queues.due[row], penalty, row) if critical else (1, penalty, queues.tag[row], row)
-    if critical:
-        return (2, queues.due[row], penalty, row)
-    return (3 if tier == STANDARD and not ahead(state, row) else 4, penalty, queues.tag[row], row)
 
 
 def ahead(state: State, row: int) -> bool:

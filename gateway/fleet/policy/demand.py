@@ -15,6 +15,7 @@ from gateway.fleet.policy.parameters import FLEX, PRIORITY, STANDARD, Parameters
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 TIER_COUNT = 3
+_SOON_S = 3_600.0
 
 
 class Rates:
@@ -57,6 +58,7 @@ class Ledger:
         self._ends = np.zeros((pools, self._length))
         self._overrun = np.zeros(pools)
         self._base = int(now // self._bucket_s)
+        self._soon = [[0.0]] * pools
         self._work = np.zeros((0, TIER_COUNT, self._length))
         self._overdue_work = np.zeros((0, TIER_COUNT))
         self._omega: Sequence[float] = [0.0] * classes
@@ -96,9 +98,9 @@ class Ledger:
             self._ends[pool, min(bucket, self._base + self._length - 1) % self._length] += count
 
     def ending(self, pool: int, within_s: float) -> float:
-        """How many running slots of `pool` should end within this time."""
-        places = np.arange(self._base, self._base + int(within_s // self._bucket_s)) % self._length
-        return float(self._ends[pool, places].sum())
+        """How many running slots of `pool` should end within this time, as of the last drawing; an hour is as far as it looks."""
+        soon = self._soon[pool]
+        return soon[min(int(within_s // self._bucket_s), len(soon) - 1)]
 
     def advance(self, now: float) -> None:
         """Moves the first bucket to now."""
@@ -137,6 +139,8 @@ class Ledger:
         `usual` (groups, tiers): work a second that each tier brought of late and for longer.
         """
         self.advance(now)
+        places = np.arange(self._base, self._base + int(_SOON_S // self._bucket_s)) % self._length
+        self._soon = np.pad(self._ends[:, places].cumsum(axis=1), ((0, 0), (1, 0))).tolist()
         startable = self._startable(now, idle, mean_s, unit, pool_group, len(self._work))
         work = self._unrolled(self._work)
         due = work.cumsum(axis=2) + self._overdue_work[:, :, None]
@@ -165,6 +169,11 @@ class Ledger:
         if bucket >= self._length:
             return None
         return max((self._base + bucket) * self._bucket_s - now, 0.0)
+
+    def points(self, count: int) -> list[int]:
+        """Buckets for a short copy of the curve: every one at first, then ever fewer, the last one included."""
+        geometric = np.unique(np.geomspace(1, self._length, count).astype(int)) - 1
+        return geometric.tolist()
 
     def ahead(self, group: int, tier: int) -> float:
         """Work that waits in this tier and those above it."""

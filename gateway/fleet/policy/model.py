@@ -61,7 +61,7 @@ class Fleet:
         self.speed = [[inf] * width for _ in self.classes]
         self.overhead = [[0.0] * width for _ in self.classes]
         self.sigma = [[0.0] * width for _ in self.classes]
-        self.trusted = [[False] * width for _ in self.classes]
+        self.trusted = [[True] * width for _ in self.classes]
         for one in speeds:
             c, a = self.class_index[one.model, one.resolution], self.pool_index[one.pool]
             if self.models[self.model_of[c]].memory_gib <= self.pools[a].memory_gib:

@@ -1,7 +1,7 @@
 """Every number that the scheduling policy was tuned by, on one page and frozen; changing one means measuring again.
 
-Chosen on the simulator's tuning seeds 1, 2 and 3 (gateway/simulator/scenarios.py); docs/fleet/ reports seeds 101 and up, which
-no choice here has seen. A tuple holds one value for each tier: priority, standard, flex.
+Chosen on seeds 1 and 2 of the simulator's scenario `busy` alone; docs/fleet/ reports seeds from 101 on, which no choice here has
+seen. A tuple holds one value for each tier: priority, standard, flex.
 """
 
 import msgspec
@@ -33,15 +33,17 @@ class Parameters(msgspec.Struct, frozen=True):
     burst: float = 0.05
     """Unstarted work that an organization may have, as a share of the fleet's work within its tier's target, before its fair
     share limits what is promised to it."""
-    gate_s: tuple[float, float, float] = (45.0, 150.0, 900.0)
-    """A job is critical when its promise is nearer than this: it then takes any chip, the earliest promise first."""
-    regret_max: tuple[float, float, float] = (0.10, 0.10, 0.10)
+    gate_s: tuple[float, float, float] = (45.0, 300.0, 1_800.0)
+    """A job is critical when its promise is nearer than this: it then bears dearer chips, the earliest promise first."""
+    regret_max: tuple[float, float, float] = (0.10, 0.05, 0.02)
     """A job that is not critical waits rather than cost this much more than on its best chip."""
+    regret_critical: float = 0.3
+    """A critical job bears up to this much more as its promise nears, and anything in the last third."""
     regret_step: float = 0.02
     """Regrets that differ by less are equal, and fairness decides."""
     placement_memory: float = 0.03
     """The share by which a new plan moves the wanted placement."""
-    swap_gain: float = 60.0
+    swap_gain: float = 120.0
     """A job that is not critical has a model loaded only if this many times the loading time of work waits for it."""
     reserve: float = 0.10
     """The share of a pool that flex jobs leave free, and the most that is kept free for priority jobs."""
@@ -52,7 +54,7 @@ class Parameters(msgspec.Struct, frozen=True):
     """The share by which a new plan moves the shadow prices: a program's duals jump where its demand moves a little."""
     headroom: float = 0.0
     """The share of every pool that prices take to be unavailable."""
-    overflow: float = 2.0
+    overflow: float = 1.3
     """Work that no chip has room for is priced at this many times its cheapest cost."""
     trial_jobs: int = 20
     """Flex jobs that a chip without trustworthy timings runs before other tiers may use it."""
@@ -79,6 +81,8 @@ class Parameters(msgspec.Struct, frozen=True):
     horizon_s: float = 90_000.0
     plan_s: float = 60.0
     """How often prices and placement are made anew."""
+    surely: float = 3.0
+    """A job that is not critical yet counts on warm slots to end in time when so many are expected to for each job that waits."""
     curve_s: float = 5.0
     """How often the demand curve is drawn anew; in between, each promise is taken off it."""
     loads_max: int = 4
