@@ -22,9 +22,8 @@ COMMANDS = {
     "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
     "statement": ("reports", "Show the movements of a wallet."),
     "margin": ("reports", "Show revenue against what the compute cost."),
-    "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
-    "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
     "ledger": ("ledger", "Prove the ledger, read it, correct it."),
+    "simulate": ("simulate", "Run a trace of jobs on a fleet on paper: waits, refusals, cost against the least possible."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
 

@@ -92,11 +92,14 @@ def sentence_of(error: Exception) -> str | None:
     from gateway.local.errors import LocalUnavailable
     from gateway.local.supervise import GaveUp
     from gateway.settings import SettingsError
+    from gateway.simulator.setup import SetupError
 
     match error:
         case GatewayError():
             return error.message
         case BillingError() | MigrationError() | CatalogueError() | LocalUnavailable() | GaveUp() | SettingsError() | ApiError():
+            return str(error)
+        case SetupError():
             return str(error)
         case asyncpg.InvalidCatalogNameError() | asyncpg.InvalidAuthorizationSpecificationError():
             return f"the database refuses the connection: {error}"

@@ -3,9 +3,9 @@
 import argparse
 
 from gateway.telemetry import logs
-from tests.bench import admission, latency, ledger, poll, usage
+from tests.bench import admission, fleet, latency, ledger, poll, scheduler, usage
 
-BENCHES = {"admission": admission.run, "latency": latency.run, "poll": poll.run}
+BENCHES = {"admission": admission.run, "fleet": fleet.run, "latency": latency.run, "poll": poll.run, "scheduler": scheduler.run}
 
 
 def main() -> None:

@@ -22,7 +22,9 @@ PURE = (
     "billing.pricing.quote",
     "gateway.dialects.*.translate",
     "gateway.dialects.*.wire",
+    "gateway.fleet.chips",
     "gateway.fleet.contract",
+    "gateway.fleet.policy.*",
     "gateway.video",
 )
 

@@ -1,0 +1,142 @@
+"""The scheduler at size: 10,000 slots and a million waiting jobs. Decisions, admissions, the tick, memory and a new leader's start.
+
+A decision is one job told to start after another has finished; an admission is a quote and the submission it leads to. Both include all
+bookkeeping of the event. The tick (prices, demand curve) is no part of them: the leader does it a few times a second between events.
+"""
+
+import gc
+import resource
+import time
+from statistics import quantiles
+from uuid import UUID
+
+import numpy as np
+
+from gateway.fleet.chips import load_chips
+from gateway.fleet.policy.model import Fleet, Queued, ReplicaSpec, Start
+from gateway.fleet.policy.parameters import TIERS
+from gateway.fleet.policy.restore import Backlog, restore
+from gateway.fleet.policy.scheduler import Scheduler
+from gateway.simulator.setup import DEFAULT_FLEET, read_fleet
+from tests.bench.figures import figure
+
+JOBS, SLOTS, ORGANIZATIONS = 1_000_000, 10_000, 20_000
+EVENTS = 5_000
+
+
+def run(runs: int, seconds: float, only: str) -> None:
+    decisions: list[list[float]] = []
+    admissions: list[list[float]] = []
+    ticks: list[list[float]] = []
+    leaders: list[float] = []
+    memories: list[float] = []
+    for number in range(runs):
+        scheduler, took_s, megabytes = _leader(number)
+        leaders.append(took_s)
+        memories.append(megabytes)
+        mine = _drive(scheduler, number)
+        for values, one in zip((decisions, admissions, ticks), mine, strict=True):
+            values.append(one)
+        del scheduler
+        gc.collect()
+    figure("scheduler", "leader.ready", "s", leaders, most=3.0)
+    figure("scheduler", "queue.memory", "MB", memories[:1])  # later runs reuse what the first has freed
+    for name, values in (("decision", decisions), ("admission", admissions)):
+        figure("scheduler", f"{name}.p50", "ms", [_percentile(one, 50) for one in values])
+        figure("scheduler", f"{name}.p99", "ms", [_percentile(one, 99) for one in values], most=1.0)
+    figure("scheduler", "tick.p50", "ms", [_percentile(one, 50) for one in ticks])
+    figure("scheduler", "tick.max", "ms", [max(one) for one in ticks])
+
+
+def _leader(seed: int) -> tuple[Scheduler, float, float]:
+    """A new leader, from rows in memory to its first decisions on a fleet that is full; seconds and megabytes."""
+    fleet, replicas = _fleet()
+    backlog = _backlog(fleet, seed)
+    gc.collect()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    scheduler = Scheduler(fleet, 0.0)
+    for spec in replicas:
+        scheduler.replica_up(spec, 0.0)
+    restore(scheduler, backlog, [], 0.0)
+    first = scheduler.decide(0.0, limit=1)
+    took_s = time.perf_counter() - began
+    assert first, "the new leader decides"
+    return scheduler, took_s, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def _fleet() -> tuple[Fleet, list[ReplicaSpec]]:
+    """The default mix, 10,000 slots of it, each replica with one model."""
+    fleet, some = read_fleet(DEFAULT_FLEET, load_chips(""))
+    fits = [[m for m in range(len(fleet.models)) if fleet.runs(m, a)] for a in range(len(fleet.pools))]
+    made: list[ReplicaSpec] = []
+    for n in range(SLOTS):
+        pool = some[n % len(some)].pool
+        models = fits[fleet.pool_index[pool]]
+        made.append(ReplicaSpec(f"{pool}-{n}", pool, 1, (fleet.models[models[n % len(models)]].name,)))
+    return fleet, made
+
+
+def _backlog(fleet: Fleet, seed: int) -> Backlog:
+    random = np.random.default_rng(seed)
+    kinds = [(model, resolution, tier) for model, resolution in fleet.class_index for tier in TIERS]
+    return Backlog(
+        jobs=[UUID(int=number) for number in range(JOBS)],
+        kinds=kinds,
+        kind=random.integers(0, len(kinds), JOBS),
+        organizations=[f"org-{n}" for n in range(ORGANIZATIONS)],
+        owner=np.minimum(random.zipf(1.2, JOBS), ORGANIZATIONS) - 1,
+        seconds=random.choice([3.0, 5.0, 10.0], JOBS),
+        submitted_at=np.sort(random.uniform(-3_600, 0, JOBS)),
+        promised_at=random.uniform(0, 80_000, JOBS),
+    )
+
+
+def _drive(scheduler: Scheduler, seed: int) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of each decision, admission and tick, with the fleet full and the queue long."""
+    random, now = np.random.default_rng(seed), 1.0
+    running: list[tuple[object, str]] = []
+    while made := scheduler.decide(now, limit=1_000):
+        for one in made:
+            if isinstance(one, Start):
+                scheduler.started(one.job, one.replica, now)
+                running.append((one.job, one.replica))
+    decisions: list[float] = []
+    admissions: list[float] = []
+    ticks: list[float] = []
+    classes = list(scheduler.state.fleet.class_index)
+    for number in range(EVENTS):
+        now += 0.01
+        if number % 100 == 0:
+            ticks.append(_timed(lambda: scheduler.tick(now)))  # noqa: B023 - called at once
+        place = int(random.integers(len(running)))
+        job, name = running[place]
+        running[place] = running[-1]
+        running.pop()
+        began = time.perf_counter()
+        scheduler.finished(job, name, now)
+        made = scheduler.decide(now)
+        decisions.append((time.perf_counter() - began) * 1000 / max(len(made), 1))
+        for one in made:
+            if isinstance(one, Start):
+                scheduler.started(one.job, one.replica, now)
+                running.append((one.job, one.replica))
+        asked = (f"org-{number % 300}", *classes[int(random.integers(len(classes)))], 5.0, TIERS[number % 3])
+        began = time.perf_counter()
+        scheduler.asked(*asked, now)
+        quote = scheduler.quote(*asked, now)
+        within_s = 600.0 if quote.start_s is None else quote.start_s
+        scheduler.submit(Queued(UUID(int=JOBS + number), *asked, submitted_at=now, promised_at=now + within_s))
+        admissions.append((time.perf_counter() - began) * 1000)
+    return decisions, admissions, ticks
+
+
+def _timed(action: object) -> float:
+    assert callable(action)
+    began = time.perf_counter()
+    action()
+    return (time.perf_counter() - began) * 1000
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return quantiles(values, n=100)[percent - 1]
