@@ -127,8 +127,10 @@ class _Engine:
 
     def _tick(self, now: float, *, more: bool) -> None:
         self._scheduler.tick(now)
-        if more or self._attempts or len(self._scheduler.state.queues):
+        if more or len(self._scheduler.state.queues):
             self._push(now + self._parameters.curve_s, "tick", None)
+        elif self._attempts:  # nobody waits or will come: what still runs needs a look now and then
+            self._push(now + self._parameters.plan_s, "tick", None)
 
     def _arrive(self, number: int, now: float) -> None:
         record, one = self._outcome.records[number], self._setup.arrivals[number]

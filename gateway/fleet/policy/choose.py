@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from gateway.fleet.policy.demand import TIER_COUNT
 from gateway.fleet.policy.parameters import FLEX, PRIORITY, STANDARD, Parameters
+from gateway.fleet.policy.quotes import LOAD_LATE
 from gateway.fleet.policy.slots import Replica
 from gateway.fleet.policy.state import State
 
-_LOAD_LATE, _SURE_S = 1.3, 10.0
-"""A model may take this much longer to load than the catalogue says, and the answer this long to arrive."""
+_SURE_S = 10.0
+"""A last look this long before it would be too late to load."""
 
 
 class Choice(Struct, frozen=True):
@@ -48,7 +49,7 @@ class RegretLimited:
         others: list[tuple[int, int, float]] = []
         queues, gates = state.queues, state.parameters.gate_s
         for c, m in enumerate(state.fleet.model_of):
-            last_s = _LOAD_LATE * state.fleet.models[m].load_s
+            last_s = LOAD_LATE * state.fleet.models[m].load_s
             for tier in tiers:
                 queue = c * TIER_COUNT + tier
                 if queues.count[queue]:
@@ -120,7 +121,7 @@ class RegretLimited:
         backlog_s = sum(state.queues.backlog_s[c * TIER_COUNT : (c + 1) * TIER_COUNT])
         gain_s = speed * min(backlog_s, 10 * state.queues.seconds[row])
         penalty = regret + load_s / gain_s
-        if slack_s < _LOAD_LATE * load_s:
+        if slack_s < LOAD_LATE * load_s:
             # Loading breaks the promise, so it is only for when no warm slot is free, nor will one be before the model is loaded.
             waiting = sum(state.queues.count[c * TIER_COUNT : c * TIER_COUNT + tier + 1])
             if state.warm(m) or state.ending(m, max(slack_s, load_s)) > waiting * (1.0 if critical else p.surely):

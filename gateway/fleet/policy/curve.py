@@ -11,8 +11,8 @@ import numpy as np
 from msgspec import Struct
 
 from gateway.fleet.policy.model import Quote
-from gateway.fleet.policy.parameters import TIERS, Parameters
-from gateway.fleet.policy.quotes import promise_s, runtime, share_s
+from gateway.fleet.policy.parameters import FLEX, PRIORITY, STANDARD, TIERS, Parameters
+from gateway.fleet.policy.quotes import promise_s, runtime, share_s, slot_s
 from gateway.fleet.policy.state import State
 from gateway.video import Tier
 
@@ -27,6 +27,8 @@ class ClassCurve(Struct, frozen=True):
     runtime_s: float
     runtime_high_s: float
     confidence: str
+    slots_s: tuple[float, float, float]
+    """By tier, when enough slots should have come free for one job more (quotes.slot_s)."""
 
 
 class Heavy(Struct, frozen=True):
@@ -63,7 +65,8 @@ def publish(state: State, epoch: int, now: float) -> DemandCurve:
     classes: dict[str, ClassCurve] = {}
     for (model, resolution), c in state.fleet.class_index.items():
         mean_s, late_s, confidence = runtime(state, c, 1.0)
-        classes[f"{model} {resolution}"] = ClassCurve(state.plan.group[c], state.plan.omega[c], mean_s, late_s, confidence)
+        slots = (slot_s(state, c, PRIORITY), slot_s(state, c, STANDARD), slot_s(state, c, FLEX))
+        classes[f"{model} {resolution}"] = ClassCurve(state.plan.group[c], state.plan.omega[c], mean_s, late_s, confidence, slots)
     return DemandCurve(
         epoch=epoch,
         at=now,
@@ -95,7 +98,7 @@ class Quoter:
             if place < len(self._due_at):
                 earliest_s = max(float(self._due_at[place]) - now, 0.0)
             own_s = self._share_s(organization, one, t, seconds)
-        possible_s = max(earliest_s, own_s)
+        possible_s = max(earliest_s, own_s, one.slots_s[t] + self._curve.at - now)
         start_s = promise_s(p, t, possible_s)
         confidence = "measured" if one.confidence == "measured" else "catalogue" if one.confidence == "catalogue" else "guess"
         retry_s = 0.0 if start_s is not None else max(min(possible_s, p.horizon_s) - p.quote_max_s[t], p.plan_s)

@@ -22,7 +22,7 @@ class Rates:
     """Amounts a second, each forgotten exponentially over `memory_s`; right soon after the start."""
 
     def __init__(self, size: int, memory_s: float, now: float) -> None:
-        self._memory_s, self._born = memory_s, now
+        self._memory_s, self.born = memory_s, now
         self._sum, self._at = np.zeros(size), np.full(size, now)
 
     def add(self, index: int, amount: float, now: float) -> None:
@@ -36,10 +36,9 @@ class Rates:
     def put(self, index: int, amount: float, at: float) -> None:
         """What another process remembered; its time counts as ours."""
         self._sum[index], self._at[index] = amount, at
-        self._born = min(self._born, at - self._memory_s)
 
     def read(self, now: float) -> Floats:
-        age = max(now - self._born, self._memory_s / 4)
+        age = max(now - self.born, self._memory_s / 4)
         return self._sum * np.exp((self._at - now) / self._memory_s) / (self._memory_s * (1.0 - np.exp(-age / self._memory_s)))
 
 
@@ -58,7 +57,8 @@ class Ledger:
         self._ends = np.zeros((pools, self._length))
         self._overrun = np.zeros(pools)
         self._base = int(now // self._bucket_s)
-        self._soon = [[0.0]] * pools
+        self.soon = [[0.0]] * pools
+        """For each pool, how many running slots should have ended by each bucket of the next hour, as of the last drawing."""
         self._work = np.zeros((0, TIER_COUNT, self._length))
         self._overdue_work = np.zeros((0, TIER_COUNT))
         self._omega: Sequence[float] = [0.0] * classes
@@ -99,7 +99,7 @@ class Ledger:
 
     def ending(self, pool: int, within_s: float) -> float:
         """How many running slots of `pool` should end within this time, as of the last drawing; an hour is as far as it looks."""
-        soon = self._soon[pool]
+        soon = self.soon[pool]
         return soon[min(int(within_s // self._bucket_s), len(soon) - 1)]
 
     def advance(self, now: float) -> None:
@@ -140,7 +140,7 @@ class Ledger:
         """
         self.advance(now)
         places = np.arange(self._base, self._base + int(_SOON_S // self._bucket_s)) % self._length
-        self._soon = np.pad(self._ends[:, places].cumsum(axis=1), ((0, 0), (1, 0))).tolist()
+        self.soon = np.pad(self._ends[:, places].cumsum(axis=1), ((0, 0), (1, 0))).tolist()
         startable = self._startable(now, idle, mean_s, unit, pool_group, len(self._work))
         work = self._unrolled(self._work)
         due = work.cumsum(axis=2) + self._overdue_work[:, :, None]

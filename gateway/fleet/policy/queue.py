@@ -69,7 +69,8 @@ class Queues:
         return self._rows.get(job)
 
     def rows(self) -> Iterator[int]:
-        return iter(self._rows.values())
+        """All that wait, flow by flow, each in its order."""
+        return (row for flow in self._flows.values() for row in flow.rows if self.queue[row] != _GONE)
 
     def add(
         self,

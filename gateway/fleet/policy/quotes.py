@@ -9,6 +9,8 @@ from gateway.fleet.policy.queue import Organization
 from gateway.fleet.policy.state import State
 
 _RETRY_MIN_S = 5.0
+LOAD_LATE = 1.3
+"""A model may take this much longer to load than the catalogue says."""
 
 
 def quote(state: State, organization: Organization | None, c: int, seconds: float, tier: int, now: float) -> Quote:
@@ -18,14 +20,41 @@ def quote(state: State, organization: Organization | None, c: int, seconds: floa
     if group < 0:
         return Quote(TIERS[tier], None, inf, runtime_s, runtime_high_s, confidence, retry_s=p.plan_s)
     earliest_s = state.ledger.earliest(group, tier, now)
+    slots_s = slot_s(state, c, tier)
     own_s = own_share_s(state, organization, group, tier, state.plan.omega[c] * seconds, now)
     likely_s = state.ledger.ahead(group, tier) if not state.idle(c) else 0.0
-    possible_s = inf if earliest_s is None else max(earliest_s, own_s)
+    possible_s = inf if earliest_s is None else max(earliest_s, own_s, slots_s)
     start_s = promise_s(p, tier, possible_s)
     if start_s is not None:
         return Quote(TIERS[tier], start_s, min(likely_s, start_s), runtime_s, runtime_high_s, confidence)
     over_s = min(possible_s * p.quote_margin, p.horizon_s) - p.quote_max_s[tier]
     return Quote(TIERS[tier], None, likely_s, runtime_s, runtime_high_s, confidence, retry_s=max(over_s, _RETRY_MIN_S))
+
+
+def slot_s(state: State, c: int, tier: int) -> float:
+    """When enough slots that this class can use should have come free for all that waits in its tier and above, and for one job more.
+
+    The demand curve counts work and is right for many slots; this counts slots and is right for few. Where a model takes longer to load
+    than its tier promises, only slots that have it count. What an hour does not bring is left to the curve.
+    """
+    slots, target_s, m = state.slots, state.parameters.target_s[tier], state.fleet.model_of[c]
+    warm_only = LOAD_LATE * state.fleet.models[m].load_s > target_s
+    waiting, free, ends = 1.0, 0.0, [0.0] * len(state.ledger.soon[0])
+    for other, overlap in enumerate(state.overlap[c]):
+        if overlap:
+            waiting += overlap * sum(state.queues.count[other * TIER_COUNT : other * TIER_COUNT + tier + 1])
+    for a, up in enumerate(slots.up):
+        if up and state.fleet.speed[c][a] < inf:
+            share = min(slots.holding[a][m] / up, 1.0) if warm_only else 1.0
+            free += len(slots.warm[a][m]) if warm_only else slots.free[a]
+            if free >= waiting:
+                return 0.0
+            for place, count in enumerate(state.ledger.soon[a]):
+                ends[place] += count * share
+    for place, count in enumerate(ends):
+        if free + count - count**0.5 >= waiting:
+            return place * state.parameters.bucket_s
+    return 0.0
 
 
 def own_share_s(state: State, organization: Organization | None, group: int, tier: int, work: float, now: float) -> float:

@@ -13,7 +13,8 @@ from gateway.fleet.policy.state import State
 
 
 class Backlog(Struct):
-    """The jobs that wait, in the order they were submitted, a list for each column of `Queued`; `promised_at` nan: no promise.
+    """The jobs that wait, a list for each column of `Queued`; `promised_at` nan: no promise. The order is that in which the jobs of one
+    organization start: those that have run before and failed first, then as they were submitted.
 
     `kinds` and `organizations` hold what `kind` and `owner` count in: (model, resolution, tier) and names. `tag`, where each job's
     organization's account stood, is recomputed where it is not known.
@@ -34,11 +35,13 @@ class Backlog(Struct):
 class Memory(Struct, frozen=True):
     """What no row of the queue tells. Worth keeping over a restart, nothing breaks without it; JSON-ready.
 
-    `accounts`: organization → (finish, work asked for by tier, as of). `cells`: (model, resolution, pool, runs, mean, variance), with
+    `born`: since when; `arrivals`: model → (priority jobs, as of). `accounts`: organization → (finish, work asked for by tier, as of). `cells`: (model, resolution, pool, runs, mean, variance), with
     an empty model for a whole pool. `rates`: for each horizon, (model, resolution, tier, amount, as of).
     """
 
+    born: float
     virtual: float
+    arrivals: dict[str, tuple[float, float]]
     accounts: dict[str, tuple[float, list[float], float]]
     cells: list[tuple[str, str, str, int, float, float]]
     rates: dict[str, list[tuple[str, str, str, float, float]]]
@@ -57,7 +60,9 @@ def remember(state: State) -> Memory:
             if cell.runs:
                 cells.append((model, resolution, pool.name, cell.runs, cell.mu, cell.variance))
     return Memory(
+        state.asked.born,
         state.virtual,
+        {model: state.arrivals.get(m) for model, m in fleet.model_index.items()},
         {one.name: (one.finish, one.asked, one.asked_at) for one in state.by_index},
         cells,
         {name: _rates_out(state, rates) for name, rates in _horizons(state).items()},
@@ -81,6 +86,11 @@ def recall(scheduler: Scheduler, memory: Memory) -> None:
             c = fleet.class_index.get((model, resolution))
             if c is not None:
                 rates.put(c * TIER_COUNT + _tier(tier), amount, at)
+    for model, (amount, at) in memory.arrivals.items():
+        if model in fleet.model_index:
+            state.arrivals.put(fleet.model_index[model], amount, at)
+    for rates in (*_horizons(state).values(), state.arrivals):
+        rates.born = memory.born
     for a, pool in enumerate(fleet.pools):
         state.mean_s[a] = memory.mean_s.get(pool.name, state.mean_s[a])
 
@@ -104,7 +114,7 @@ def restore(scheduler: Scheduler, backlog: Backlog, running: Sequence[Running], 
 def snapshot(state: State) -> tuple[Backlog, list[Running]]:
     """What `restore` needs to make a scheduler that decides the same; in production the rows of the database stand in for it."""
     queues = state.queues
-    rows = sorted(queues.rows(), key=lambda row: (queues.tag[row], queues.submitted[row], row))
+    rows = list(queues.rows())
     kinds = [(model, resolution, tier) for model, resolution in state.fleet.class_index for tier in TIERS]
     place = {
         state.fleet.class_index[model, resolution] * TIER_COUNT + _tier(tier): n

@@ -15,6 +15,8 @@ from gateway.fleet.policy.timing import Timings
 
 _FIRST_JOB_S = 5.0
 _MEAN_ALPHA = 0.02
+_FEW = 4
+"""Of so many slots with a model, one may be kept free for priority jobs however few they are."""
 
 
 class Run:
@@ -58,6 +60,8 @@ class State:
         """(groups, tiers): work a second lately, of a tier and those above it."""
         self.keep = [0] * len(fleet.models)
         """Warm slots of each model that are kept free for priority jobs."""
+        self.overlap = [[0.0] * classes for _ in range(classes)]
+        """Of the slots that one class can use, the share that another can use too: `overlap[c][other]`, of the other's."""
         self.trials = [[0] * pools for _ in range(classes)]
         """Runs under way on chips that are not trusted yet."""
         self.mean_s = np.array([self._first_mean_s(a) for a in range(pools)])
@@ -159,6 +163,9 @@ class State:
             before=(np.array(self.plan.shadow), p.shadow_memory) if self.plan.load and not anew else None,
         )
         self._want()
+        reach = np.isfinite(seconds) * np.array(self.slots.up, dtype=float)
+        own = np.maximum(reach.sum(axis=1), 1.0)
+        self.overlap = ((np.isfinite(seconds).astype(float) @ reach.T) / own[None, :]).tolist()
         self.ledger.advance(now)
         self.ledger.reprice(self.plan.group, self.plan.omega, len(self.plan.load))
         active = [one.weight for one in self.by_index if sum(one.waiting) > 0 or now - one.asked_at < p.custom_s]
@@ -208,7 +215,7 @@ class State:
             held = sum(pool[m] for pool in self.slots.holding)
             ending = self._holders(m, ends)
             wanted = mean - ending + p.reserve_sigma * (mean + ending) ** 0.5
-            self.keep[m] = max(min(ceil(wanted), int(p.reserve * held)), 0) if mean > 1e-6 else 0
+            self.keep[m] = max(min(ceil(wanted), max(int(p.reserve * held), held >= _FEW)), 0) if mean > 1e-6 else 0
 
     def _by_group(
         self, rates: np.ndarray[tuple[int], np.dtype[np.float64]], groups: int
