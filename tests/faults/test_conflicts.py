@@ -13,15 +13,21 @@ from tests.faults.workshop import Workshop
 
 CHARGE_MICRO = 125 * RATE_MICRO // 1000
 BODY = {"model": "testcard", "prompt": "a lamp", "size": "128x72", "fps": 16, "frames": 2}
+OF_EVERY_JOB = {
+    *("gateway.job", "gateway.job_event", "gateway.attempt", "gateway.idempotency"),
+    *("billing.hold", "billing.balance", "billing.transfer", "billing.entry"),
+}
 RAISED = 2
 """How often in a row; five repetitions are the budget."""
 
 
 async def tables(conn: Conn) -> list[str]:
+    """Those that hold rows: of a partitioned one, its partitions."""
     rows = await conn.fetch(
-        "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('billing', 'gateway') ORDER BY 1, 2"
+        "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname IN ('billing', 'gateway') AND c.relkind = 'r' ORDER BY 1"
     )
-    return [f"{row['schemaname']}.{row['tablename']}" for row in rows]
+    return [row["name"] for row in rows]
 
 
 async def arm(conn: Conn, code: str, when: str) -> list[str]:
@@ -85,12 +91,14 @@ async def test_no_client_sees_a_conflict(workshop: Workshop, code: str, when: st
         await live_through("in peace")
         async with workshop.pool.acquire() as conn:
             written = [name for name in every_table if await count(conn, name) > RAISED]
-        assert {"gateway.job", "gateway.job_event", "gateway.attempt", "gateway.idempotency", "billing.entry"} < set(written)
+        raised: set[str] = set()
         for name in written:
             async with workshop.pool.acquire() as conn:
                 await loud(conn, name)
             await live_through(name)
             async with workshop.pool.acquire() as conn:
-                assert await count(conn, name) > RAISED, f"nothing was raised in {name}"
+                if await count(conn, name) > RAISED:  # what the clerk writes to now and then need not have had its turn
+                    raised.add(name)
                 await quiet(conn, name)
+    assert raised >= OF_EVERY_JOB
     assert await workshop.wallet() == (FUNDS_MICRO - (1 + len(written)) * CHARGE_MICRO, 0)
