@@ -14,25 +14,29 @@ import msgspec
 
 from billing.charges.hold import hold
 from billing.charges.model import ChargeRequest
-from billing.errors import BillingError, InsufficientFunds, PriceMissing, UnknownWallet
+from billing.errors import BillingError, BudgetSpent, InsufficientFunds, PriceMissing, UnknownWallet
 from billing.kit.batch import TRANSIENT, Coalescer, CommitUnknown, Overloaded
 from billing.kit.money import format_micro
 from billing.kit.query import Conn, Pool
-from billing.ledger.model import Held
+from billing.ledger.model import Held, Sponsor
+from billing.plans.authorize import Standing, authorize
 from billing.pricing.book import PriceBook
 from billing.pricing.model import Book, Dimensions, encode_terms
 from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
 from gateway.access.model import Caller
 from gateway.errors import (
+    FreeBudgetSpent,
     GatewayError,
     IdempotencyInProgress,
     IdempotencyMismatch,
     InsufficientBalance,
     InvalidRequest,
     OutcomeUnknown,
+    PlanPastDue,
     Unavailable,
 )
+from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
 from gateway.jobs.model import fingerprint, job_of
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
@@ -108,8 +112,8 @@ def price(book: Book | None, request: VideoRequest) -> Quote:
 class Admission:
     """Takes submissions from concurrent requests and commits them together. One per process."""
 
-    def __init__(self, pool: Pool, prices: PriceBook, *, waiting_max: int) -> None:
-        self._pool, self._prices = pool, prices
+    def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
+        self._pool, self._prices, self._costs = pool, prices, costs
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -150,6 +154,7 @@ class Admission:
                 await turn.refuse_revoked(conn)
                 await turn.replay(conn)
                 turn.price(await self._prices.in_force(conn, turn.customers()))
+                turn.sponsor(await authorize(conn, turn.customers()), self._costs)
                 await turn.hold(conn)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
@@ -164,12 +169,13 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "of", "outcome", "quote")
+    __slots__ = ("held", "of", "outcome", "quote", "sponsor")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.quote: Quote
         self.held: Held
+        self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
 
 
@@ -234,6 +240,19 @@ class _Turn:
             except GatewayError as error:
                 entry.outcome = error
 
+    def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
+        """What a plan that is behind with its fee may not start, and what of ours must cover a free job's compute."""
+        for entry in self._undecided():
+            standing = standings.get(entry.of.caller.org_id)
+            if standing is None or not entry.of.caller.livemode:
+                continue
+            if standing.blocked:
+                entry.outcome = PlanPastDue()
+            elif standing.sponsor is not None:
+                request = entry.of.request
+                cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
+                entry.sponsor = Sponsor(standing.sponsor.wallet_id, cost_micro)
+
     async def hold(self, conn: Conn) -> None:
         entries = self._undecided()
         if not entries:
@@ -282,6 +301,7 @@ def _request(entry: _Entry) -> ChargeRequest:
         book="live" if caller.livemode else "test",
         terms=quoted.terms,
         quantity=quoted.quantity,
+        sponsor=entry.sponsor,
     )
 
 
@@ -292,7 +312,7 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
             f"This request may cost up to {most} and the wallet does not cover that. "
             "Top it up, or ask for fewer seconds or a smaller size."
         )
-    return error
+    return FreeBudgetSpent() if isinstance(error, BudgetSpent) else error
 
 
 def _columns(entry: _Entry) -> tuple[object, ...]:

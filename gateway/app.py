@@ -25,6 +25,8 @@ from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
 from gateway.edge.replies import Renderer, failure_reply
 from gateway.fleet.catalogue import load_models
+from gateway.fleet.chips import load_chips
+from gateway.fleet.costs import ComputeCosts
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -76,7 +78,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         listener.start()
         stack.push_async_callback(listener.close)
         prices = PriceBook()
-        admission = Admission(pool, prices, waiting_max=settings.admission_waiting_max)
+        costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
+        admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)

@@ -14,12 +14,16 @@ import structlog
 
 from billing.charges.months import add_months
 from billing.charges.rollup import roll_up
+from billing.invoices.close import close_due
 from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn, Pool
 from billing.ledger.chain import seal
-from billing.ledger.grants import expire
+from billing.plans.alerts import check_budgets, check_wallets
+from billing.plans.budgets import open_budget_days
+from billing.plans.renew import expire_grants, renew_due
+from gateway.fleet.offers import load_sellers
 from gateway.jobs.janitors import (
     count_live,
     expire_queued,
@@ -67,8 +71,13 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
     async def rescue(conn: Conn) -> int:
         return await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
 
-    async def expire_grants(conn: Conn) -> int:
-        return len(await expire(conn))
+    sellers = load_sellers(settings.catalogue_dir)
+
+    async def renew(conn: Conn) -> int:
+        return await renew_due(conn, sellers)
+
+    async def close(conn: Conn) -> int:
+        return len(await close_due(conn, sellers))
 
     async def remove_assets(pool: Pool) -> int:
         """Deleting is idempotent and may take long: it needs no lock and holds no transaction open."""
@@ -112,7 +121,12 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
+        Janitor("renew_plans", 30.0, _alone(14, renew)),
+        Janitor("open_budget_days", 600.0, _alone(15, open_budget_days)),
+        Janitor("close_contracts", 60.0, _alone(16, close)),
         Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
+        Janitor("check_budgets", 60.0, _alone(17, check_budgets)),
+        Janitor("check_wallets", 300.0, _alone(18, check_wallets)),
         Janitor("seal_ledger", 10.0, _alone(11, seal)),
         Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
         Janitor("add_usage_months", 3600.0, _alone(13, add_months)),

@@ -3,7 +3,7 @@
     GatewayError
     ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
     ├── 401 Unauthenticated
-    ├── 402 InsufficientBalance
+    ├── 402 InsufficientBalance · PlanPastDue
     ├── 403 LinkRefused
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
@@ -12,6 +12,7 @@
     ├── 415 UnsupportedContent
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
+    ├── 429 FreeBudgetSpent
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -70,6 +71,12 @@ class InsufficientBalance(GatewayError):
     """The wallet does not cover the most this request may cost. Top it up, or ask for fewer seconds or a smaller size."""
 
     code, status, retry = "insufficient_balance", 402, False
+
+
+class PlanPastDue(GatewayError):
+    """Your plan's fee could not be paid, so no new job may start; jobs that run are finished. Top the wallet up to go on."""
+
+    code, status, retry = "plan_past_due", 402, False
 
 
 class LinkRefused(GatewayError):
@@ -136,6 +143,12 @@ class IdempotencyMismatch(GatewayError):
     """This Idempotency-Key was used with another request. Use a new key for a new request."""
 
     code, status, retry = "idempotency_mismatch", 422, False
+
+
+class FreeBudgetSpent(GatewayError):
+    """What free work may cost us today is used up. Try again tomorrow, or top your wallet up to pay for this job."""
+
+    code, status, retry = "free_budget_spent", 429, False
 
 
 class HeadersTooLarge(GatewayError):

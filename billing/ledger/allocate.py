@@ -23,7 +23,8 @@ def allocate(balances: Sequence[Balance], requests: Sequence[HoldRequest]) -> li
     for balance in sorted(balances, key=_draw_order):
         purses.setdefault(balance.wallet_id, []).append(balance)
     free = {balance.account_id: balance.free for balance in balances}
-    return [_decide(request, purses, free) for request in requests]
+    kinds = {balance.account_id: balance.kind for balance in balances}
+    return [_decide(request, purses, free, kinds) for request in requests]
 
 
 def _draw_order(balance: Balance) -> tuple[int, datetime, int, datetime, UUID]:
@@ -36,8 +37,10 @@ def _draw_order(balance: Balance) -> tuple[int, datetime, int, datetime, UUID]:
     )
 
 
-def _decide(request: HoldRequest, purses: dict[UUID, list[Balance]], free: dict[UUID, int]) -> tuple[Draw, ...] | BillingError:
-    """Takes the draws out of `free`, or leaves it untouched and says why."""
+def _decide(
+    request: HoldRequest, purses: dict[UUID, list[Balance]], free: dict[UUID, int], kinds: dict[UUID, str]
+) -> tuple[Draw, ...] | BillingError:
+    """Takes the draws out of `free`, or leaves it untouched and says why. A sponsor pays only where an allowance is used."""
     draws: list[Draw] = []
     needed_micro = request.amount_micro
     if request.seconds is not None:
@@ -52,7 +55,7 @@ def _decide(request: HoldRequest, purses: dict[UUID, list[Balance]], free: dict[
         if missing_micro > 0:
             return InsufficientFunds()
         draws += part or [Draw(money[0].account_id, needed_micro)]
-    if request.sponsor is not None:
+    if request.sponsor is not None and any(kinds[draw.account_id] == "allowance" for draw in draws):
         covering = _covering(purses.get(request.sponsor.wallet_id, ()), free, request.sponsor.amount_micro)
         if covering is None:
             return BudgetSpent()

@@ -39,7 +39,7 @@ class Seconds(msgspec.Struct, frozen=True):
 
 
 class Sponsor(msgspec.Struct, frozen=True):
-    """Another wallet that must cover `amount_micro` as well, all or nothing: a budget of ours for free work."""
+    """Another wallet that must cover `amount_micro` too, all or nothing, where a free allowance is drawn on: a budget of ours."""
 
     wallet_id: UUID
     amount_micro: int

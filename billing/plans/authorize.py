@@ -1,6 +1,6 @@
 """What admission needs to know of each customer's plan: one statement for a whole batch."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Literal
 from uuid import UUID
 
@@ -22,27 +22,17 @@ class SponsoredBy(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """`seconds`: wallets of prepaid seconds by class. `credit_micro`: what may still be owed. `blocked`: why nothing starts."""
+    """`blocked`: why nothing may start."""
 
     customer_id: UUID
-    currency: str
-    seconds: Mapping[str, UUID]
     sponsor: SponsoredBy | None
-    credit_micro: int
     blocked: Blocked
 
 
 async def authorize(conn: Conn, customer_ids: Collection[UUID]) -> dict[UUID, Standing]:
-    """How each customer may pay, by id; unknown ones are left out. Balances are for the hold to judge, not for this."""
+    """What the plans of these customers mean for admission, by id; those without a plan in force are left out."""
     return {
-        row.customer_id: Standing(
-            row.customer_id,
-            row.currency,
-            dict(zip(row.classes, row.wallets, strict=True)),
-            _sponsor(row),
-            row.credit_micro,
-            "plan_past_due" if row.past_due else "",
-        )
+        row.customer_id: Standing(row.customer_id, _sponsor(row), "plan_past_due" if row.past_due else "")
         for row in await sql.STANDINGS.all(conn, list(customer_ids))
     }
 

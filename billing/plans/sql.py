@@ -78,15 +78,11 @@ class EventRow(msgspec.Struct, frozen=True):
 
 
 class StandingRow(msgspec.Struct, frozen=True):
-    """What a customer may pay with: classes of seconds beside their wallets."""
+    """What a customer's plan means for admission."""
 
     customer_id: UUID
-    currency: str
-    classes: list[str]
-    wallets: list[UUID]
     budget: str | None
     cost_currency: Currency | None
-    credit_micro: int
     past_due: bool
 
 
@@ -211,21 +207,9 @@ EVENTS_AFTER = Query(
 STANDINGS = Query(
     StandingRow,
     """
-    SELECT c.id AS customer_id, c.currency, seconds.classes, seconds.wallets, s.plan ->> 'budget' AS budget,
-           s.plan ->> 'cost_currency' AS cost_currency,
-           coalesce((SELECT sum(b.posted - b.held - b.floor) FROM billing.wallet w
-                     JOIN billing.grant g ON g.wallet_id = w.id AND g.kind = 'credit'
-                     JOIN billing.balance b ON b.account_id = g.account_id
-                     WHERE w.customer_id = c.id AND w.book = 'live' AND w.asset = c.currency), 0)::bigint AS credit_micro,
-           coalesce(s.state = 'past_due', false) AS past_due
-    FROM billing.customer c
-    LEFT JOIN billing.subscription s ON s.customer_id = c.id AND s.state IN ('active', 'past_due')
-    CROSS JOIN LATERAL (
-        SELECT coalesce(array_agg(substr(w.asset, 5) ORDER BY w.asset), '{}') AS classes,
-               coalesce(array_agg(w.id ORDER BY w.asset), '{}') AS wallets
-        FROM billing.wallet w WHERE w.customer_id = c.id AND w.book = 'live' AND w.asset LIKE 'SEC:%'
-    ) seconds
-    WHERE c.id = ANY($1::uuid[])
+    SELECT s.customer_id, s.plan ->> 'budget' AS budget, s.plan ->> 'cost_currency' AS cost_currency,
+           s.state = 'past_due' AS past_due
+    FROM billing.subscription s WHERE s.customer_id = ANY($1::uuid[]) AND s.state IN ('active', 'past_due')
     """,
 )
 OPENED_GRANTS = Query(Id, "SELECT account_id AS id FROM billing.grant WHERE account_id = ANY($1::uuid[])")

@@ -53,8 +53,14 @@ def terms(book: Book, want: Dimensions) -> Terms:
         min_ms=rates.min_ms,
         steps=rates.volume,
         volume_key=f"{local.year:04d}-{local.month:02d}/{want.model}" if rates.volume else "",
-        seconds_class=rates.seconds_class.get(want.resolution, ""),
+        seconds_class=_seconds_class(rates, want, named),
     )
+
+
+def _seconds_class(rates: ModelRates, want: Dimensions, named: list[tuple[str, int]]) -> str:
+    """Prepaid seconds are plain seconds of a resolution: what has a surcharge (a dearer tier, sound) is paid in money."""
+    plain = all(factor <= FACTOR_ONE for name, factor in named if name != want.resolution)
+    return rates.seconds_class.get(want.resolution, "") if plain else ""
 
 
 def _factor(factors: dict[str, Factor], model: str, dimension: str, value: str) -> int:

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import click
 
+from billing.charges.model import Refund
+from billing.charges.refund import refund
 from billing.errors import BillingError
 from billing.kit.money import format_amount
 from billing.kit.query import Conn
 from billing.ledger.chain import Head, head, seal
-from billing.ledger.model import Finding, RefundRequest, StatementLine
-from billing.ledger.refund import refund
+from billing.ledger.model import Finding, StatementLine
 from billing.ledger.reverse import reverse
 from billing.ledger.trial import trial_balance
 from billing.ledger.verify import verify
@@ -108,7 +109,7 @@ def give_back(job_id: str, amount: str, reason: str, settings: Settings, *, as_j
     subject, amount_micro = _subject(job_id), amount_of(amount)
 
     async def once(conn: Conn) -> list[StatementLine]:
-        (outcome,) = await refund(conn, [RefundRequest(subject, 0, amount_micro, reason)])
+        (outcome,) = await refund(conn, [Refund(id=subject, reason=reason, amount_micro=amount_micro)])
         if isinstance(outcome, BillingError):
             raise outcome
         return await lines_of(conn, subject)

@@ -18,7 +18,7 @@ from gateway.access.organizations import find_organization
 from gateway.cli.access import organization
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_transaction
-from gateway.fleet.catalogue import load_plans, load_sellers
+from gateway.fleet.offers import load_plans, load_sellers
 from gateway.settings import Settings
 
 source_option = click.option("--source", help="An id of your own: the same one is done once. Default: a new one.")

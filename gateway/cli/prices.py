@@ -15,7 +15,8 @@ from billing.pricing.model import RateCard
 from gateway.access.organizations import find_organization
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_transaction
-from gateway.fleet.catalogue import PACKAGED, read_prices
+from gateway.fleet.catalogue import PACKAGED
+from gateway.fleet.offers import read_prices
 from gateway.settings import Settings
 
 _file = click.Path(path_type=Path, dir_okay=False)

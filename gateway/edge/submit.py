@@ -10,7 +10,20 @@ from gateway.access.model import Caller
 from gateway.admit import Admitted, submission
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, retry_count
-from gateway.errors import GatewayError, InvalidMedia, InvalidRequest, NoSpace, OutcomeUnknown, Unavailable, UnknownModel
+from gateway.errors import (
+    FreeBudgetSpent,
+    GatewayError,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidMedia,
+    InvalidRequest,
+    NoSpace,
+    OutcomeUnknown,
+    PlanPastDue,
+    Unavailable,
+    UnknownModel,
+)
 from gateway.media.errors import DecoderUnavailable, ImageRejected, StoreError
 from gateway.media.images import ImageLimits, probe_image
 from gateway.media.keys import input_key, job_prefix, pending_key
@@ -18,6 +31,16 @@ from gateway.video import Ask, InputMedia, Job, ModelLimits, Role, resolve
 
 IMAGE_LIMITS = ImageLimits(bytes=20 << 20, pixels=40_000_000, edge=8192)
 IMAGES_MAX = 8
+ADMISSION_ERRORS = (
+    InsufficientBalance,
+    PlanPastDue,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    FreeBudgetSpent,
+    OutcomeUnknown,
+    NoSpace,
+)
+"""What the way in may answer in any dialect, beside what is wrong with the request itself."""
 
 
 class Image(msgspec.Struct, frozen=True):

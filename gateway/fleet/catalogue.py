@@ -1,22 +1,15 @@
-"""The catalogue: which models there are and what they cost, from files that say so in one place."""
+"""The catalogue: which models there are, and how its files are read. Beside it: what is sold (offers.py), what jobs run on (chips.py)."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from billing.errors import BillingError, RateCardInvalid
-from billing.plans.catalogue import read_catalogue
-from billing.plans.model import Catalogue
-from billing.plans.sellers import Sellers, read_sellers
-from billing.pricing.check import problems, read_card
-from billing.pricing.model import Offer, RateCard
-from gateway.video import SECONDS_MAX, ModelLimits, Tier, resolution_classes, tasks
+from gateway.video import SECONDS_MAX, ModelLimits
 
 File = TypeVar("File", bound=msgspec.Struct)
-Parsed = TypeVar("Parsed")
 
 PACKAGED = Path(__file__).parents[2] / "deploy" / "catalogue"
 
@@ -49,15 +42,9 @@ class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {model.name: model for model in self.models if model.offered}
 
 
-class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """prices.toml."""
-
-    cards: tuple[object, ...]
-
-
 def load_models(folder: str) -> Models:
     """Reads models.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    path = _path(folder, "models.toml")
+    path = file_of(folder, "models.toml")
     table = read_table(path)
     rows = read_rows(path, table, "models", ModelRow, ("name",))
     for row in rows:
@@ -75,61 +62,6 @@ def load_models(folder: str) -> Models:
     if models.default_model not in models.by_name():
         raise CatalogueError(f"{path}: default_model {models.default_model!r} must be one of the models that are offered")
     return models
-
-
-def load_prices(folder: str) -> tuple[RateCard, ...]:
-    """Reads prices.toml of `folder`, empty for the packaged catalogue: a whole list in each of its currencies.
-
-    Raises CatalogueError, also for what models.toml offers and a card has no price for.
-    """
-    return read_prices(_path(folder, "prices.toml"), folder, whole=True)
-
-
-def read_prices(path: Path, folder: str, *, whole: bool) -> tuple[RateCard, ...]:
-    """Reads cards from any file and checks them against models.toml of `folder`; only a `whole` list must name every model.
-
-    Raises CatalogueError naming all that is wrong.
-    """
-    try:
-        cards = tuple(read_card(raw) for raw in msgspec.convert(read_table(path), Prices).cards)
-    except RateCardInvalid as error:
-        raise CatalogueError(f"{path}: {error.detail}") from error
-    except msgspec.ValidationError as error:
-        raise CatalogueError(f"{path}: {error}") from error
-    offered = offers(load_models(folder))
-    found = [f"{card.currency}: {problem}" for card in cards for problem in problems(card, offered, whole=whole)]
-    currencies = [card.currency for card in cards]
-    found += [f"{currency}: two cards in one file" for currency in dict.fromkeys(currencies) if currencies.count(currency) > 1]
-    if found:
-        raise CatalogueError(f"{path}: {'; '.join(found)}")
-    return cards
-
-
-def offers(models: Models) -> dict[str, Offer]:
-    """What each model can be asked for, as the price book counts it."""
-    return {
-        limits.name: Offer(
-            resolutions=resolution_classes(limits), tiers=get_args(Tier), tasks=tasks(limits), fps=limits.fps, audio=limits.audio
-        )
-        for limits in models.by_name().values()
-    }
-
-
-def load_plans(folder: str) -> Catalogue:
-    """Reads plans.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    return _parsed(_path(folder, "plans.toml"), read_catalogue)
-
-
-def load_sellers(folder: str) -> Sellers:
-    """Reads sellers.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    return _parsed(_path(folder, "sellers.toml"), read_sellers)
-
-
-def _parsed(path: Path, parse: Callable[[str], Parsed]) -> Parsed:
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, BillingError) as error:
-        raise CatalogueError(f"{path}: {error}") from error
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -159,5 +91,6 @@ def read_rows(path: Path, table: Mapping[str, Any], name: str, kind: type[File],
     return tuple(rows.values())
 
 
-def _path(folder: str, name: str) -> Path:
+def file_of(folder: str, name: str) -> Path:
+    """A file of `folder`, empty for the packaged catalogue."""
     return (Path(folder) if folder else PACKAGED) / name

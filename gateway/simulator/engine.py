@@ -36,7 +36,8 @@ class Record(Struct):
 
 class Outcome(Struct):
     """All records, and what the fleet spent: `pool_busy_s` by pool, `wasted_usd` on attempts that made nothing,
-    `loading_usd` on loading models for jobs (both are in the records' costs), `placement_usd` on loading them ahead of jobs (it is not)."""
+    `loading_usd` on loading models for jobs (both are in the records' costs), `placement_usd` on loading them ahead of jobs (it is not).
+    """
 
     records: list[Record]
     pool_busy_s: dict[str, float]

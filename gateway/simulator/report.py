@@ -16,7 +16,8 @@ _GRID = 120
 
 class TierFigures(Struct, frozen=True):
     """Of one tier. `on_target`: the share of all jobs, rejected ones included, that started within the fixed target; `late`: the share
-    of the admitted that started after their own quote, None where nothing was quoted. Waits and quotes in seconds."""
+    of the admitted that started after their own quote, None where nothing was quoted. Waits and quotes in seconds.
+    """
 
     jobs: int
     on_target: float
@@ -40,7 +41,8 @@ class OrganizationFigures(Struct, frozen=True):
 
 class Report(Struct, frozen=True):
     """One run. Costs are of device time, failed attempts and model loading included, per generated second of finished jobs;
-    the bounds are for the same finished jobs. `waits`: by tier, [minutes since the start, p95 of the wait of those that arrived then]."""
+    the bounds are for the same finished jobs. `waits`: by tier, [minutes since the start, p95 of the wait of those that arrived then].
+    """
 
     policy: str
     seed: int
@@ -77,7 +79,8 @@ def report(setup: Setup, policy: str, seed: int, outcome: Outcome, bound: Bounds
         finished=len(finished),
         given_up=sum(one.quote_s is not None for one in records) - len(finished),
         tiers={
-            tier: _tier([one for one in records if one.arrival.tier == tier], t, bound, quoted=quoted) for t, tier in enumerate(TIERS)
+            tier: _tier([one for one in records if one.arrival.tier == tier], t, bound, quoted=quoted)
+            for t, tier in enumerate(TIERS)
         },
         usd_per_generated_s=usd / generated_s,
         bound_usd_per_generated_s=bound.usd_per_s if bound else None,
@@ -95,7 +98,22 @@ def report(setup: Setup, policy: str, seed: int, outcome: Outcome, bound: Bounds
 
 def table(reports: Sequence[Report]) -> list[tuple[str, ...]]:
     """One line for each run and tier; the first row is the heading."""
-    rows = [("policy", "tier", "jobs", "on target", "rejected", "late", "wait p50", "wait p95", "quote p50", "quote p95", "$/s", "of bound")]
+    rows = [
+        (
+            "policy",
+            "tier",
+            "jobs",
+            "on target",
+            "rejected",
+            "late",
+            "wait p50",
+            "wait p95",
+            "quote p50",
+            "quote p95",
+            "$/s",
+            "of bound",
+        )
+    ]
     for one in reports:
         ratio = one.usd_per_generated_s / one.bound_usd_per_generated_s if one.bound_usd_per_generated_s else None
         for tier, figures in one.tiers.items():

@@ -7,7 +7,7 @@ from billing.kit.query import Conn
 from billing.plans.catalogue import publish_catalogue
 from billing.plans.sell import buy_pack
 from billing.plans.subscribe import subscribe
-from gateway.fleet.catalogue import load_plans, load_sellers
+from gateway.fleet.offers import load_plans, load_sellers
 from tests.stack import Customer, Stack
 
 

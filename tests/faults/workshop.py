@@ -22,6 +22,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission, submission
 from gateway.clerk import clerk
 from gateway.dispatch import dispatch
+from gateway.fleet.costs import ComputeCosts
 from gateway.jobs.verify import verify_jobs
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
@@ -81,7 +82,7 @@ class Workshop:
 
     def __init__(self, pool: Pool, account: Account, settings: Settings) -> None:
         self.pool, self.account, self.settings = pool, account, settings
-        self._admission = Admission(pool, PriceBook(), waiting_max=4096)
+        self._admission = Admission(pool, PriceBook(), ComputeCosts({}), waiting_max=4096)
         self._keys = Authenticator(pool, ttl_s=0)
 
     async def order(self, prompt: str = "a lamp", *, token: str | None = None, **changes: Any) -> UUID:

@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.fleet.catalogue import PACKAGED, CatalogueError, load_models, load_prices, offers, read_prices
+from gateway.fleet.catalogue import PACKAGED, CatalogueError, load_models
+from gateway.fleet.offers import load_prices, offers, read_prices
 from gateway.video import ModelLimits, Role, resolution_classes, task_of, tasks
 
 LIST = (PACKAGED / "prices.toml").read_text()

@@ -157,7 +157,12 @@ def test_a_bad_trace_is_named(ground: Ground, tmp_path: Path, rows: list[Sequenc
 
 
 @pytest.mark.parametrize(
-    "row,sentence", [((0, "pool_loss", "h9", 0.5), "has no pool h9"), ((0, "flood", "h100", 1), "Invalid enum value 'flood'"), ((0, "slowdown", "*", 0), "nor a slowdown 0")]
+    "row,sentence",
+    [
+        ((0, "pool_loss", "h9", 0.5), "has no pool h9"),
+        ((0, "flood", "h100", 1), "Invalid enum value 'flood'"),
+        ((0, "slowdown", "*", 0), "nor a slowdown 0"),
+    ],
 )
 def test_a_bad_event_is_named(ground: Ground, tmp_path: Path, row: Sequence[object], sentence: str) -> None:
     with pytest.raises(SetupError) as raised:

@@ -28,17 +28,12 @@ from gateway.edge.bodies import convert, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
 from gateway.edge.replies import Reply, admitted_reply, base_url, json_reply
-from gateway.edge.submit import Image, submit
+from gateway.edge.submit import ADMISSION_ERRORS, Image, submit
 from gateway.errors import (
-    IdempotencyInProgress,
-    IdempotencyMismatch,
-    InsufficientBalance,
     InvalidMedia,
     InvalidRequest,
     JobNotFinished,
-    NoSpace,
     NotFound,
-    OutcomeUnknown,
     TooLarge,
     UnknownModel,
     UnsupportedContent,
@@ -66,7 +61,7 @@ _CREATE = Described(
     examples={"text": {"model": "testcard", "content": [{"type": "text", "text": "a red lamp --dur 4"}]}},
     parameters=(IDEMPOTENCY_KEY,),
     answers={200: Answer("The id of the task, queued.", TaskId)},
-    errors=(*_BODY_ERRORS, InsufficientBalance, IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, NoSpace),
+    errors=(*_BODY_ERRORS, *ADMISSION_ERRORS),
 )
 _GET = Described(tag=_TAG, answers={200: Answer("The task.", Task)}, errors=(NotFound,))
 _LIST = Described(

@@ -20,16 +20,12 @@ from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter
 from gateway.edge.follow import final_or_later, preferred_wait_s
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import Reply, admitted_reply, json_reply
-from gateway.edge.submit import submit
+from gateway.edge.submit import ADMISSION_ERRORS, submit
 from gateway.errors import (
-    IdempotencyInProgress,
-    IdempotencyMismatch,
-    InsufficientBalance,
     InvalidMedia,
     InvalidRequest,
     JobNotFinished,
     NotFound,
-    OutcomeUnknown,
     TooLarge,
     UnknownModel,
     UnsupportedContent,
@@ -72,12 +68,9 @@ _CREATE = Described(
         UnsupportedField,
         UnknownModel,
         InvalidMedia,
-        InsufficientBalance,
-        IdempotencyInProgress,
-        IdempotencyMismatch,
         TooLarge,
         UnsupportedContent,
-        OutcomeUnknown,
+        *ADMISSION_ERRORS,
     ),
 )
 _GET = Described(

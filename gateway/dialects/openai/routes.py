@@ -26,18 +26,13 @@ from gateway.edge.bodies import Upload, content_type, convert, nested, read_form
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
 from gateway.edge.replies import Reply, admitted_reply, json_reply
-from gateway.edge.submit import Image, submit
+from gateway.edge.submit import ADMISSION_ERRORS, Image, submit
 from gateway.errors import (
     ArtifactGone,
-    IdempotencyInProgress,
-    IdempotencyMismatch,
-    InsufficientBalance,
     InvalidMedia,
     InvalidRequest,
     JobNotFinished,
-    NoSpace,
     NotFound,
-    OutcomeUnknown,
     RangeNotSatisfiable,
     TooLarge,
     UnknownModel,
@@ -71,7 +66,7 @@ _CREATE = Described(
     examples={"text": {"model": "testcard", "prompt": "a red lamp", "seconds": "4", "size": "1280x720"}},
     parameters=(IDEMPOTENCY_KEY,),
     answers={200: Answer("The video, queued.", Video)},
-    errors=(*_BODY_ERRORS, InsufficientBalance, IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, NoSpace),
+    errors=(*_BODY_ERRORS, *ADMISSION_ERRORS),
 )
 _LIST = Described(
     tag=_TAG,

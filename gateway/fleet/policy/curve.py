@@ -41,7 +41,8 @@ class Heavy(Struct, frozen=True):
 
 class DemandCurve(Struct, frozen=True):
     """`room[group][tier]` at each time of `due_at`; `usual[group][tier]` units a second, a tier and those above; `fair`: the share of an
-    organization of weight 1. Times are on the scheduler's clock. A few tens of kilobytes as JSON, less as MessagePack."""
+    organization of weight 1. Times are on the scheduler's clock. A few tens of kilobytes as JSON, less as MessagePack.
+    """
 
     epoch: int
     at: float

@@ -69,7 +69,8 @@ def own_share_s(state: State, organization: Organization | None, group: int, tie
 
 def share_s(parameters: Parameters, tier: int, waiting: float, work: float, others: float, fair: float) -> float:
     """When the work that an organization already has waiting could start at its fair share of the fleet, or at the rate that the
-    others usually leave over if that is more. A burst is free: spreading its jobs is no business of the fleet."""
+    others usually leave over if that is more. A burst is free: spreading its jobs is no business of the fleet.
+    """
     over = waiting - max(parameters.burst * parameters.target_s[tier], 3 * work)
     return over / max(parameters.fill * fair, parameters.fill - max(others, 0.0)) if over > 0 else 0.0
 

@@ -266,7 +266,12 @@ class Scheduler:
             return
         self._watched += 1
         heappush(self._watch, (run.advanced_at + quiet_s, self._watched, run))
-        if run.tier == PRIORITY and not run.hedge and len(state.runs[job]) == 1 and state.hedges + 1 <= p.hedge_share * state.starts:
+        if (
+            run.tier == PRIORITY
+            and not run.hedge
+            and len(state.runs[job]) == 1
+            and state.hedges + 1 <= p.hedge_share * state.starts
+        ):
             self._hedge(job, run, now)
 
     def _hedge(self, job: Hashable, run: Run, now: float) -> None:

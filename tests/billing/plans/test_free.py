@@ -7,7 +7,7 @@ from billing.charges.hold import hold
 from billing.charges.model import ChargeRequest
 from billing.errors import BillingError, BudgetSpent
 from billing.kit.ids import new_id
-from billing.ledger.model import Held, Sponsor, wallet_id
+from billing.ledger.model import Held, Sponsor
 from billing.plans.authorize import authorize
 from billing.plans.budgets import open_budget_days
 from billing.plans.catalogue import publish_catalogue
@@ -17,7 +17,7 @@ from billing.plans.subscribe import subscribe
 from tests.billing.conftest import Clock
 from tests.billing.plans.shop import CATALOGUE, YUAN, Shop, terms
 
-ANN, BEN, COY = UUID(int=1), UUID(int=2), UUID(int=3)
+ANN, BEN, COY, DEE = UUID(int=1), UUID(int=2), UUID(int=3), UUID(int=4)
 CENTS_15 = 15_000_000
 
 
@@ -80,11 +80,24 @@ async def test_admission_learns_of_everybody_in_one_statement(shop: Shop, clock:
     await shop.opens(COY)
     await shop.sells(subscribe, customer_id=ANN, plan="studio", source="s1")
     await shop.sells(subscribe, customer_id=BEN, plan="enterprise", source="s1")
-    found = await shop.does(authorize, [ANN, BEN, COY, UUID(int=4)])
-    assert set(found) == {ANN, BEN, COY}
-    assert found[ANN].seconds == {"standard": wallet_id(ANN, "live", "SEC:standard")} and found[ANN].sponsor is None
-    assert (found[BEN].credit_micro, found[BEN].seconds) == (100_000 * YUAN, {"standard": wallet_id(BEN, "live", "SEC:standard")})
-    assert (found[COY].credit_micro, found[COY].blocked, found[COY].currency) == (0, "", "CNY")
+    await shop.opens(DEE)
+    await shop.sells(subscribe, customer_id=DEE, plan="free", source="s1")
+    found = await shop.does(authorize, [ANN, BEN, COY, DEE, UUID(int=5)])
+    assert set(found) == {ANN, BEN, DEE}
+    assert found[ANN].sponsor is None and found[BEN].sponsor is None and found[DEE].sponsor is not None
+    assert {standing.blocked for standing in found.values()} == {""}
     await clock.set(datetime(2026, 2, 1, tzinfo=UTC))
     await shop.sells(renew_due)
     assert (await shop.does(authorize, [ANN]))[ANN].blocked == "plan_past_due"
+
+
+async def test_a_sponsor_pays_for_the_allowance_and_nothing_else(shop: Shop, clock: Clock) -> None:
+    """Whoever has used the allowance up pays, and needs no budget of ours."""
+    await shop.opens(ANN, topped_up=600 * YUAN)
+    await shop.sells(subscribe, customer_id=ANN, plan="free", source="s1")
+    await shop.does(open_budget_days)
+    first = await orders(shop, ANN, 20_000, CENTS_15)
+    assert isinstance(first, Held) and (first.seconds_ms, first.amount_micro) == (20_000, 0)
+    for _ in range(3):
+        paid = await orders(shop, ANN, 10_000, 100 * CENTS_15)
+        assert isinstance(paid, Held) and paid.seconds_ms == 0 and paid.amount_micro > 0

@@ -10,7 +10,8 @@ import pytest
 from billing.errors import RateCardInvalid
 from billing.pricing.check import check, problems, read_card
 from billing.pricing.model import FpsClass, Hours, ModelRates, Offer, RateCard, Step
-from gateway.fleet.catalogue import load_models, offers
+from gateway.fleet.catalogue import load_models
+from gateway.fleet.offers import offers
 from tests.billing.pricing.cards import CARD, OFFERS, RICH, STILL
 from tests.tidy.checks import ROOT
 
