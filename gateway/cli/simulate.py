@@ -14,25 +14,41 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--catalogue", type=_FOLDER, help="models.toml, accelerators.toml and speeds.toml; without it, the packaged ones.")
 @click.option(
     "--trace", required=True, metavar="FILE|NAME",
-    help="CSV (arrival_s, organization, model, resolution, seconds, tier) or a scenario: busy, diurnal, overload, festival, crowd, "
-    "without-crowd, lost-pool, slowdown, failures, wrong-speeds.",
+    help="CSV (arrival_s, organization, model, resolution, seconds, tier) or a scenario: busy, diurnal, overload, festival, "
+    "crowd, without-crowd, lost-pool, slowdown, failures, wrong-speeds.",
 )  # fmt: skip
-@click.option("--events", type=_FILE, help="CSV (at_s, event, pool, value): pool_loss, pool_back, drain, join, slowdown, failures.")
+@click.option(
+    "--events", type=_FILE, help="CSV (at_s, event, pool, value): pool_loss, pool_back, drain, join, slowdown, failures."
+)
 @click.option(
     "--fleet", type=_FILE,
-    help="TOML: [[pools]] of accelerator, count and perhaps slots, price_micro_usd_per_hour, models; without it, 208 mixed chips.",
+    help="TOML: [[pools]] of accelerator, count and perhaps slots, price_micro_usd_per_hour, models; without it, 208 chips.",
 )  # fmt: skip
 @click.option(
     "--policy", default="tallylight", show_default=True,
     help="tallylight, strong, fifo, fifo-model, least-loaded, cheapest; the latter also with +gate, behind our admission.",
 )  # fmt: skip
 @click.option("--seed", default=1, show_default=True, help="Of run times, failures and scenarios.")
-@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="Write every figure to this file, or - .")
+@click.option(
+    "--json",
+    "out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write every figure to this file, or - .",
+)
 @click.option("--plots", type=_FOLDER, help="Draw waits and cost into this folder.")
 def simulate(
-    catalogue: Path | None, trace: str, events: Path | None, fleet: Path | None, policy: str, seed: int, out: Path | None, plots: Path | None
+    catalogue: Path | None,
+    trace: str,
+    events: Path | None,
+    fleet: Path | None,
+    policy: str,
+    seed: int,
+    out: Path | None,
+    plots: Path | None,
 ) -> None:
-    """Run a trace on a fleet on paper: who waited, who was refused, what a generated second cost and what it had to cost at least."""
+    """Run a trace on a fleet on paper: who waited, who was refused, what a generated second cost and what it had to cost at
+    least.
+    """
     import msgspec
 
     from gateway.fleet.chips import load_chips

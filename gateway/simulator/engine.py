@@ -36,7 +36,9 @@ class Record(Struct):
 
 class Outcome(Struct):
     """All records, and what the fleet spent: `pool_busy_s` by pool, `wasted_usd` on attempts that made nothing,
-    `loading_usd` on loading models for jobs (both are in the records' costs), `placement_usd` on loading them ahead of jobs (it is not)."""
+    `loading_usd` on loading models for jobs (both are in the records' costs), `placement_usd` on loading them ahead of jobs (it
+    is not).
+    """
 
     records: list[Record]
     pool_busy_s: dict[str, float]
@@ -106,9 +108,9 @@ class _Engine:
     # -- what happens ----------------------------------------------------------------------------------------------------
     def _happen(self, kind: str, what: Any, now: float) -> bool:  # noqa: ANN401 - each kind has its own payload
         """False: it concerned an attempt that is over, and nothing changed."""
-        if isinstance(what, _Attempt) and what.gone:
-            return False
         match kind:
+            case "start" | "end" if what.gone:
+                return False
             case "arrive":
                 self._arrive(what, now)
             case "start":

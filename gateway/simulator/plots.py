@@ -13,9 +13,18 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 380, 78, 190, 44, 52
 
 
 def line_chart(
-    path: Path, title: str, x_label: str, y_label: str, lines: Mapping[str, Points], *, logarithmic: bool = False, floor_y: float = 0.0
+    path: Path,
+    title: str,
+    x_label: str,
+    y_label: str,
+    lines: Mapping[str, Points],
+    *,
+    logarithmic: bool = False,
+    floor_y: float = 0.0,
 ) -> None:
-    """Writes one chart. `logarithmic`: the y axis counts in powers of ten from `floor_y` up, and what is smaller lies on the floor."""
+    """Writes one chart. `logarithmic`: the y axis counts in powers of ten from `floor_y` up, and what is smaller lies on the
+    floor.
+    """
     points = [point for line in lines.values() for point in line] or [(0.0, 1.0)]
     x_ticks = _ticks(min(x for x, _ in points), max(x for x, _ in points))
     if logarithmic:
@@ -40,8 +49,9 @@ def line_chart(
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         f'<text x="{_LEFT}" y="24" font-size="15">{escape(title)}</text>',
     ]
-    for tick in x_ticks:
-        parts.append(f'<text x="{across(tick):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{tick:g}</text>')
+    parts += [
+        f'<text x="{across(tick):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{tick:g}</text>' for tick in x_ticks
+    ]
     for tick in y_ticks:
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{up(tick):.1f}" y2="{up(tick):.1f}" stroke="#dddddd"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
@@ -55,7 +65,8 @@ def line_chart(
         if len(line) == 1:
             parts.append(f'<circle cx="{across(line[0][0]):.1f}" cy="{up(line[0][1]):.1f}" r="4" fill="{colour}"/>')
         y = _TOP + 14 + 20 * number
-        parts.append(f'<line x1="{_WIDTH - _RIGHT + 14}" x2="{_WIDTH - _RIGHT + 36}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3"/>')
+        key = _WIDTH - _RIGHT + 14
+        parts.append(f'<line x1="{key}" x2="{key + 22}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3"/>')
         parts.append(f'<text x="{_WIDTH - _RIGHT + 42}" y="{y}">{escape(name)}</text>')
     path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
 
@@ -72,14 +83,17 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def draw(folder: Path, name: str, reports: Sequence[Report]) -> None:
     """Two charts of one scenario: how long jobs waited, by tier, through the first run of each policy; and what each run cost
-    against its bound."""
+    against its bound.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stem = Path(name).stem
     first: dict[str, Report] = {}
     for one in reports:
         first.setdefault(one.policy, one)
     waits = {f"{policy}, {tier}": line for policy, one in first.items() for tier, line in one.waits.items() if line}
-    line_chart(folder / f"{stem}-waits.svg", f"{stem}: 95 % waited less", "minutes", "seconds", waits, logarithmic=True, floor_y=1.0)
+    line_chart(
+        folder / f"{stem}-waits.svg", f"{stem}: 95 % waited less", "minutes", "seconds", waits, logarithmic=True, floor_y=1.0
+    )
     cost: dict[str, list[tuple[float, float]]] = {}
     for policy in first:
         runs = [one for one in reports if one.policy == policy]

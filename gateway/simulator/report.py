@@ -15,8 +15,9 @@ _GRID = 120
 
 
 class TierFigures(Struct, frozen=True):
-    """Of one tier. `on_target`: the share of all jobs, rejected ones included, that started within the fixed target; `late`: the share
-    of the admitted that started after their own quote, None where nothing was quoted. Waits and quotes in seconds."""
+    """Of one tier. `on_target`: the share of all jobs, rejected ones included, that started within the fixed target; `late`:
+    the share of the admitted that started after their own quote, None where nothing was quoted. Waits and quotes in seconds.
+    """
 
     jobs: int
     on_target: float
@@ -40,7 +41,9 @@ class OrganizationFigures(Struct, frozen=True):
 
 class Report(Struct, frozen=True):
     """One run. Costs are of device time, failed attempts and model loading included, per generated second of finished jobs;
-    the bounds are for the same finished jobs. `waits`: by tier, [minutes since the start, p95 of the wait of those that arrived then]."""
+    the bounds are for the same finished jobs. `waits`: by tier, [minutes since the start, p95 of the wait of those that arrived
+    then].
+    """
 
     policy: str
     seed: int
@@ -77,7 +80,8 @@ def report(setup: Setup, policy: str, seed: int, outcome: Outcome, bound: Bounds
         finished=len(finished),
         given_up=sum(one.quote_s is not None for one in records) - len(finished),
         tiers={
-            tier: _tier([one for one in records if one.arrival.tier == tier], t, bound, quoted=quoted) for t, tier in enumerate(TIERS)
+            tier: _tier([one for one in records if one.arrival.tier == tier], t, bound, quoted=quoted)
+            for t, tier in enumerate(TIERS)
         },
         usd_per_generated_s=usd / generated_s,
         bound_usd_per_generated_s=bound.usd_per_s if bound else None,
@@ -95,15 +99,29 @@ def report(setup: Setup, policy: str, seed: int, outcome: Outcome, bound: Bounds
 
 def table(reports: Sequence[Report]) -> list[tuple[str, ...]]:
     """One line for each run and tier; the first row is the heading."""
-    rows = [("policy", "tier", "jobs", "on target", "rejected", "late", "wait p50", "wait p95", "quote p50", "quote p95", "$/s", "of bound")]
+    rows: list[tuple[str, ...]] = [
+        (
+            "policy",
+            "tier",
+            "jobs",
+            "on target",
+            "rejected",
+            "late",
+            "wait p50",
+            "wait p95",
+            "quote p50",
+            "quote p95",
+            "$/s",
+            "of bound",
+        )
+    ]
     for one in reports:
         ratio = one.usd_per_generated_s / one.bound_usd_per_generated_s if one.bound_usd_per_generated_s else None
         for tier, figures in one.tiers.items():
-            rows.append((
-                one.policy, tier, str(figures.jobs), _percent(figures.on_target), _percent(figures.rejected), _percent(figures.late),
-                duration(figures.wait_p50_s), duration(figures.wait_p95_s), duration(figures.quote_p50_s), duration(figures.quote_p95_s),
-                f"{one.usd_per_generated_s:.5f}", "–" if ratio is None else f"{ratio:.3f}",
-            ))  # fmt: skip
+            times = (figures.wait_p50_s, figures.wait_p95_s, figures.quote_p50_s, figures.quote_p95_s)
+            shares = (figures.on_target, figures.rejected, figures.late)
+            cost = (f"{one.usd_per_generated_s:.5f}", "–" if ratio is None else f"{ratio:.3f}")
+            rows.append((one.policy, tier, str(figures.jobs), *map(_percent, shares), *map(duration, times), *cost))
     return rows
 
 

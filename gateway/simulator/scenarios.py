@@ -22,13 +22,17 @@ class Ground(msgspec.Struct, frozen=True):
     fleet: Fleet
     replicas: tuple[ReplicaSpec, ...]
 
-    def trace(self, load: float, seed: int, rate: Rate = steady, rate_max: float = 1.0, hours: float = 8.0) -> tuple[Arrival, ...]:
+    def trace(
+        self, load: float, seed: int, rate: Rate = steady, rate_max: float = 1.0, hours: float = 8.0
+    ) -> tuple[Arrival, ...]:
         """`load` at rate 1, as a share of what the fleet's bottleneck can do. Raises SetupError."""
         per_s = load * self.capacity_per_s(USUAL)
         return arrivals(USUAL, per_s, rate, rate_max, hours * HOUR_S, seed)
 
     def capacity_per_s(self, demand: Demand) -> float:
-        missing = [f"{model} at {resolution}" for model, resolution in demand.share if (model, resolution) not in self.fleet.class_index]
+        missing = [
+            f"{model} at {resolution}" for model, resolution in demand.share if (model, resolution) not in self.fleet.class_index
+        ]
         if missing:
             raise SetupError(f"the named scenarios need a fleet that can make {', '.join(missing)}; give a trace of your own")
         return capacity_per_s(self.fleet, self.replicas, demand)
@@ -69,6 +73,6 @@ SCENARIOS: Mapping[str, Callable[[Ground, int], Setup]] = {
     "failures": lambda ground, seed: ground.setup(ground.trace(0.7, seed), world=World(failures=0.1)),
     "wrong-speeds": lambda ground, seed: ground.setup(ground.trace(0.7, seed), world=World(noise=0.15, bias=0.3)),
 }
-"""busy: a load of 0.9. diurnal: a day whose busiest hour brings 0.9. overload: 1.37. festival: everybody comes 50 times as often as on
-a day that fills a tenth of the fleet. The others play on a load of 0.7: a flash crowd (and the same without it), a lost pool, a slow
-pool, one attempt in ten failing, and true speeds that lie about a third off the catalogue."""
+"""busy: a load of 0.9. diurnal: a day whose busiest hour brings 0.9. overload: 1.37. festival: everybody comes 50 times as
+often as on a day that fills a tenth of the fleet. The others play on a load of 0.7: a flash crowd (and the same without it), a
+lost pool, a slow pool, one attempt in ten failing, and true speeds that lie about a third off the catalogue."""

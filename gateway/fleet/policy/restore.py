@@ -13,11 +13,11 @@ from gateway.fleet.policy.state import State
 
 
 class Backlog(Struct):
-    """The jobs that wait, a list for each column of `Queued`; `promised_at` nan: no promise. The order is that in which the jobs of one
-    organization start: those that have run before and failed first, then as they were submitted.
+    """The jobs that wait, a list for each column of `Queued`; `promised_at` nan: no promise. The order is that in which the
+    jobs of one organization start: those that have run before and failed first, then as they were submitted.
 
-    `kinds` and `organizations` hold what `kind` and `owner` count in: (model, resolution, tier) and names. `tag`, where each job's
-    organization's account stood, is recomputed where it is not known.
+    `kinds` and `organizations` hold what `kind` and `owner` count in: (model, resolution, tier) and names. `tag`, where each
+    job's organization's account stood, is recomputed where it is not known.
     """
 
     jobs: Sequence[Hashable]
@@ -35,8 +35,9 @@ class Backlog(Struct):
 class Memory(Struct, frozen=True):
     """What no row of the queue tells. Worth keeping over a restart, nothing breaks without it; JSON-ready.
 
-    `born`: since when; `arrivals`: model → (priority jobs, as of). `accounts`: organization → (finish, work asked for by tier, as of). `cells`: (model, resolution, pool, runs, mean, variance), with
-    an empty model for a whole pool. `rates`: for each horizon, (model, resolution, tier, amount, as of).
+    `born`: since when; `arrivals`: model → (priority jobs, as of). `accounts`: organization → (finish, work asked for by tier,
+    as of). `cells`: (model, resolution, pool, runs, mean, variance), with an empty model for a whole pool. `rates`: for each
+    horizon, (model, resolution, tier, amount, as of).
     """
 
     born: float

@@ -1,7 +1,8 @@
 """The scheduler: told what happens and what time it is, it says what to start, stop and load, and what can be promised.
 
 Deterministic: the same events at the same times give the same decisions. It reads no clock and does no I/O. `tick` does what is
-not for every event (prices, the demand curve, stragglers) and is due a few times a second; all else costs well under a millisecond.
+not for every event (prices, the demand curve, stragglers) and is due a few times a second; all else costs well under a
+millisecond.
 """
 
 from collections.abc import Hashable
@@ -61,7 +62,9 @@ class Scheduler:
 
     # -- jobs come and go ------------------------------------------------------------------------------------------------
     def quote(self, organization: str, model: str, resolution: str, seconds: float, tier: Tier, now: float) -> Quote:
-        """What can be promised; changes nothing. Raises KeyError for a model and resolution that the catalogue has no speed of."""
+        """What can be promised; changes nothing. Raises KeyError for a model and resolution that the catalogue has no speed
+        of.
+        """
         c = self.state.fleet.class_index[model, resolution]
         return quotes.quote(self.state, self.state.organizations.get(organization), c, seconds, TIERS.index(tier), now)
 
@@ -71,8 +74,8 @@ class Scheduler:
         quotes.note_demand(self.state, self.state.organization(organization), c, TIERS.index(tier), seconds, now)
 
     def submit(self, queued: Queued) -> None:
-        """A job was admitted; its organization's account is charged at once. Raises KeyError as `quote`, ValueError for a job that
-        is here already.
+        """A job was admitted; its organization's account is charged at once. Raises KeyError as `quote`, ValueError for a job
+        that is here already.
         """
         if queued.job in self.state.runs or self.state.queues.row_of(queued.job) is not None:
             raise ValueError(f"{queued.job} was submitted before")
@@ -93,7 +96,7 @@ class Scheduler:
         if state.plan.group[c] >= 0:
             state.ledger.take(state.plan.group[c], tier, due, work)
 
-    def cancel(self, job: Hashable, now: float) -> tuple[str, ...]:
+    def cancel(self, job: Hashable) -> tuple[str, ...]:
         """A job that waits is gone; for one that runs, the replicas on which it is to be stopped: report `ended` for each."""
         state = self.state
         row = state.queues.row_of(job)
@@ -156,7 +159,9 @@ class Scheduler:
         heappush(self._watch, (now + run.late_s, self._watched, run))
 
     def resume(self, running: Running) -> None:
-        """A run that another leader began; its replica is here and has, or is loading, its model. Raises ValueError if it is not."""
+        """A run that another leader began; its replica is here and has, or is loading, its model. Raises ValueError if it is
+        not.
+        """
         state, one = self.state, running.queued
         replica = state.slots.by_name.get(running.replica)
         if replica is None or replica.free <= 0:
@@ -198,7 +203,9 @@ class Scheduler:
             state.forget(run.row)
 
     def failed(self, job: Hashable, name: str, now: float, *, blame: bool = True, retry: bool = True) -> Ending:
-        """The attempt ended without a video. `blame`: it speaks against the model on this replica; `retry`: another may succeed."""
+        """The attempt ended without a video. `blame`: it speaks against the model on this replica; `retry`: another may
+        succeed.
+        """
         state, run = self.state, self._run(job, name)
         if run.load and run.started_at is None:
             self.loaded(name, now, ok=False)
@@ -266,7 +273,12 @@ class Scheduler:
             return
         self._watched += 1
         heappush(self._watch, (run.advanced_at + quiet_s, self._watched, run))
-        if run.tier == PRIORITY and not run.hedge and len(state.runs[job]) == 1 and state.hedges + 1 <= p.hedge_share * state.starts:
+        if (
+            run.tier == PRIORITY
+            and not run.hedge
+            and len(state.runs[job]) == 1
+            and state.hedges + 1 <= p.hedge_share * state.starts
+        ):
             self._hedge(job, run, now)
 
     def _hedge(self, job: Hashable, run: Run, now: float) -> None:

@@ -61,7 +61,10 @@ def test_an_organization_far_ahead_is_promised_its_share_and_another_the_target(
     one.tick(60.0)
     quoter = Quoter(publish(one.state, 1, 60.0), 1.0, DEFAULT)
     for quotes in (one, quoter):
-        mine, theirs = quotes.quote("many", SMALL, "480p", 5.0, "standard", 60.0), quotes.quote("few", SMALL, "480p", 5.0, "standard", 60.0)
+        mine, theirs = (
+            quotes.quote("many", SMALL, "480p", 5.0, "standard", 60.0),
+            quotes.quote("few", SMALL, "480p", 5.0, "standard", 60.0),
+        )
         assert mine.start_s is None or mine.start_s > 600
         assert theirs.start_s == 600
 

@@ -114,7 +114,7 @@ class Driver:
 
     def _cancel(self, draw: random.Random) -> None:
         who = draw.randint(0, max(self.number - 1, 0))
-        for name in self.one.cancel(who, self.now):
+        for name in self.one.cancel(who):
             del self.running[who, name]
             self.one.ended(who, name, self.now)
         if who < self.number:
@@ -162,12 +162,13 @@ def test_the_same_events_give_the_same_decisions(steps: list[tuple[str, int]]) -
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.lists(st.tuples(st.just("submit"), st.integers(0, 10**6)), min_size=1, max_size=40))
+@given(st.lists(st.tuples(st.just("submit"), st.integers(0, 10**6)), min_size=1, max_size=12))
 def test_a_restored_scheduler_decides_like_the_original(steps: list[tuple[str, int]]) -> None:
     driver = Driver()
     for kind, seed in steps:
         driver.step(kind, seed)
-    assume(not driver.one.state.hedges)  # a new leader does not know of those
+    assume(not driver.one.state.hedges)  # a new leader does not know of those, nor of failures before it
+    assume(not any(isinstance(made, Stop) for _, made in driver.log))
     backlog, running = snapshot(driver.one.state)
     other = Scheduler(fleet(), 0.0)
     for name, replica in driver.one.state.slots.by_name.items():
