@@ -15,7 +15,7 @@ import numpy as np
 from gateway.fleet.chips import load_chips
 from gateway.fleet.policy.model import Fleet, Queued, ReplicaSpec, Start
 from gateway.fleet.policy.parameters import TIERS
-from gateway.fleet.policy.restore import Backlog, restore
+from gateway.fleet.policy.restore import Backlog
 from gateway.fleet.policy.scheduler import Scheduler
 from gateway.simulator.setup import DEFAULT_FLEET, read_fleet
 from tests.bench.figures import figure
@@ -58,7 +58,7 @@ def _leader(seed: int) -> tuple[Scheduler, float, float]:
     scheduler = Scheduler(fleet, 0.0)
     for spec in replicas:
         scheduler.replica_up(spec, 0.0)
-    restore(scheduler, backlog, [], 0.0)
+    scheduler.restore(backlog, [], 0.0)
     first = scheduler.decide(0.0, limit=1)
     took_s = time.perf_counter() - began
     assert first, "the new leader decides"

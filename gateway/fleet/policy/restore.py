@@ -8,7 +8,6 @@ from msgspec import Struct
 from gateway.fleet.policy.demand import TIER_COUNT, Floats, Integers, Rates
 from gateway.fleet.policy.model import Running
 from gateway.fleet.policy.parameters import TIERS
-from gateway.fleet.policy.scheduler import Scheduler
 from gateway.fleet.policy.state import State
 
 
@@ -71,9 +70,9 @@ def remember(state: State) -> Memory:
     )
 
 
-def recall(scheduler: Scheduler, memory: Memory) -> None:
-    """Gives a fresh scheduler what another had learnt, as far as its catalogue still knows the names."""
-    state, fleet = scheduler.state, scheduler.state.fleet
+def recall(state: State, memory: Memory) -> None:
+    """Gives a fresh state what another had learnt, as far as its catalogue still knows the names."""
+    fleet = state.fleet
     state.virtual = memory.virtual
     for name, (finish, asked, asked_at) in memory.accounts.items():
         one = state.organization(name)
@@ -96,20 +95,14 @@ def recall(scheduler: Scheduler, memory: Memory) -> None:
         state.mean_s[a] = memory.mean_s.get(pool.name, state.mean_s[a])
 
 
-def restore(scheduler: Scheduler, backlog: Backlog, running: Sequence[Running], now: float) -> None:
-    """Fills a scheduler that has its replicas and no job yet. Raises KeyError for a model that the catalogue does not know, and
-    ValueError for a run on a replica that is not there: hand such a job back to the queue instead.
-    """
-    state = scheduler.state
+def load(state: State, backlog: Backlog, now: float) -> None:
+    """Fills a state that has its replicas and no job yet. Raises KeyError for a model that the catalogue does not know."""
     if state.runs or len(state.queues):
         raise ValueError("jobs are restored into an empty scheduler")
     _load_queue(state, backlog)
     state.replan(now, anew=True)
     state.redraw(now)
     _weigh(state, backlog)
-    for one in running:
-        scheduler.resume(one)
-    scheduler.tick(now)
 
 
 def snapshot(state: State) -> tuple[Backlog, list[Running]]:

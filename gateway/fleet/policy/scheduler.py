@@ -5,17 +5,19 @@ not for every event (prices, the demand curve, stragglers) and is due a few time
 millisecond.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Literal
 
 from gateway.fleet.policy import quotes
 from gateway.fleet.policy.choose import Choice, Chooser, RegretLimited
+from gateway.fleet.policy.curve import DemandCurve, publish
 from gateway.fleet.policy.demand import TIER_COUNT
 from gateway.fleet.policy.model import Decision, Fleet, Load, Queued, Quote, ReplicaSpec, Running, Start, Stop
 from gateway.fleet.policy.parameters import DEFAULT, PRIORITY, TIERS, Parameters
 from gateway.fleet.policy.placement import proposals
+from gateway.fleet.policy.restore import Backlog, Memory, load, recall, remember, snapshot
 from gateway.fleet.policy.state import Run, State
 from gateway.video import Tier
 
@@ -259,6 +261,30 @@ class Scheduler:
         for replica, m, unload in proposals(self.state):
             self.state.slots.swap(replica, m, unload, now)
             self._decisions.append(Load(replica.name, self._names({m})[0], self._names(unload)))
+
+    # -- other processes -------------------------------------------------------------------------------------------------
+    def publish(self, epoch: int, now: float) -> DemandCurve:
+        """The demand curve for API processes, which quote against it with a `Quoter`."""
+        return publish(self.state, epoch, now)
+
+    def remember(self) -> Memory:
+        """What a next leader would have to learn again; to be kept somewhere from time to time."""
+        return remember(self.state)
+
+    def snapshot(self) -> tuple[Backlog, list[Running]]:
+        """All jobs, for another scheduler; in production the rows of the database stand in for it."""
+        return snapshot(self.state)
+
+    def restore(self, backlog: Backlog, running: Sequence[Running], now: float, memory: Memory | None = None) -> None:
+        """Fills a scheduler that has its replicas and no job yet. Raises KeyError for a model that the catalogue does not know,
+        and ValueError for a run on a replica that is not there: such a job goes back to the queue first.
+        """
+        if memory is not None:
+            recall(self.state, memory)
+        load(self.state, backlog, now)
+        for one in running:
+            self.resume(one)
+        self.tick(now)
 
     # -- attempts that take too long -------------------------------------------------------------------------------------
     def _look_at(self, run: Run, now: float) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gateway.fleet.policy.model import Start, Stop
 from gateway.fleet.policy.parameters import DEFAULT, TIERS
-from gateway.fleet.policy.restore import recall, remember, restore, snapshot
 from gateway.fleet.policy.scheduler import Scheduler
 from tests.fleet.policy.fleets import BIG, SMALL, cheap, dear, fleet, job, scheduler
 
@@ -169,14 +168,13 @@ def test_a_restored_scheduler_decides_like_the_original(steps: list[tuple[str, i
         driver.step(kind, seed)
     assume(not driver.one.state.hedges)  # a new leader does not know of those, nor of failures before it
     assume(not any(isinstance(made, Stop) for _, made in driver.log))
-    backlog, running = snapshot(driver.one.state)
+    backlog, running = driver.one.snapshot()
     other = Scheduler(fleet(), 0.0)
     for name, replica in driver.one.state.slots.by_name.items():
         spec = next(one for one in driver.specs if one.name == name)
         loaded = tuple(driver.one.state.fleet.models[m].name for m in sorted(replica.loaded))
         other.replica_up(type(spec)(name, spec.pool, spec.slots, loaded, spec.loads), driver.now)
-    recall(other, remember(driver.one.state))
-    restore(other, backlog, running, driver.now)
+    other.restore(backlog, running, driver.now, driver.one.remember())
     driver.one._fleet_changed = True  # plan again now, as the new leader has
     driver.one.tick(driver.now)
     for who, name in sorted(driver.running):
