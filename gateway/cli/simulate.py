@@ -14,15 +14,15 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--catalogue", type=_FOLDER, help="models.toml, accelerators.toml and speeds.toml; without it, the packaged ones.")
 @click.option(
     "--trace", required=True, metavar="FILE|NAME",
-    help="CSV (arrival_s, organization, model, resolution, seconds, tier) or a scenario: busy, diurnal, overload, festival, crowd, "
-    "without-crowd, lost-pool, slowdown, failures, wrong-speeds.",
+    help="CSV (arrival_s, organization, model, resolution, seconds, tier) or a scenario: busy, diurnal, overload, festival, "
+    "crowd, without-crowd, lost-pool, slowdown, failures, wrong-speeds.",
 )  # fmt: skip
 @click.option(
     "--events", type=_FILE, help="CSV (at_s, event, pool, value): pool_loss, pool_back, drain, join, slowdown, failures."
 )
 @click.option(
     "--fleet", type=_FILE,
-    help="TOML: [[pools]] of accelerator, count and perhaps slots, price_micro_usd_per_hour, models; without it, 208 mixed chips.",
+    help="TOML: [[pools]] of accelerator, count and perhaps slots, price_micro_usd_per_hour, models; without it, 208 chips.",
 )  # fmt: skip
 @click.option(
     "--policy", default="tallylight", show_default=True,
@@ -46,7 +46,9 @@ def simulate(
     out: Path | None,
     plots: Path | None,
 ) -> None:
-    """Run a trace on a fleet on paper: who waited, who was refused, what a generated second cost and what it had to cost at least."""
+    """Run a trace on a fleet on paper: who waited, who was refused, what a generated second cost and what it had to cost at
+    least.
+    """
     import msgspec
 
     from gateway.fleet.chips import load_chips

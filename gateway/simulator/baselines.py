@@ -12,8 +12,8 @@ Rank = tuple[float, float]
 
 
 class Greedy:
-    """Starts whatever can start. `order` ranks queues by (tier, arrival of the next job), `pools` the chips; a queue that cannot start
-    lets the others pass, unless `strict`. `only_best`: a job waits for the cheapest chip there is.
+    """Starts whatever can start. `order` ranks queues by (tier, arrival of the next job), `pools` the chips; a queue that
+    cannot start lets the others pass, unless `strict`. `only_best`: a job waits for the cheapest chip there is.
     """
 
     def __init__(
@@ -83,5 +83,5 @@ BASELINES: Mapping[str, Callable[[], Chooser]] = {
     "cheapest": lambda: Greedy(lambda tier, at: (tier, at), _cost, only_best=True),
 }
 """strong: strict tiers, first come first served, the cheapest idle chip, warm ones first. fifo: first come first served over all,
-the next job blocks. fifo-model: the same without blocking. least-loaded: strict tiers, the emptiest pool. cheapest: strict tiers, each job
-waits for its cheapest chip."""
+the next job blocks. fifo-model: the same without blocking. least-loaded: strict tiers, the emptiest pool. cheapest: strict
+tiers, each job waits for its cheapest chip."""

@@ -1,8 +1,8 @@
 """What no policy can beat: a linear program over time, in which jobs are a fluid that may be split at will.
 
-Time is cut into buckets. A class's jobs wait from the bucket in which they arrive and begin within their tier's target or are late; what
-begins holds its slots as long as a job of average length runs. The program goes on past the last arrival until all is done. Swaps,
-whole jobs, chance and not knowing the future are left out, so the figures flatter whatever they bound.
+Time is cut into buckets. A class's jobs wait from the bucket in which they arrive and begin within their tier's target or are
+late; what begins holds its slots as long as a job of average length runs. The program goes on past the last arrival until all
+is done. Swaps, whole jobs, chance and not knowing the future are left out, so the figures flatter whatever they bound.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ _ROOM = 1.5
 
 
 class Bounds(Struct, frozen=True):
-    """`usd_per_s`: least cost of a generated second while as much as possible begins in time; `loose_usd_per_s`: when work may wait
-    for ever. `attainable`: by tier, the most work that can begin in time.
+    """`usd_per_s`: least cost of a generated second while as much as possible begins in time; `loose_usd_per_s`: when work may
+    wait for ever. `attainable`: by tier, the most work that can begin in time.
     """
 
     usd_per_s: float
@@ -119,7 +119,9 @@ def _solve(fleet: Fleet, work: Floats, length_s: Floats, slots: Floats, windows:
 def _begin(
     program: _Program, fleet: Fleet, what: tuple[int, int, int], length_s: float, slots: Floats, grid: tuple[int, int]
 ) -> None:
-    """Columns: what of a class begins in a bucket on each pool, on average in the bucket's middle, and holds its slots from then on."""
+    """Columns: what of a class begins in a bucket on each pool, on average in the bucket's middle, and holds its slots from
+    then on.
+    """
     (c, b, row), (capacity, buckets) = what, grid
     for a, count in enumerate(slots):
         speed = fleet.speed[c][a]

@@ -36,7 +36,8 @@ class Record(Struct):
 
 class Outcome(Struct):
     """All records, and what the fleet spent: `pool_busy_s` by pool, `wasted_usd` on attempts that made nothing,
-    `loading_usd` on loading models for jobs (both are in the records' costs), `placement_usd` on loading them ahead of jobs (it is not).
+    `loading_usd` on loading models for jobs (both are in the records' costs), `placement_usd` on loading them ahead of jobs (it
+    is not).
     """
 
     records: list[Record]
@@ -107,15 +108,13 @@ class _Engine:
     # -- what happens ----------------------------------------------------------------------------------------------------
     def _happen(self, kind: str, what: Any, now: float) -> bool:  # noqa: ANN401 - each kind has its own payload
         """False: it concerned an attempt that is over, and nothing changed."""
-        if isinstance(what, _Attempt) and what.gone:
+        if kind in ("start", "end") and what.gone:
             return False
         match kind:
             case "arrive":
                 self._arrive(what, now)
             case "start":
-                self._scheduler.started(what.job, what.replica, now)
-                record = self._outcome.records[what.job]
-                record.started_s = now if record.started_s is None else record.started_s
+                self._started(what, now)
             case "end":
                 self._end(what, now)
             case "loaded":
@@ -146,6 +145,11 @@ class _Engine:
         else:
             record.quote_s = float("inf")
         self._scheduler.submit(Queued(number, *asked, submitted_at=now, promised_at=promised_at))
+
+    def _started(self, attempt: _Attempt, now: float) -> None:
+        record = self._outcome.records[attempt.job]
+        record.started_s = now if record.started_s is None else record.started_s
+        self._scheduler.started(attempt.job, attempt.replica, now)
 
     def _end(self, attempt: _Attempt, now: float) -> None:
         self._account(attempt, now, wasted=attempt.fails)

@@ -22,7 +22,9 @@ def line_chart(
     logarithmic: bool = False,
     floor_y: float = 0.0,
 ) -> None:
-    """Writes one chart. `logarithmic`: the y axis counts in powers of ten from `floor_y` up, and what is smaller lies on the floor."""
+    """Writes one chart. `logarithmic`: the y axis counts in powers of ten from `floor_y` up, and what is smaller lies on the
+    floor.
+    """
     points = [point for line in lines.values() for point in line] or [(0.0, 1.0)]
     x_ticks = _ticks(min(x for x, _ in points), max(x for x, _ in points))
     if logarithmic:
@@ -47,8 +49,9 @@ def line_chart(
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
         f'<text x="{_LEFT}" y="24" font-size="15">{escape(title)}</text>',
     ]
-    for tick in x_ticks:
-        parts.append(f'<text x="{across(tick):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{tick:g}</text>')
+    parts += [
+        f'<text x="{across(tick):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{tick:g}</text>' for tick in x_ticks
+    ]
     for tick in y_ticks:
         parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{up(tick):.1f}" y2="{up(tick):.1f}" stroke="#dddddd"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
@@ -62,9 +65,8 @@ def line_chart(
         if len(line) == 1:
             parts.append(f'<circle cx="{across(line[0][0]):.1f}" cy="{up(line[0][1]):.1f}" r="4" fill="{colour}"/>')
         y = _TOP + 14 + 20 * number
-        parts.append(
-            f'<line x1="{_WIDTH - _RIGHT + 14}" x2="{_WIDTH - _RIGHT + 36}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3"/>'
-        )
+        key = _WIDTH - _RIGHT + 14
+        parts.append(f'<line x1="{key}" x2="{key + 22}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3"/>')
         parts.append(f'<text x="{_WIDTH - _RIGHT + 42}" y="{y}">{escape(name)}</text>')
     path.write_text("\n".join([*parts, "</svg>", ""]), encoding="utf-8")
 

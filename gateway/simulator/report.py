@@ -15,8 +15,8 @@ _GRID = 120
 
 
 class TierFigures(Struct, frozen=True):
-    """Of one tier. `on_target`: the share of all jobs, rejected ones included, that started within the fixed target; `late`: the share
-    of the admitted that started after their own quote, None where nothing was quoted. Waits and quotes in seconds.
+    """Of one tier. `on_target`: the share of all jobs, rejected ones included, that started within the fixed target; `late`:
+    the share of the admitted that started after their own quote, None where nothing was quoted. Waits and quotes in seconds.
     """
 
     jobs: int
@@ -41,7 +41,8 @@ class OrganizationFigures(Struct, frozen=True):
 
 class Report(Struct, frozen=True):
     """One run. Costs are of device time, failed attempts and model loading included, per generated second of finished jobs;
-    the bounds are for the same finished jobs. `waits`: by tier, [minutes since the start, p95 of the wait of those that arrived then].
+    the bounds are for the same finished jobs. `waits`: by tier, [minutes since the start, p95 of the wait of those that arrived
+    then].
     """
 
     policy: str
@@ -98,7 +99,7 @@ def report(setup: Setup, policy: str, seed: int, outcome: Outcome, bound: Bounds
 
 def table(reports: Sequence[Report]) -> list[tuple[str, ...]]:
     """One line for each run and tier; the first row is the heading."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             "policy",
             "tier",
@@ -117,11 +118,10 @@ def table(reports: Sequence[Report]) -> list[tuple[str, ...]]:
     for one in reports:
         ratio = one.usd_per_generated_s / one.bound_usd_per_generated_s if one.bound_usd_per_generated_s else None
         for tier, figures in one.tiers.items():
-            rows.append((
-                one.policy, tier, str(figures.jobs), _percent(figures.on_target), _percent(figures.rejected), _percent(figures.late),
-                duration(figures.wait_p50_s), duration(figures.wait_p95_s), duration(figures.quote_p50_s), duration(figures.quote_p95_s),
-                f"{one.usd_per_generated_s:.5f}", "–" if ratio is None else f"{ratio:.3f}",
-            ))  # fmt: skip
+            times = (figures.wait_p50_s, figures.wait_p95_s, figures.quote_p50_s, figures.quote_p95_s)
+            shares = (figures.on_target, figures.rejected, figures.late)
+            cost = (f"{one.usd_per_generated_s:.5f}", "–" if ratio is None else f"{ratio:.3f}")
+            rows.append((one.policy, tier, str(figures.jobs), *map(_percent, shares), *map(duration, times), *cost))
     return rows
 
 

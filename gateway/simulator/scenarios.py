@@ -13,6 +13,7 @@ from gateway.simulator.setup import Arrival, Event, Setup, SetupError, World
 from gateway.simulator.traces import HOUR_S, USUAL, Demand, Rate, arrivals, capacity_per_s, crowd, diurnal, festival, steady
 
 HELD_OUT_SEEDS = tuple(range(101, 111))
+CROWD_HOURS = (2.0, 3.0)
 _CROWD = ("wan2.2-t2v-a14b", "480p")
 
 
@@ -44,7 +45,12 @@ class Ground(msgspec.Struct, frozen=True):
 def _flash_crowd(ground: Ground, seed: int) -> Setup:
     """Two hours in, one organization asks for half of the fleet on top of a load of 0.7, for an hour."""
     per_s = 0.5 * ground.capacity_per_s(replace(USUAL, share={_CROWD: 1.0}, lengths_s=(5.0,)))
-    return ground.setup((*ground.trace(0.7, seed), *crowd(_CROWD, per_s, 2 * HOUR_S, HOUR_S, seed)))
+    return ground.setup(
+        (
+            *ground.trace(0.7, seed),
+            *crowd(_CROWD, per_s, CROWD_HOURS[0] * HOUR_S, (CROWD_HOURS[1] - CROWD_HOURS[0]) * HOUR_S, seed),
+        )
+    )
 
 
 def _lost_pool(ground: Ground, seed: int) -> Setup:
@@ -73,6 +79,6 @@ SCENARIOS: Mapping[str, Callable[[Ground, int], Setup]] = {
     "failures": lambda ground, seed: ground.setup(ground.trace(0.7, seed), world=World(failures=0.1)),
     "wrong-speeds": lambda ground, seed: ground.setup(ground.trace(0.7, seed), world=World(noise=0.15, bias=0.3)),
 }
-"""busy: a load of 0.9. diurnal: a day whose busiest hour brings 0.9. overload: 1.37. festival: everybody comes 50 times as often as on
-a day that fills a tenth of the fleet. The others play on a load of 0.7: a flash crowd (and the same without it), a lost pool, a slow
-pool, one attempt in ten failing, and true speeds that lie about a third off the catalogue."""
+"""busy: a load of 0.9. diurnal: a day whose busiest hour brings 0.9. overload: 1.37. festival: everybody comes 50 times as
+often as on a day that fills a tenth of the fleet. The others play on a load of 0.7: a flash crowd (and the same without it), a
+lost pool, a slow pool, one attempt in ten failing, and true speeds that lie about a third off the catalogue."""

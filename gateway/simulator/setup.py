@@ -33,8 +33,8 @@ class Arrival(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of --events. `value`: the share of the pool's replicas that are lost, come back or are drained; the number that join;
-    the factor on run times; the probability that an attempt fails. `pool` may be * for slowdown and failures.
+    """A line of --events. `value`: the share of the pool's replicas that are lost, come back or are drained; the number that
+    join; the factor on run times; the probability that an attempt fails. `pool` may be * for slowdown and failures.
     """
 
     at_s: float
@@ -101,7 +101,9 @@ def read_fleet(path: Path, chips: Chips) -> tuple[Fleet, tuple[ReplicaSpec, ...]
 
 
 def read_trace(path: Path, fleet: Fleet) -> tuple[Arrival, ...]:
-    """Arrivals in the order of their time. Raises SetupError, naming the line, also for a model that no chip of the fleet runs."""
+    """Arrivals in the order of their time. Raises SetupError, naming the line, also for a model that no chip of the fleet
+    runs.
+    """
     arrivals = _read(path, Arrival)
     for number, one in enumerate(arrivals, 2):
         if (one.model, one.resolution) not in fleet.class_index:
@@ -148,11 +150,11 @@ def preloaded(fleet: Fleet, replicas: Sequence[ReplicaSpec], wanted: Sequence[Se
     made: list[ReplicaSpec] = []
     given = [[0.0] * len(fleet.pools) for _ in fleet.models]
     for replica in replicas:
-        a = fleet.pool_index[replica.pool]
+        a, spec = fleet.pool_index[replica.pool], replica
         fits = [m for m in range(len(fleet.models)) if fleet.runs(m, a)]
         if replica.loads and not replica.loaded and fits:
             m = max(fits, key=lambda m: (wanted[m][a] - given[m][a], -m))
             given[m][a] += replica.slots
-            replica = msgspec.structs.replace(replica, loaded=(fleet.models[m].name,))
-        made.append(replica)
+            spec = msgspec.structs.replace(replica, loaded=(fleet.models[m].name,))
+        made.append(spec)
     return tuple(made)

@@ -1,4 +1,6 @@
-"""Seeded traces: who asks for what, when. Organizations follow a Zipf law; arrivals are a Poisson process of a rate that changes."""
+"""Seeded traces: who asks for what, when. Organizations follow a Zipf law; arrivals are a Poisson process of a rate that
+changes.
+"""
 
 from collections.abc import Callable, Sequence
 from math import cos, pi
@@ -15,6 +17,8 @@ from gateway.simulator.setup import Arrival
 Rate = Callable[[float], float]
 """Seconds since the start → arrivals relative to the base rate."""
 HOUR_S = 3_600.0
+CROWD = "crowd"
+"""The organization of a flash crowd."""
 
 
 class Demand(Struct, frozen=True):
@@ -74,10 +78,11 @@ def arrivals(demand: Demand, per_s: float, rate: Rate, rate_max: float, span_s: 
     owners = random.choice(demand.organizations, len(times), p=ranks / ranks.sum())
     tiers = random.choice(len(TIERS), len(times), p=demand.tiers)
     lengths = random.choice(demand.lengths_s, len(times))
-    return tuple(
-        Arrival(float(at), f"org-{owner}", *keys[kind], float(seconds), TIERS[tier])
-        for at, owner, kind, seconds, tier in zip(times, owners, kinds, lengths, tiers, strict=True)
-    )
+    made: list[Arrival] = []
+    for place, at in enumerate(times.tolist()):
+        model, resolution = keys[int(kinds[place])]
+        made.append(Arrival(at, f"org-{owners[place]}", model, resolution, float(lengths[place]), TIERS[int(tiers[place])]))
+    return tuple(made)
 
 
 def crowd(
@@ -86,7 +91,7 @@ def crowd(
     """One organization that asks for the same thing again and again, all of it standard."""
     random = np.random.default_rng([seed, 11])
     times = np.sort(random.uniform(start_s, start_s + span_s, random.poisson(per_s * span_s)))
-    return tuple(Arrival(float(at), "crowd", *key, seconds, "standard") for at in times)
+    return tuple(Arrival(float(at), CROWD, key[0], key[1], seconds, "standard") for at in times)
 
 
 def steady(_: float) -> float:

@@ -81,7 +81,9 @@ def test_a_fine_tune_has_the_speeds_of_its_base_and_a_circle_is_refused(folder: 
     assert {one.provenance for one in mine} == {"estimated"}
     assert mine[0].source.startswith("like ltx-video-2b: ")
     (folder / "models.toml").write_text(like.replace('name = "ltx-video-2b"', 'name = "ltx-video-2b"\nlike = "tuned"'))
-    with pytest.raises(CatalogueError, match="goes in a circle: .*tuned → ltx-video-2b|goes in a circle: .*ltx-video-2b → tuned"):
+    with pytest.raises(
+        CatalogueError, match=r"goes in a circle: .*tuned → ltx-video-2b|goes in a circle: .*ltx-video-2b → tuned"
+    ):
         load_chips(str(folder))
 
 

@@ -1,8 +1,8 @@
 """Which waiting job takes which free slot: the production policy, one choice at a time.
 
-Priority jobs go first. A job whose promise is near takes any chip that still makes it, the earliest promise first. Every other job
-waits for a chip on which it costs at most a tenth more than on its best one; among those that may start, organizations within their
-share come first, then small regret, then fairness.
+Priority jobs go first. A job whose promise is near takes any chip that still makes it, the earliest promise first. Every other
+job waits for a chip on which it costs at most a tenth more than on its best one; among those that may start, organizations within
+their share come first, then small regret, then fairness.
 """
 
 from math import inf

@@ -1,8 +1,8 @@
 """The demand curve as other processes see it: small, a moment old, and each of them may use a bounded part of it.
 
-The leader publishes a `DemandCurve` a few times a second. Every API process makes a `Quoter` of it with its share (1 / processes); what
-it promises it takes off its own copy. So between two publications no more is promised than the curve had room for, but for one job in
-each process: a start is promised where there is room for a start, however long the job.
+The leader publishes a `DemandCurve` a few times a second. Every API process makes a `Quoter` of it with its share (1 /
+processes); what it promises it takes off its own copy. So between two publications no more is promised than the curve had room
+for, but for one job in each process: a start is promised where there is room for a start, however long the job.
 """
 
 from math import inf
@@ -32,7 +32,9 @@ class ClassCurve(Struct, frozen=True):
 
 
 class Heavy(Struct, frozen=True):
-    """An organization with more than a burst waiting: units that wait and units a second lately, by tier and those above; its share."""
+    """An organization with more than a burst waiting: units that wait and units a second lately, by tier and those above; its
+    share.
+    """
 
     waiting: tuple[float, float, float]
     usual: tuple[float, float, float]
@@ -40,8 +42,9 @@ class Heavy(Struct, frozen=True):
 
 
 class DemandCurve(Struct, frozen=True):
-    """`room[group][tier]` at each time of `due_at`; `usual[group][tier]` units a second, a tier and those above; `fair`: the share of an
-    organization of weight 1. Times are on the scheduler's clock. A few tens of kilobytes as JSON, less as MessagePack.
+    """`room[group][tier]` at each time of `due_at`; `usual[group][tier]` units a second, a tier and those above; `fair`: the
+    share of an organization of weight 1. Times are on the scheduler's clock. A few tens of kilobytes as JSON, less as
+    MessagePack.
     """
 
     epoch: int

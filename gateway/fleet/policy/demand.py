@@ -190,8 +190,8 @@ class Ledger:
     def _startable(
         self, now: float, idle: Sequence[int], mean_s: Floats, unit: Floats, pool_group: Sequence[int], groups: int
     ) -> Floats:
-        """Work that each group can have started by each bucket: a slot that is free or ends can start a job at once, however long,
-        and another after each mean run time. Many slots end at many times, and start half a job more than that by the way.
+        """Work that each group can have started by each bucket: a slot that is free or ends can start a job at once, however
+        long, and another after each mean run time. Many slots end at many times, and start half a job more than that by the way.
         """
         gaps_s = np.diff(self.offsets(now), prepend=0.0)
         startable = np.zeros((groups, self._length))

@@ -108,7 +108,9 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Run `job` on `replica`; first unload `unload` and load `load`, if it is named. `hedge`: beside an attempt that is overdue."""
+    """Run `job` on `replica`; first unload `unload` and load `load`, if it is named. `hedge`: beside an attempt that is
+    overdue.
+    """
 
     job: Hashable
     replica: str

@@ -48,7 +48,8 @@ class Parameters(msgspec.Struct, frozen=True):
     reserve: float = 0.10
     """The share of a pool that flex jobs leave free, and the most that is kept free for priority jobs."""
     reserve_sigma: float = 2.5
-    """Kept free for priority: its arrivals within `reserve_s` beyond the slots that end by then, and this many deviations of both."""
+    """Kept free for priority: its arrivals within `reserve_s` beyond the slots that end by then, and this many deviations of
+    both."""
     reserve_s: float = 45.0
     shadow_memory: float = 0.05
     """The share by which a new plan moves the shadow prices: a program's duals jump where its demand moves a little."""

@@ -32,10 +32,11 @@ def quote(state: State, organization: Organization | None, c: int, seconds: floa
 
 
 def slot_s(state: State, c: int, tier: int) -> float:
-    """When enough slots that this class can use should have come free for all that waits in its tier and above, and for one job more.
+    """When enough slots that this class can use should have come free for all that waits in its tier and above, and for one job
+    more.
 
-    The demand curve counts work and is right for many slots; this counts slots and is right for few. Where a model takes longer to load
-    than its tier promises, only slots that have it count. What an hour does not bring is left to the curve.
+    The demand curve counts work and is right for many slots; this counts slots and is right for few. Where a model takes longer
+    to load than its tier promises, only slots that have it count. What an hour does not bring is left to the curve.
     """
     slots, target_s, m = state.slots, state.parameters.target_s[tier], state.fleet.model_of[c]
     warm_only = LOAD_LATE * state.fleet.models[m].load_s > target_s

@@ -8,16 +8,15 @@ from msgspec import Struct
 from gateway.fleet.policy.demand import TIER_COUNT, Floats, Integers, Rates
 from gateway.fleet.policy.model import Running
 from gateway.fleet.policy.parameters import TIERS
-from gateway.fleet.policy.scheduler import Scheduler
 from gateway.fleet.policy.state import State
 
 
 class Backlog(Struct):
-    """The jobs that wait, a list for each column of `Queued`; `promised_at` nan: no promise. The order is that in which the jobs of one
-    organization start: those that have run before and failed first, then as they were submitted.
+    """The jobs that wait, a list for each column of `Queued`; `promised_at` nan: no promise. The order is that in which the
+    jobs of one organization start: those that have run before and failed first, then as they were submitted.
 
-    `kinds` and `organizations` hold what `kind` and `owner` count in: (model, resolution, tier) and names. `tag`, where each job's
-    organization's account stood, is recomputed where it is not known.
+    `kinds` and `organizations` hold what `kind` and `owner` count in: (model, resolution, tier) and names. `tag`, where each
+    job's organization's account stood, is recomputed where it is not known.
     """
 
     jobs: Sequence[Hashable]
@@ -35,8 +34,9 @@ class Backlog(Struct):
 class Memory(Struct, frozen=True):
     """What no row of the queue tells. Worth keeping over a restart, nothing breaks without it; JSON-ready.
 
-    `born`: since when; `arrivals`: model → (priority jobs, as of). `accounts`: organization → (finish, work asked for by tier, as of). `cells`: (model, resolution, pool, runs, mean, variance), with
-    an empty model for a whole pool. `rates`: for each horizon, (model, resolution, tier, amount, as of).
+    `born`: since when; `arrivals`: model → (priority jobs, as of). `accounts`: organization → (finish, work asked for by tier,
+    as of). `cells`: (model, resolution, pool, runs, mean, variance), with an empty model for a whole pool. `rates`: for each
+    horizon, (model, resolution, tier, amount, as of).
     """
 
     born: float
@@ -70,9 +70,9 @@ def remember(state: State) -> Memory:
     )
 
 
-def recall(scheduler: Scheduler, memory: Memory) -> None:
-    """Gives a fresh scheduler what another had learnt, as far as its catalogue still knows the names."""
-    state, fleet = scheduler.state, scheduler.state.fleet
+def recall(state: State, memory: Memory) -> None:
+    """Gives a fresh state what another had learnt, as far as its catalogue still knows the names."""
+    fleet = state.fleet
     state.virtual = memory.virtual
     for name, (finish, asked, asked_at) in memory.accounts.items():
         one = state.organization(name)
@@ -95,20 +95,14 @@ def recall(scheduler: Scheduler, memory: Memory) -> None:
         state.mean_s[a] = memory.mean_s.get(pool.name, state.mean_s[a])
 
 
-def restore(scheduler: Scheduler, backlog: Backlog, running: Sequence[Running], now: float) -> None:
-    """Fills a scheduler that has its replicas and no job yet. Raises KeyError for a model that the catalogue does not know, and
-    ValueError for a run on a replica that is not there: hand such a job back to the queue instead.
-    """
-    state = scheduler.state
+def load(state: State, backlog: Backlog, now: float) -> None:
+    """Fills a state that has its replicas and no job yet. Raises KeyError for a model that the catalogue does not know."""
     if state.runs or len(state.queues):
         raise ValueError("jobs are restored into an empty scheduler")
     _load_queue(state, backlog)
     state.replan(now, anew=True)
     state.redraw(now)
     _weigh(state, backlog)
-    for one in running:
-        scheduler.resume(one)
-    scheduler.tick(now)
 
 
 def snapshot(state: State) -> tuple[Backlog, list[Running]]:

@@ -1,20 +1,23 @@
 """The scheduler: told what happens and what time it is, it says what to start, stop and load, and what can be promised.
 
 Deterministic: the same events at the same times give the same decisions. It reads no clock and does no I/O. `tick` does what is
-not for every event (prices, the demand curve, stragglers) and is due a few times a second; all else costs well under a millisecond.
+not for every event (prices, the demand curve, stragglers) and is due a few times a second; all else costs well under a
+millisecond.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Literal
 
 from gateway.fleet.policy import quotes
 from gateway.fleet.policy.choose import Choice, Chooser, RegretLimited
+from gateway.fleet.policy.curve import DemandCurve, publish
 from gateway.fleet.policy.demand import TIER_COUNT
 from gateway.fleet.policy.model import Decision, Fleet, Load, Queued, Quote, ReplicaSpec, Running, Start, Stop
 from gateway.fleet.policy.parameters import DEFAULT, PRIORITY, TIERS, Parameters
 from gateway.fleet.policy.placement import proposals
+from gateway.fleet.policy.restore import Backlog, Memory, load, recall, remember, snapshot
 from gateway.fleet.policy.state import Run, State
 from gateway.video import Tier
 
@@ -61,7 +64,9 @@ class Scheduler:
 
     # -- jobs come and go ------------------------------------------------------------------------------------------------
     def quote(self, organization: str, model: str, resolution: str, seconds: float, tier: Tier, now: float) -> Quote:
-        """What can be promised; changes nothing. Raises KeyError for a model and resolution that the catalogue has no speed of."""
+        """What can be promised; changes nothing. Raises KeyError for a model and resolution that the catalogue has no speed
+        of.
+        """
         c = self.state.fleet.class_index[model, resolution]
         return quotes.quote(self.state, self.state.organizations.get(organization), c, seconds, TIERS.index(tier), now)
 
@@ -71,8 +76,8 @@ class Scheduler:
         quotes.note_demand(self.state, self.state.organization(organization), c, TIERS.index(tier), seconds, now)
 
     def submit(self, queued: Queued) -> None:
-        """A job was admitted; its organization's account is charged at once. Raises KeyError as `quote`, ValueError for a job that
-        is here already.
+        """A job was admitted; its organization's account is charged at once. Raises KeyError as `quote`, ValueError for a job
+        that is here already.
         """
         if queued.job in self.state.runs or self.state.queues.row_of(queued.job) is not None:
             raise ValueError(f"{queued.job} was submitted before")
@@ -93,7 +98,7 @@ class Scheduler:
         if state.plan.group[c] >= 0:
             state.ledger.take(state.plan.group[c], tier, due, work)
 
-    def cancel(self, job: Hashable, now: float) -> tuple[str, ...]:
+    def cancel(self, job: Hashable) -> tuple[str, ...]:
         """A job that waits is gone; for one that runs, the replicas on which it is to be stopped: report `ended` for each."""
         state = self.state
         row = state.queues.row_of(job)
@@ -156,7 +161,9 @@ class Scheduler:
         heappush(self._watch, (now + run.late_s, self._watched, run))
 
     def resume(self, running: Running) -> None:
-        """A run that another leader began; its replica is here and has, or is loading, its model. Raises ValueError if it is not."""
+        """A run that another leader began; its replica is here and has, or is loading, its model. Raises ValueError if it is
+        not.
+        """
         state, one = self.state, running.queued
         replica = state.slots.by_name.get(running.replica)
         if replica is None or replica.free <= 0:
@@ -198,7 +205,9 @@ class Scheduler:
             state.forget(run.row)
 
     def failed(self, job: Hashable, name: str, now: float, *, blame: bool = True, retry: bool = True) -> Ending:
-        """The attempt ended without a video. `blame`: it speaks against the model on this replica; `retry`: another may succeed."""
+        """The attempt ended without a video. `blame`: it speaks against the model on this replica; `retry`: another may
+        succeed.
+        """
         state, run = self.state, self._run(job, name)
         if run.load and run.started_at is None:
             self.loaded(name, now, ok=False)
@@ -252,6 +261,30 @@ class Scheduler:
         for replica, m, unload in proposals(self.state):
             self.state.slots.swap(replica, m, unload, now)
             self._decisions.append(Load(replica.name, self._names({m})[0], self._names(unload)))
+
+    # -- other processes -------------------------------------------------------------------------------------------------
+    def publish(self, epoch: int, now: float) -> DemandCurve:
+        """The demand curve for API processes, which quote against it with a `Quoter`."""
+        return publish(self.state, epoch, now)
+
+    def remember(self) -> Memory:
+        """What a next leader would have to learn again; to be kept somewhere from time to time."""
+        return remember(self.state)
+
+    def snapshot(self) -> tuple[Backlog, list[Running]]:
+        """All jobs, for another scheduler; in production the rows of the database stand in for it."""
+        return snapshot(self.state)
+
+    def restore(self, backlog: Backlog, running: Sequence[Running], now: float, memory: Memory | None = None) -> None:
+        """Fills a scheduler that has its replicas and no job yet. Raises KeyError for a model that the catalogue does not know,
+        and ValueError for a run on a replica that is not there: such a job goes back to the queue first.
+        """
+        if memory is not None:
+            recall(self.state, memory)
+        load(self.state, backlog, now)
+        for one in running:
+            self.resume(one)
+        self.tick(now)
 
     # -- attempts that take too long -------------------------------------------------------------------------------------
     def _look_at(self, run: Run, now: float) -> None:

@@ -1,7 +1,7 @@
 """Replicas, their slots and the models on them: which slots are free for which model, and which of them is to be used first.
 
-A replica stands in the indexes only while it may be given work. Breakers, one for each model on a replica, open after failures, and
-let one flex job through after a pause before they close.
+A replica stands in the indexes only while it may be given work. Breakers, one for each model on a replica, open after failures,
+and let one flex job through after a pause before they close.
 """
 
 from collections.abc import Iterable

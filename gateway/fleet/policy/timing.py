@@ -88,7 +88,7 @@ class Timings:
 
     def seconds(self) -> NDArray[np.float64]:
         """Device-seconds per second of video in the mean, (classes, pools); inf where impossible."""
-        return np.array(self._fleet.speed) * np.array(self.mean)
+        return np.multiply(self._fleet.speed, self.mean, dtype=np.float64)
 
     def _correct(self, a: int) -> None:
         """Every class of a pool moves with it."""

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.fleet.policy.curve import DemandCurve, Quoter, publish
+from gateway.fleet.policy.curve import DemandCurve, Quoter
 from gateway.fleet.policy.parameters import DEFAULT
 from tests.fleet.policy.fleets import SMALL, cheap, job, scheduler
 
@@ -19,7 +19,7 @@ def test_a_published_curve_survives_the_wire_and_quotes_like_the_leader() -> Non
         quote = one.quote(f"o{number % 40}", SMALL, "480p", 5.0, "standard", 0.0)
         if quote.start_s is not None:
             one.submit(job(number, organization=f"o{number % 40}", within=quote.start_s))
-    encoded = msgspec.msgpack.encode(publish(one.state, 7, 0.0))
+    encoded = msgspec.msgpack.encode(one.publish(7, 0.0))
     quoter = Quoter(msgspec.msgpack.decode(encoded, type=DemandCurve), 1.0, DEFAULT)
     for tier in ("priority", "standard", "flex"):
         mine, leaders = quoter.quote(*ASK, tier, 0.0), one.quote(*ASK, tier, 0.0)
@@ -36,7 +36,7 @@ def test_between_two_publications_no_more_is_promised_than_there_is_room_for_and
     processes: int, asked: list[Any]
 ) -> None:
     one = scheduler(*cheap(4, SMALL))
-    curve = publish(one.state, 1, 0.0)
+    curve = one.publish(1, 0.0)
     quoters = [Quoter(curve, 1 / processes, DEFAULT) for _ in range(processes)]
     for number, tier in enumerate(asked):
         quoter = quoters[number % processes]
@@ -59,7 +59,7 @@ def test_an_organization_far_ahead_is_promised_its_share_and_another_the_target(
         if quote.start_s is not None:
             one.submit(job(number, organization="many", within=quote.start_s))
     one.tick(60.0)
-    quoter = Quoter(publish(one.state, 1, 60.0), 1.0, DEFAULT)
+    quoter = Quoter(one.publish(1, 60.0), 1.0, DEFAULT)
     for quotes in (one, quoter):
         mine, theirs = (
             quotes.quote("many", SMALL, "480p", 5.0, "standard", 60.0),
@@ -74,4 +74,4 @@ def test_without_a_chip_nothing_is_promised() -> None:
     one.replica_down("cheap-0", 1.0)
     one.tick(1.0)
     assert one.quote(*ASK, "standard", 1.0).start_s is None
-    assert Quoter(publish(one.state, 1, 1.0), 1.0, DEFAULT).quote(*ASK, "standard", 1.0).start_s is None
+    assert Quoter(one.publish(1, 1.0), 1.0, DEFAULT).quote(*ASK, "standard", 1.0).start_s is None

@@ -126,8 +126,8 @@ def test_cancelling() -> None:
     for number in (1, 2, 3):
         one.submit(job(number))
     assert starts(one, 0.0) == [(1, "cheap-0")]
-    assert one.cancel(2, 1.0) == ()
-    assert one.cancel(1, 1.0) == ("cheap-0",)
+    assert one.cancel(2) == ()
+    assert one.cancel(1) == ("cheap-0",)
     one.ended(1, "cheap-0", 2.0)
     assert starts(one, 2.0) == [(3, "cheap-0")]
     with pytest.raises(ValueError, match="submitted before"):
