@@ -86,8 +86,9 @@ class Life:
         await self.shop.does(cancel, ANN)
 
     async def clerk(self) -> None:
-        for work in (renew_due, close_due, invoice_sales):
-            await self.shop.sells(work)
+        await self.shop.sells(renew_due)
+        assert all(isinstance(outcome, Invoice) for outcome in await self.shop.sells(close_due))
+        await self.shop.sells(invoice_sales)
         await self.shop.does(expire_grants)
 
     async def credits(self) -> None:
