@@ -219,7 +219,11 @@ STANDINGS = Query(
                      WHERE w.customer_id = c.id AND w.book = 'live' AND w.asset = c.currency), 0)::bigint AS credit_micro,
            coalesce(s.state = 'past_due', false) AS past_due
     FROM billing.customer c
-    LEFT JOIN billing.subscription s ON s.customer_id = c.id AND s.state IN ('active', 'past_due')
+    -- LIMIT keeps this a look into the index for each customer, however many subscriptions there are.
+    LEFT JOIN LATERAL (
+        SELECT plan, state FROM billing.subscription
+        WHERE customer_id = c.id AND state <> 'ended' AND state <> 'scheduled' LIMIT 1
+    ) s ON true
     CROSS JOIN LATERAL (
         SELECT coalesce(array_agg(substr(w.asset, 5) ORDER BY w.asset), '{}') AS classes,
                coalesce(array_agg(w.id ORDER BY w.asset), '{}') AS wallets
