@@ -58,14 +58,21 @@ class Term(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-async def close_due(conn: Conn, sellers: Sellers, limit: int = 20) -> list[Invoice]:
-    """Closes at most `limit` contract periods whose grace is over, in the caller's transaction. Returns their invoices.
+async def close_due(conn: Conn, sellers: Sellers, limit: int = 20) -> list[Invoice | BooksDiffer]:
+    """Closes at most `limit` contract periods whose grace is over, in the caller's transaction. Returns one outcome each.
 
-    A period without anything to invoice has none. Safe to run twice and on two machines. Raises BooksDiffer when an invoice
-    would not be what the ledger says is owed.
+    A period without anything to invoice has none. BooksDiffer: an invoice would not be what the ledger says is owed; that
+    period stays open and nothing of it is written. Safe to run twice and on two machines.
     """
-    made = [await _close(conn, sellers, row) for row in await sql.LOCK_CONTRACTS.all(conn, limit)]
-    return [invoice for invoice in made if invoice is not None]
+    outcomes: list[Invoice | BooksDiffer] = []
+    for row in await sql.LOCK_CONTRACTS.all(conn, limit):
+        try:
+            invoice = await _close(conn, sellers, row)
+        except BooksDiffer as refused:
+            outcomes.append(refused)
+        else:
+            outcomes += [invoice] if invoice is not None else []
+    return outcomes
 
 
 async def _close(conn: Conn, sellers: Sellers, row: ContractRow) -> Invoice | None:

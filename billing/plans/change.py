@@ -111,6 +111,8 @@ async def _work_out(conn: Conn, sellers: Sellers, buyer: Customer, old: Subscrip
     if isinstance(old.plan, ContractPlan):
         raise PlanChangeRefused(f"{old.plan.name} is a contract: it ends with a period; cancel it")
     at = (await sql.NOW.one(conn)).at
+    if at >= old.period.ends_at:
+        raise PlanChangeRefused(f"the period of {old.plan.name} is over and about to be renewed; ask again in a minute")
     returned: list[Returned] = []
     if isinstance(old.plan, SubscriptionPlan):
         for left in await sql.LEFT_OF_GRANTS.all(conn, buyer.id, ["subscription"], old.period.ends_at):

@@ -207,9 +207,14 @@ EVENTS_AFTER = Query(
 STANDINGS = Query(
     StandingRow,
     """
-    SELECT s.customer_id, s.plan ->> 'budget' AS budget, s.plan ->> 'cost_currency' AS cost_currency,
+    SELECT u.id AS customer_id, s.plan ->> 'budget' AS budget, s.plan ->> 'cost_currency' AS cost_currency,
            s.state = 'past_due' AS past_due
-    FROM billing.subscription s WHERE s.customer_id = ANY($1::uuid[]) AND s.state IN ('active', 'past_due')
+    FROM unnest($1::uuid[]) AS u (id)
+    -- LIMIT keeps this a look into the index for each customer, however many subscriptions there are.
+    JOIN LATERAL (
+        SELECT plan, state FROM billing.subscription
+        WHERE customer_id = u.id AND state <> 'ended' AND state <> 'scheduled' LIMIT 1
+    ) s ON true
     """,
 )
 OPENED_GRANTS = Query(Id, "SELECT account_id AS id FROM billing.grant WHERE account_id = ANY($1::uuid[])")

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import click
 
+from billing.errors import BooksDiffer
 from billing.invoices.close import close_due
 from billing.invoices.credit import Credit, credit
 from billing.invoices.model import Invoice
@@ -117,11 +118,15 @@ def give_back(
 def close(settings: Settings, *, as_json: bool) -> None:
     """Do now what the clerk does: invoice contract periods whose grace is over, and sales."""
 
-    async def work(conn: Conn) -> list[Invoice]:
+    async def work(conn: Conn) -> list[Invoice | BooksDiffer]:
         sellers = load_sellers(settings.catalogue_dir)
-        made = await close_due(conn, sellers)
+        outcomes = await close_due(conn, sellers)
         await invoice_sales(conn, sellers)
-        return made
+        return outcomes
 
     with reported():
-        _show(asyncio.run(in_transaction(settings, work)), as_json)
+        outcomes = asyncio.run(in_transaction(settings, work))
+        _show([outcome for outcome in outcomes if isinstance(outcome, Invoice)], as_json)
+        for outcome in outcomes:
+            if isinstance(outcome, BooksDiffer):
+                raise outcome

@@ -30,6 +30,7 @@ async def owed(shop: Shop, clock: Clock) -> Invoice:
     await shop.makes(ANN, 10_002, rate_micro=1_584_000)
     await clock.set(datetime(2026, 2, 2, tzinfo=UTC))
     (invoice,) = await shop.sells(close_due)
+    assert isinstance(invoice, Invoice)
     return invoice
 
 

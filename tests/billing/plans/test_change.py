@@ -108,6 +108,16 @@ async def test_what_cannot_be_changed_says_why(shop: Shop, clock: Clock) -> None
     assert (await shop.does(cancel, ANN)).ends_at == datetime(2026, 1, 31, 16, tzinfo=UTC)
 
 
+async def test_a_period_that_is_over_is_renewed_first(shop: Shop, clock: Clock) -> None:
+    await shop.opens(ANN, topped_up=5000 * YUAN)
+    await shop.sells(subscribe, customer_id=ANN, plan="studio", source="s1")
+    await clock.set(datetime(2026, 2, 1, tzinfo=UTC))
+    with pytest.raises(PlanChangeRefused, match="about to be renewed"):
+        await shop.sells(change_plan, customer_id=ANN, plan="studio-pro", source="c1")
+    await shop.sells(renew_due)
+    assert (await shop.sells(change_plan, customer_id=ANN, plan="studio-pro", source="c1")).state == "active"
+
+
 plans = st.builds(
     SubscriptionPlan, name=st.just("p"), title=st.just("P"), currency=st.just("CNY"), every=st.just(Every("month")),
     fee_micro=st.integers(1, 10**8).map(lambda fen: fen * MINOR), seconds_class=st.just("standard"),
