@@ -10,7 +10,7 @@ from tests.faults.workshop import Workshop
 
 CHARGE_MICRO = 562 * RATE_MICRO // 1000
 BODY = {"model": "testcard", "prompt": "a lamp", "size": "128x72", "fps": 16, "frames": 9}
-ENQUEUE, LEASE = b"INSERT INTO gateway.job (", b"SET state = 'running'"
+ENQUEUE, LEASE = b"INSERT INTO gateway.job (", b"INSERT INTO gateway.attempt"
 SETTLE, GIVE_UP = b"SET state = 'succeeded'", b"UPDATE gateway.job j SET\n            state = CASE"
 
 

@@ -37,7 +37,7 @@ ROW = """
     {name = "%s", triton_model = "%s", title = "x", edge_min = 64, edge_max = 1920, edge_step = 2, pixels_max = 2088960,
      fps = [16, 24], fps_default = 16, size_default = "128x72", seconds_min = 0.1, seconds_max = 60.0, seconds_default = 0.5,
      auto_length = true, audio = true, roles = ["first_frame", "last_frame", "reference"], steps_default = 1, steps_max = 100,
-     guidance_default = 1.0},
+     guidance_default = 1.0, memory_gib = 1, load_s = 0.1, licence = "none"},
 """
 _ROWS = "".join(" ".join((ROW % (name, name)).split()) + "\n" for name in ("testcard", "faulty"))
 CATALOGUE = f'default_model = "testcard"\nmodels = [{_ROWS}]\n'
