@@ -8,7 +8,7 @@ from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
 
 from billing.kit.listen import Listener, Wake
-from billing.kit.pool import open_pool
+from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission
@@ -68,6 +68,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             await open_pool(
                 settings.dsn.reveal(),
                 name="tallylight-api",
+                role=APP_ROLE,
                 size_min=settings.pool_min,
                 size_max=settings.pool_max,
                 statement_timeout_ms=settings.statement_timeout_ms,

@@ -17,7 +17,7 @@ from billing.charges.rollup import roll_up
 from billing.invoices.close import close_due
 from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
-from billing.kit.pool import open_pool
+from billing.kit.pool import APP_ROLE, open_pool
 from billing.kit.query import Conn, Pool
 from billing.ledger.chain import seal
 from billing.plans.alerts import check_budgets, check_wallets
@@ -60,7 +60,9 @@ class Janitor(msgspec.Struct, frozen=True):
 async def clerk(settings: Settings, stop: asyncio.Event) -> None:
     """Runs every janitor until `stop` is set. Raises SettingsError for missing settings."""
     settings.require("dsn")
-    async with await open_pool(settings.dsn.reveal(), name="tallylight-clerk", size_min=1, size_max=settings.pool_max) as pool:
+    async with await open_pool(
+        settings.dsn.reveal(), name="tallylight-clerk", role=APP_ROLE, size_min=1, size_max=settings.pool_max
+    ) as pool:
         all_of_them = janitors(settings, open_store(settings))
         await run_until(stop, *(_rounds(pool, janitor) for janitor in all_of_them))
 

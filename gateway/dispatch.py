@@ -20,7 +20,7 @@ from billing.kit.batch import TRANSIENT, Coalescer
 from billing.kit.ids import new_id
 from billing.kit.listen import Listener, Wake
 from billing.kit.loops import run_until
-from billing.kit.pool import open_pool
+from billing.kit.pool import APP_ROLE, open_pool
 from billing.kit.query import Pool, Record
 from gateway.fleet.attend import Attendant
 from gateway.fleet.catalogue import load_models
@@ -51,7 +51,7 @@ async def dispatch(settings: Settings, stop: asyncio.Event) -> None:
     settings.require("dsn")
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            await open_pool(settings.dsn.reveal(), name="tallylight-dispatch", size_max=settings.pool_max)
+            await open_pool(settings.dsn.reveal(), name="tallylight-dispatch", role=APP_ROLE, size_max=settings.pool_max)
         )
         decoders = await stack.enter_async_context(DecoderPool(size=2))
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallylight-", dir=settings.spool_dir or None)))

@@ -5,6 +5,9 @@ import msgspec
 
 from billing.kit.query import Pool, Record
 
+APP_ROLE = "tallylight_app"
+"""What the processes act as; made by the first migration. It cannot change history."""
+
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 

@@ -1,4 +1,4 @@
-"""The catalogue: which models there are, and how its files are read. Beside it: what is sold (offers.py), what jobs run on (chips.py)."""
+"""The catalogue: which models there are, and how its files are read. What is sold: offers.py; what jobs run on: chips.py."""
 
 import tomllib
 from collections.abc import Mapping

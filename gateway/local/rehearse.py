@@ -87,7 +87,8 @@ def write_catalogue(folder: Path) -> Path:
     models: dict[str, Any] = tomllib.loads((PACKAGED / "models.toml").read_text(encoding="utf-8"))
     (card,) = [row for row in models["models"] if row["name"] == MODEL]
     titles = {name: title for name, (_, title) in MODELS.items() if title}
-    models["models"] += [{**card, "name": name, "triton_model": name, "title": title, "like": MODEL} for name, title in titles.items()]
+    like = {**card, "like": MODEL}
+    models["models"] += [{**like, "name": name, "triton_model": name, "title": title} for name, title in titles.items()]
     prices: dict[str, Any] = tomllib.loads((PACKAGED / "prices.toml").read_text(encoding="utf-8"))
     for one in prices["cards"]:
         one["models"] |= dict.fromkeys(titles, one["models"][MODEL])

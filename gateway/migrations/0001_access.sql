@@ -1,6 +1,10 @@
 -- Who may call: organizations own projects, projects own keys. Every table leads with org_id.
 CREATE SCHEMA gateway;
 
+-- What the processes act as (billing/migrations/0001_ledger.sql); tables made from here on are theirs to read and write.
+GRANT USAGE ON SCHEMA gateway TO tallylight_app;
+ALTER DEFAULT PRIVILEGES IN SCHEMA gateway GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tallylight_app;
+
 CREATE TABLE gateway.organization (
     id uuid PRIMARY KEY,
     name text NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
