@@ -14,6 +14,7 @@ from gateway.fleet.catalogue import PACKAGED
 from gateway.local.triton import BUNDLED_MODELS
 
 MODEL = "testcard"
+RESOLUTIONS = ("480p", "720p", "1080p")
 _CONFIG = BUNDLED_MODELS / MODEL / "config.pbtxt"
 _PACE, _COUNT = 'key: "pace_s_per_s", value: { string_value: "0" }', "count: 2"
 
@@ -80,22 +81,36 @@ def chip_paces(chip: Chip) -> dict[str, float]:
 
 
 def write_catalogue(folder: Path) -> Path:
-    """The packaged catalogue, with a row and a price for each model of the demo like those of the test card."""
+    """The packaged catalogue, with a row and a price for each model of the demo like those of the test card, and their paces."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in PACKAGED.glob("*.toml"):
         shutil.copyfile(file, folder / file.name)
     models: dict[str, Any] = tomllib.loads((PACKAGED / "models.toml").read_text(encoding="utf-8"))
     (card,) = [row for row in models["models"] if row["name"] == MODEL]
     titles = {name: title for name, (_, title) in MODELS.items() if title}
-    like = {**card, "like": MODEL}
-    models["models"] += [{**like, "name": name, "triton_model": name, "title": title} for name, title in titles.items()]
+    models["models"] += [
+        {**card, "name": name, "triton_model": name, "title": title, "like": MODEL} for name, title in titles.items()
+    ]
+    speeds: dict[str, Any] = tomllib.loads((PACKAGED / "speeds.toml").read_text(encoding="utf-8"))
+    speeds["speeds"] += [_speed(chip, model, resolution) for chip in DEMO for model in chip.models for resolution in RESOLUTIONS]
     prices: dict[str, Any] = tomllib.loads((PACKAGED / "prices.toml").read_text(encoding="utf-8"))
     for one in prices["cards"]:
         one["models"] |= dict.fromkeys(titles, one["models"][MODEL])
-    for name, table in (("models.toml", models), ("prices.toml", prices)):
+    for name, table in (("models.toml", models), ("speeds.toml", speeds), ("prices.toml", prices)):
         lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
         (folder / name).write_text(os.linesep.join([*lines, ""]), encoding="utf-8")
     return folder
+
+
+def _speed(chip: Chip, model: str, resolution: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "accelerator": chip.accelerator,
+        "resolution": resolution,
+        "seconds_per_second": chip_paces(chip)[model],
+        "provenance": "estimated",
+        "source": "the pace it is told to keep",
+    }
 
 
 def _toml(value: Any) -> str:  # noqa: ANN401 – whatever a TOML file held
