@@ -14,7 +14,9 @@ import structlog
 
 from billing.charges.months import add_months
 from billing.charges.rollup import roll_up
+from billing.errors import BooksDiffer
 from billing.invoices.close import close_due
+from billing.invoices.sales import invoice_sales
 from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
 from billing.kit.pool import APP_ROLE, open_pool
@@ -79,7 +81,14 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         return await renew_due(conn, sellers)
 
     async def close(conn: Conn) -> int:
-        return len(await close_due(conn, sellers))
+        outcomes = await close_due(conn, sellers)
+        for outcome in outcomes:
+            if isinstance(outcome, BooksDiffer):
+                log.error("contract_not_closed", detail=outcome.detail)
+        return sum(not isinstance(outcome, BooksDiffer) for outcome in outcomes)
+
+    async def invoice(conn: Conn) -> int:
+        return await invoice_sales(conn, sellers)
 
     async def remove_assets(pool: Pool) -> int:
         """Deleting is idempotent and may take long: it needs no lock and holds no transaction open."""
@@ -123,12 +132,13 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
-        Janitor("renew_plans", 30.0, _alone(14, renew)),
-        Janitor("open_budget_days", 600.0, _alone(15, open_budget_days)),
+        Janitor("renew_plans", 15.0, _alone(14, renew)),
+        Janitor("open_budget_days", 15.0, _alone(15, open_budget_days)),
+        Janitor("invoice_sales", 15.0, _alone(19, invoice)),
         Janitor("close_contracts", 60.0, _alone(16, close)),
         Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
         Janitor("check_budgets", 60.0, _alone(17, check_budgets)),
-        Janitor("check_wallets", 300.0, _alone(18, check_wallets)),
+        Janitor("check_wallets", 60.0, _alone(18, check_wallets)),
         Janitor("seal_ledger", 10.0, _alone(11, seal)),
         Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
         Janitor("add_usage_months", 3600.0, _alone(13, add_months)),

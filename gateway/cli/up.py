@@ -26,7 +26,7 @@ from gateway.local.folder import DataFolder, write_private
 from gateway.local.ports import free_port, require_free
 from gateway.local.rehearse import DEMO, write_catalogue
 from gateway.local.roles import Triton, gateway_role, postgres_role, reachable
-from gateway.local.seed import migrate_database, open_demo, publish_prices
+from gateway.local.seed import migrate_database, open_demo, publish_offers
 from gateway.local.supervise import Supervisor, first_of
 from gateway.settings import Secret, Settings
 from gateway.telemetry import logs
@@ -168,7 +168,7 @@ class _Up:
         async with pool, pool.acquire() as conn:
             await migrate_database(conn)
             async with conn.transaction():
-                await publish_prices(conn, catalogue)
+                await publish_offers(conn, catalogue)
                 self._credentials = await open_demo(conn, self._credentials)
         self._credentials = msgspec.structs.replace(self._credentials, base_url=self._base_url, dsn=dsn)
         self._folder.keep(self._credentials)
