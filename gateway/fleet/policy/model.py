@@ -73,13 +73,16 @@ class Fleet:
 
 
 class ReplicaSpec(msgspec.Struct, frozen=True):
-    """One server. `loads`: models are loaded and unloaded on request (Triton's explicit mode); else it serves what it has."""
+    """One server. `loads`: models are loaded and unloaded on request (Triton's explicit mode); else it serves what it has.
+    `models_max`: so many at a time, however much memory there is.
+    """
 
     name: str
     pool: str
     slots: int = 1
     loaded: tuple[str, ...] = ()
     loads: bool = True
+    models_max: int = 256
 
 
 class Queued(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ not for every event (prices, the demand curve, stragglers) and is due a few time
 millisecond.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Literal
@@ -75,9 +75,9 @@ class Scheduler:
         c = self.state.fleet.class_index[model, resolution]
         quotes.note_demand(self.state, self.state.organization(organization), c, TIERS.index(tier), seconds, now)
 
-    def submit(self, queued: Queued) -> None:
-        """A job was admitted; its organization's account is charged at once. Raises KeyError as `quote`, ValueError for a job
-        that is here already.
+    def submit(self, queued: Queued, *, charged: bool = False) -> None:
+        """A job was admitted; its organization's account is charged at once, unless that was done when it came the first time.
+        Raises KeyError as `quote`, ValueError for a job that is here already.
         """
         if queued.job in self.state.runs or self.state.queues.row_of(queued.job) is not None:
             raise ValueError(f"{queued.job} was submitted before")
@@ -86,7 +86,8 @@ class Scheduler:
         owner = state.organization(queued.organization)
         work = state.plan.omega[c] * queued.seconds
         tag = max(state.virtual, owner.finish)
-        owner.finish = tag + work / owner.weight
+        if not charged:
+            owner.finish = tag + work / owner.weight
         promised = queued.promised_at is not None
         due = queued.promised_at if queued.promised_at is not None else queued.submitted_at + state.parameters.target_s[tier]
         row = state.queues.add(
@@ -150,6 +151,14 @@ class Scheduler:
         if replica is not None and replica.loading >= 0:
             self.state.slots.swapped(replica, loaded=ok, now=now)
 
+    def found(self, name: str, models: Collection[str], now: float) -> None:
+        """A replica has these models, beside the one that placement is loading there, whoever put them there."""
+        replica = self.state.slots.by_name[name]
+        held = {self.state.fleet.model_index[model] for model in models} - {replica.loading}
+        if held != replica.loaded:
+            self.state.slots.found(replica, frozenset(held), now)
+            self._fleet_changed = True
+
     # -- attempts --------------------------------------------------------------------------------------------------------
     def started(self, job: Hashable, name: str, now: float) -> None:
         """The model is loaded and generates."""
@@ -168,10 +177,7 @@ class Scheduler:
         replica = state.slots.by_name.get(running.replica)
         if replica is None or replica.free <= 0:
             raise ValueError(f"{running.replica} has no slot for {one.job}: hand it back to the queue")
-        account = state.organization(one.organization)
-        finish = account.finish
-        self.submit(one)
-        account.finish = finish  # it was charged when it was admitted
+        self.submit(one, charged=True)
         row = state.queues.row_of(one.job)
         assert row is not None, "it was just submitted"
         state.enter(row, -1)

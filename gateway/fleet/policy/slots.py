@@ -38,6 +38,7 @@ class Replica:
         "loaded",
         "loading",
         "loads",
+        "models_max",
         "name",
         "order",
         "places",
@@ -52,6 +53,7 @@ class Replica:
 
     def __init__(self, spec: ReplicaSpec, pool: int, loaded: frozenset[int], order: int) -> None:
         self.name, self.pool, self.slots, self.loads, self.order = spec.name, pool, spec.slots, spec.loads, order
+        self.models_max = spec.models_max
         self.loaded = loaded
         self.loading = -1
         self.running: dict[object, int] = {}
@@ -65,10 +67,6 @@ class Replica:
     @property
     def free(self) -> int:
         return self.slots - len(self.running) if self.state == "up" and self.loading < 0 else 0
-
-    def slowness(self, now: float, memory_s: float) -> float:
-        """How many times longer than its pool it takes, as far as that is remembered."""
-        return exp(self.ratio * 0.5 ** ((now - self.ratio_at) / memory_s)) if self.runs >= _SLOW_RUNS else 1.0
 
 
 class Slots:
@@ -85,6 +83,8 @@ class Slots:
         self.trial: list[list[dict[Replica, None]]] = [[{} for _ in models] for _ in pools]
         self.cold: list[dict[frozenset[int], dict[Replica, None]]] = [{} for _ in pools]
         self.up, self.free = [0] * len(fleet.pools), [0] * len(fleet.pools)
+        self._ratios = [[0.0, 0] for _ in pools]
+        """The sum of `Replica.ratio` over the replicas of each pool that have run something, and their number."""
         self.flex = [0] * len(fleet.pools)
         """Slots of each pool that flex jobs hold."""
         self.holding: list[list[int]] = [[0] * len(fleet.models) for _ in pools]
@@ -114,6 +114,8 @@ class Slots:
         self.set_state(replica, "down", now)
         self._hold(replica, replica.loaded | ({replica.loading} - {-1}), -1)
         del self.by_name[replica.name]
+        self._ratios[replica.pool][0] -= replica.ratio
+        self._ratios[replica.pool][1] -= replica.runs > 0
 
     # -- work ------------------------------------------------------------------------------------------------------------
     def occupy(self, replica: Replica, key: object, model: int, now: float) -> None:
@@ -140,11 +142,18 @@ class Slots:
         replica.loading = -1
         self.refresh(replica, now)
 
+    def found(self, replica: Replica, loaded: frozenset[int], now: float) -> None:
+        """It has these models, whoever loaded and unloaded them; what placement is loading there is not among them."""
+        self._hold(replica, replica.loaded - loaded, -1)
+        self._hold(replica, loaded - replica.loaded, 1)
+        replica.loaded = loaded
+        self.refresh(replica, now)
+
     def victims(self, replica: Replica, model: int) -> frozenset[int]:
         """What must be unloaded so that `model` fits, the largest first."""
         room = self._fleet.pools[replica.pool].memory_gib - self._fleet.models[model].memory_gib
         kept = sorted(replica.loaded, key=lambda m: (self._fleet.models[m].memory_gib, m))
-        while kept and sum(self._fleet.models[m].memory_gib for m in kept) > room:
+        while kept and (len(kept) >= replica.models_max or sum(self._fleet.models[m].memory_gib for m in kept) > room):
             kept.pop()
         return replica.loaded - frozenset(kept)
 
@@ -154,7 +163,19 @@ class Slots:
         aged = replica.ratio * 0.5 ** ((now - replica.ratio_at) / self._parameters.slow_memory_s)
         replica.runs += 1
         surprise = max(-_SURPRISE_MAX, min(_SURPRISE_MAX, surprise))
-        replica.ratio, replica.ratio_at = aged + (surprise - aged) * max(0.3, 1 / replica.runs), now
+        ratio = aged + (surprise - aged) * max(0.3, 1 / replica.runs)
+        self._ratios[replica.pool][0] += ratio - replica.ratio
+        self._ratios[replica.pool][1] += replica.runs == 1
+        replica.ratio, replica.ratio_at = ratio, now
+
+    def slowness(self, replica: Replica, now: float) -> float:
+        """How many times longer than the others of its pool it takes, as far as that is remembered. A catalogue that is wrong
+        about a chip makes none of them slow.
+        """
+        if replica.runs < _SLOW_RUNS:
+            return 1.0
+        total, count = self._ratios[replica.pool]
+        return exp((replica.ratio - total / count) * 0.5 ** ((now - replica.ratio_at) / self._parameters.slow_memory_s))
 
     def succeeded(self, replica: Replica, model: int) -> None:
         breaker = replica.breakers.get(model)
@@ -174,6 +195,13 @@ class Slots:
         elif failures < self._parameters.breaker_failures or 2 * failures <= len(breaker.outcomes):
             return
         breaker.trial, breaker.open_until = False, now + breaker.pause_s
+        heappush(self._reopen, (breaker.open_until, replica.order, replica, model))
+        self.refresh(replica, now)
+
+    def shut(self, replica: Replica, model: int, pause_s: float, now: float) -> None:
+        """No work for this model there for a while, for a reason that is known elsewhere; then one job is tried."""
+        breaker = replica.breakers.setdefault(model, Breaker(self._parameters.breaker_pause_s))
+        breaker.trial, breaker.open_until = False, now + pause_s
         heappush(self._reopen, (breaker.open_until, replica.order, replica, model))
         self.refresh(replica, now)
 
@@ -200,9 +228,7 @@ class Slots:
         self.free[a] += free - replica.counted
         places: list[dict[Replica, None]] = []
         if free:
-            slow = (
-                replica.runs >= _SLOW_RUNS and replica.slowness(now, self._parameters.slow_memory_s) > self._parameters.slow_ratio
-            )
+            slow = self.slowness(replica, now) > self._parameters.slow_ratio
             for m in replica.loaded:
                 breaker = replica.breakers.get(m)
                 if breaker is None or not (breaker.trial or breaker.open_until):

@@ -93,7 +93,7 @@ class State:
         c, tier = divmod(self.queues.queue[row], TIER_COUNT)
         run = Run(row, c, tier, replica, now)
         seconds = self.queues.seconds[row]
-        ratio = replica.slowness(now, self.parameters.slow_memory_s)
+        ratio = self.slots.slowness(replica, now)
         expected_s = self.timings.expected_s(c, replica.pool, seconds) * ratio
         run.late_s = self.timings.late_s(c, replica.pool, seconds) * ratio
         run.ends_at, run.hedge, run.load = now + load_s + expected_s, hedge, load_s > 0
