@@ -52,6 +52,7 @@ class Scheduler:
         state.slots.reopen(now)
         planned = self._fleet_changed or now - self._planned_at >= p.plan_s
         if planned:
+            state.slots.forgive(now)
             state.replan(now, anew=self._fleet_changed)
             self._planned_at, self._fleet_changed = now, False
             if self._placing:

@@ -214,10 +214,12 @@ class Slots:
                 breaker.open_until, breaker.trial, breaker.outcomes = 0.0, True, []
                 self.refresh(replica, now)
 
-    def broken(self, pool: int, model: int) -> bool:
-        """All replicas of the pool that have the model are cut off from it."""
-        having = [one for one in self.by_name.values() if one.pool == pool and model in one.loaded and one.state == "up"]
-        return bool(having) and all(model in one.breakers and one.breakers[model].open_until > 0 for one in having)
+    def forgive(self, now: float) -> None:
+        """Idle replicas that were slow long ago are tried again."""
+        for pool in self.slow:
+            for index in pool:
+                for replica in list(index):
+                    self.refresh(replica, now)
 
     # -- the indexes -----------------------------------------------------------------------------------------------------
     def refresh(self, replica: Replica, now: float) -> None:
