@@ -45,7 +45,12 @@ def checked(catalogue: Catalogue) -> Catalogue:
 
 
 async def publish_catalogue(conn: Conn, catalogue: Catalogue) -> None:
-    """Puts the offers in force from now on; what was agreed to before stays as it was. Raises as `checked`."""
+    """Puts the offers in force from now on; what was agreed to before stays as it was. The same ones again change nothing.
+
+    Raises as `checked`.
+    """
+    if await catalogue_in_force(conn) == checked(catalogue):
+        return
     await sql.ADD_CATALOGUE.run(conn, new_id(), msgspec.json.encode(checked(catalogue)))
 
 
