@@ -138,6 +138,34 @@ async def test_a_reversal_is_the_opposite_once(ledger: Ledger) -> None:
         await undone(ledger.conn, transfer, "another reason")
 
 
+async def test_every_reversal_is_its_own_and_keeps_its_reason(ledger: Ledger) -> None:
+    one, other = await ledger.top_up(30), await ledger.top_up(40)
+    undoing = [await undone(ledger.conn, one, "typo"), await undone(ledger.conn, other, "twice")]
+    assert await ledger.balance() == (100, 0)
+    rows = await ledger.conn.fetch("SELECT id, payload FROM billing.transfer WHERE kind = 'reversal' ORDER BY created_at")
+    kept = [(row["id"], msgspec.json.decode(row["payload"])) for row in rows]
+    assert kept == [
+        (undoing[0], {"of": str(one), "kind": "top_up", "reason": "typo"}),
+        (undoing[1], {"of": str(other), "kind": "top_up", "reason": "twice"}),
+    ]
+
+
+async def test_a_reversed_payment_counts_against_the_limit_again(ledger: Ledger) -> None:
+    async with ledger.conn.transaction():
+        credit = await set_credit_limit(
+            ledger.conn, source="s", customer_id=ledger.customer, book="live", asset="CNY", limit_micro=50
+        )
+    await ledger.capture((await ledger.held(140), 140))
+    to = {"accounts": {"credit": credit}, "dimensions": {"customer": str(ledger.customer)}}
+    invoice = replaced(
+        cash(ledger, 0), kind="close", amounts={"total": 40, "usage": 40, "shortfall": 0, "tax": 0, "rounding": 0}, **to
+    )
+    payment = replaced(cash(ledger, 0), kind="payment", amounts={"amount": 40}, **to)
+    assert await posted(ledger.conn, invoice, payment) == ["ok", "ok"]
+    await undone(ledger.conn, payment.id)
+    assert codes(await ledger.hold((new_id(), 11), (new_id(), 10))) == ["insufficient_funds", "ok"]
+
+
 async def test_what_was_spent_is_not_reversed(ledger: Ledger) -> None:
     transfer = await ledger.top_up(30)
     hold_id = await ledger.held(101)
