@@ -1,0 +1,92 @@
+"""Contracts: what is used on account, closed by the month."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from fractions import Fraction
+from typing import Any
+from uuid import UUID
+
+from billing.plans.model import ContractPlan
+from tests.billing.simulator.oracle.calendars import half_up
+from tests.billing.simulator.oracle.jobs import Outcome
+from tests.billing.simulator.oracle.plans import MINOR, Agreement, Plans
+
+
+@dataclass
+class Oracle(Plans):
+    """All of it."""
+
+    def close_due(self) -> list[Outcome]:
+        """What each invoice must say: the customer, net, tax and total in minor units."""
+        due = [
+            one
+            for one in self.agreements.values()
+            if isinstance(one.plan, ContractPlan) and one.state == "active" and one.due <= self.now
+        ]
+        made = [self._close(one) for one in due]
+        return sorted(told for told in made if told is not None)
+
+    def _close(self, one: Agreement) -> Outcome | None:
+        account, period = self.credit(one.customer), one.period
+        assert account is not None
+        assert period is not None
+        lines = [line for line in self.on_account if line.account is account and not line.invoiced and line.ordered < period[1]]
+        usage = sum(line.amount for line in lines)
+        for line in lines:
+            line.invoiced = True
+        owed = self._owed(one, usage)
+        one.counted.append((period[0], usage + owed))
+        told = self._charge(one, account, usage, owed) if usage or owed else None
+        if one.ends is not None and one.ends <= period[1]:
+            self.limit(one.customer, (id(one), "end"), 0)
+            if account.held == 0 and account.posted == 0:
+                self._end(one, one.ends)
+                return told
+        self._go_on(one, one.period_at(period[1]))
+        return told
+
+    def _charge(self, one: Agreement, account: Any, usage: int, owed: int) -> Outcome:
+        rate, inside = self.taxes[account.asset]
+        price = half_up(Fraction(usage + owed, MINOR))
+        tax = half_up(Fraction(price * rate, 10_000 + rate if inside else 10_000))
+        net = price - tax if inside else price
+        total = (net + tax) * MINOR
+        self.move(account.asset, "asset:receivable", account, usage)
+        self.move(account.asset, "asset:receivable", "revenue:usage", owed - (tax * MINOR if inside else 0))
+        self.move(account.asset, "asset:receivable", "liability:tax", tax * MINOR)
+        self.move(account.asset, "asset:receivable", "expense:rounding", price * MINOR - usage - owed)
+        account.floor += total
+        return str(one.customer), abs(net), abs(tax), abs(net + tax)
+
+    def _owed(self, one: Agreement, usage: int) -> int:
+        """The rest of the period's minimum, and at the end of a term that of the commitment."""
+        assert one.period is not None
+        begun, over = one.period
+        whole = one.period_at(begun)
+        minimum = one.plan.minimum_micro
+        if begun != whole[0]:  # the first period was cut short; a half goes to the time in it
+            length, second = whole[1] - whole[0], timedelta(seconds=1)
+            exact = Fraction(minimum // MINOR * ((over - begun) // second), length // second)
+            minimum = half_up(exact) * MINOR
+        if one.ends is not None and one.ends <= begun:
+            minimum = 0
+        owed = max(minimum - max(usage, 0), 0)
+        first, nth = self._term(one)
+        if one.plan.commitment_micro and (nth % one.plan.term == 0 or one.ends == over):
+            counted = sum(amount for at, amount in one.counted if at >= first) + usage + owed
+            owed += max(one.plan.commitment_micro - counted, 0)
+        return owed
+
+    def _term(self, one: Agreement) -> tuple[Any, int]:
+        """When the term of the period began, and which period of the contract it is."""
+        assert one.period is not None
+        first, nth, at = one.starts, 1, one.period_at(one.starts)
+        while at[1] < one.period[1]:
+            at, nth = one.period_at(at[1]), nth + 1
+            if (nth - 1) % one.plan.term == 0:
+                first = at[0]
+        return first, nth
+
+    def adopt(self, customer: UUID) -> list[Any]:
+        """Accounts whose id is not known yet."""
+        return [grant for grant in self.grants if grant.customer == customer and grant.id is None]
