@@ -32,9 +32,11 @@ class Oracle(Plans):
         assert period is not None
         lines = [line for line in self.on_account if line.account is account and not line.invoiced and line.ordered < period[1]]
         usage = sum(line.amount for line in lines)
+        owed = self._owed(one, usage)
+        if usage < 0 and account.free + usage < sum(self.taxed(account.asset, half_up(Fraction(usage + owed, MINOR)))) * MINOR:
+            return None  # what was given back is held again: it waits
         for line in lines:
             line.invoiced = True
-        owed = self._owed(one, usage)
         one.counted.append((period[0], usage + owed))
         told = self._charge(one, account, usage, owed) if usage or owed else None
         if one.ends is not None and one.ends <= period[1]:
@@ -46,10 +48,8 @@ class Oracle(Plans):
         return told
 
     def _charge(self, one: Agreement, account: Any, usage: int, owed: int) -> Outcome:
-        rate, inside = self.taxes[account.asset]
-        price = half_up(Fraction(usage + owed, MINOR))
-        tax = half_up(Fraction(price * rate, 10_000 + rate if inside else 10_000))
-        net = price - tax if inside else price
+        price, inside = half_up(Fraction(usage + owed, MINOR)), self.taxes[account.asset][1]
+        net, tax = self.taxed(account.asset, price)
         total = (net + tax) * MINOR
         self.move(account.asset, "asset:receivable", account, usage)
         self.move(account.asset, "asset:receivable", "revenue:usage", owed - (tax * MINOR if inside else 0))
