@@ -14,7 +14,7 @@ from billing.ledger.wallets import open_wallet
 from billing.plans.catalogue import publish_catalogue
 from tests.billing.conftest import Clock
 from tests.billing.simulator.audit import audit
-from tests.billing.simulator.calls import Caller
+from tests.billing.simulator.calls.caller import Caller
 from tests.billing.simulator.offers import CATALOGUE, CURRENCIES, ZONES, some_card
 from tests.billing.simulator.world import World
 

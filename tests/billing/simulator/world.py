@@ -54,7 +54,7 @@ class World:
         self.oracle = Oracle(self.at, taxes=TAXES, budgets=list(CATALOGUE.budgets))
         self.oracle.offers = {one.name: one for one in (*CATALOGUE.plans, *CATALOGUE.packs)}
         self.seen: dict[str, int] = {}
-        self.calls = self.jobs = self.cuts = self.lost = 0
+        self.calls = self.events = self.cuts = self.lost = 0
 
     async def turn(self, at: datetime) -> None:
         self.at = self.oracle.now = at
@@ -71,7 +71,7 @@ class World:
         if 0.12 < dice < 0.17:
             self.lost += 1
             await self._sends(call)
-        self.jobs += len(call.jobs)
+        self.events += max(len(call.jobs), 1)
 
     async def _dies(self, call: Call, at: int, *, after: bool) -> None:
         try:

@@ -1,12 +1,14 @@
 """Contracts: what is used on account, closed by the month."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
 from billing.plans.model import ContractPlan
+from tests.billing.simulator.oracle.books import Refused
 from tests.billing.simulator.oracle.calendars import half_up
 from tests.billing.simulator.oracle.jobs import Outcome
 from tests.billing.simulator.oracle.plans import MINOR, Agreement, Plans
@@ -14,7 +16,9 @@ from tests.billing.simulator.oracle.plans import MINOR, Agreement, Plans
 
 @dataclass
 class Oracle(Plans):
-    """All of it."""
+    """All of it. `credited`: what was given back, by invoice and line."""
+
+    credited: dict[UUID, Counter[int]] = field(default_factory=dict)
 
     def close_due(self) -> list[Outcome]:
         """What each invoice must say: the customer, net, tax and total in minor units."""
@@ -87,6 +91,21 @@ class Oracle(Plans):
                 first = at[0]
         return first, nth
 
-    def adopt(self, customer: UUID) -> list[Any]:
-        """Accounts whose id is not known yet."""
-        return [grant for grant in self.grants if grant.customer == customer and grant.id is None]
+    def credit_note(self, customer: UUID, source: tuple[UUID, str], line: tuple[int, int], amount: int) -> Outcome:
+        """Gives back so much of a line (its number, its amount) of an invoice; the tax of all notes together is right."""
+        if ("credit_note", source) in self.posted:
+            return self.posted["credit_note", source]
+        account = self.credit(customer)
+        assert account is not None
+        given = self.credited.setdefault(source[0], Counter())
+        if not 0 < amount <= line[1] - given[line[0]]:
+            raise Refused("credit_refused")
+        before, inside = sum(given.values()), self.taxes[account.asset][1]
+        tax = self.taxed(account.asset, before + amount)[1] - self.taxed(account.asset, before)[1]
+        net = amount - tax if inside else amount
+        given[line[0]] += amount
+        self.move(account.asset, "contra:refunds", "asset:receivable", net * MINOR)
+        self.move(account.asset, "liability:tax", "asset:receivable", tax * MINOR)
+        account.floor -= (net + tax) * MINOR
+        self.posted["credit_note", source] = told = (str(customer), net, tax, net + tax)
+        return told
