@@ -48,6 +48,7 @@ async def test_history(seed: int, acting: Pool, database: Conn) -> None:
                 error.add_note(f"seed {seed}, step {step}. Again: {replay(seed, step)}")
                 raise
         await audit(world, caller.everybody)
+        print(f"seed {seed}: {world.calls} calls of {world.events} jobs and others, {world.cuts} cut, {world.lost} answers lost")
 
 
 def replay(seed: int, steps: int) -> str:
