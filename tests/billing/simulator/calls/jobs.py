@@ -70,7 +70,7 @@ class JobCalls(Dice):
         return Job(order, agreed, delivered, self._facts(model))
 
     def _card(self, customer: UUID, model: str) -> RateCard:
-        currency = self.world.oracle.currency[customer]
+        currency = self.asset(customer)
         own = [card for whose, _, card, _ in self.cards if whose == customer]
         if own and model in own[-1].models:
             return own[-1]

@@ -29,7 +29,7 @@ class MoneyCalls(Dice):
         if self.top_ups and self.choose.random() < 0.1:
             customer, source = self.choose.choice(self.top_ups)  # perhaps with another amount
         self.top_ups.append((customer, source))
-        asset = self.world.oracle.currency[customer]
+        asset = self.asset(customer)
         return Call(
             "top_up", (customer,),
             lambda conn: top_up(conn, source=source, customer_id=customer, asset=asset, amount_micro=amount),
@@ -39,7 +39,7 @@ class MoneyCalls(Dice):
     async def grants(self) -> Call:
         """Promotional money, a voucher, credit for a broken promise, free seconds, seconds that were paid in cash."""
         choose, customer, source = self.choose, self.customer(), self.source()
-        currency = self.world.oracle.currency[customer]
+        currency = self.asset(customer)
         event = choose.choice(["promo", "promo", "sla", "voucher", "allowance", "pack"])
         opens = {"sla": "promo", "voucher": "paid"}.get(event, event)
         in_seconds, sold = event in ("allowance", "pack"), event == "pack"
@@ -64,7 +64,7 @@ class MoneyCalls(Dice):
     async def publishes(self) -> Call:
         """A card that takes effect at once, for all or for one customer."""
         customer = self.customer() if self.choose.random() < 0.5 else None
-        currency = self.world.oracle.currency[customer] if customer else self.choose.choice(CURRENCIES)
+        currency = self.asset(customer) if customer else self.choose.choice(CURRENCIES)
         card = some_card(self.choose, currency)
         if customer and self.choose.random() < 0.7:
             card = RateCard(currency, {name: card.models[name] for name in list(card.models)[: self.choose.randrange(3)]})
@@ -85,7 +85,7 @@ class MoneyCalls(Dice):
         customer, source = self.customer(), self.source()
         kind = self.choose.choice(["payment", "payment", "payment_from_wallet", "write_off"])
         amount = self.choose.choice([10_000, 5_000_000, 31_000_000])
-        asset = self.world.oracle.currency[customer]
+        asset = self.asset(customer)
         wallet = wallet_id(customer, "live", asset)
         accounts = {"credit": credit_account_id(wallet)}
         accounts |= {"wallet": paid_account_id(wallet)} if kind == "payment_from_wallet" else {}
@@ -101,7 +101,7 @@ class MoneyCalls(Dice):
     async def cash(self) -> Call:
         customer, source, amount = self.customer(), self.source(), self.choose.choice([1, 2_000_000])
         then = self.choose.choice(["paid", "failed"])
-        asset = self.world.oracle.currency[customer]
+        asset = self.asset(customer)
         paid = paid_account_id(wallet_id(customer, "live", asset))
         postings = [
             Posting(
@@ -138,7 +138,7 @@ class MoneyCalls(Dice):
 
     async def limits(self) -> Call:
         customer, source, limit = self.customer(), self.source(), self.choose.choice([0, 10_000_000, 40_000_000])
-        asset = self.world.oracle.currency[customer]
+        asset = self.asset(customer)
         return Call(
             "limit", (customer,),
             lambda conn: nothing(

@@ -35,7 +35,7 @@ class PlanCalls(Dice):
         )  # fmt: skip
 
     def _plan(self, customer: UUID) -> str:
-        currency = self.world.oracle.currency[customer].lower()
+        currency = self.asset(customer).lower()
         fit = [plan.name for plan in CATALOGUE.plans if plan.name.endswith(currency) or plan.name == "free"]
         return self.choose.choice(fit if self.choose.random() < 0.95 else [plan.name for plan in CATALOGUE.plans])
 
