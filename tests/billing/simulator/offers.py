@@ -118,7 +118,10 @@ def some_card(choose: random.Random, currency: str) -> RateCard:
             resolution={"720p": 10_000, "1080p": 16_001},
             tier={"standard": 10_000, "flex": 5_000},
             audio=12_500,
-            hours=(Hours("off-peak", "22:00", "06:00", 7_000), Hours("noon", "12:00", "13:30", 11_111, ("mon", "sat"))),
+            hours=(
+                Hours("off-peak", "22:00", "06:00", 7_000, ("mon", "thu", "fri", "sun")),
+                Hours("noon", "12:00", "13:30", 11_111, ("mon", "sat")),
+            ),
             volume=choose.choice([(), (Step(15_000, 9_000), Step(40_000, 7_777)), (Step(10_000, 12_000), Step(90_000, 0))]),
             min_ms=choose.choice([0, 2_000]),
             seconds_class={"720p": "hd"},

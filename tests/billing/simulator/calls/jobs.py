@@ -1,5 +1,6 @@
 """Jobs: ordered, held, delivered, released, given back, in any order and some of them twice."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -87,7 +88,7 @@ class JobCalls(Dice):
                 run_ms=7,
                 cost_micro=choose.choice([0, 1, 777, 5000]),
             )
-            for nth in range(1, choose.randrange(1, 4))
+            for nth in range(1, choose.randrange(1, 5))
         )
         return Facts(
             project_id=UUID(int=choose.randrange(2)), key_id=UUID(int=3), model=model, task="t2v", resolution="720p", tier="standard",
@@ -114,7 +115,13 @@ class JobCalls(Dice):
     async def holds(self) -> Call:
         books = await self.book.in_force(self.world.conn, self.customers)
         jobs = [self._order(books) for _ in range(self._size())]
+        kept = [job for job in self.jobs[-60:] if job.order.id in self.world.oracle.holds]
         self.jobs += jobs
+        if kept and self.choose.random() < 0.1:  # an id that is used again, perhaps for something else
+            job = self.choose.choice(kept)
+            jobs.append(
+                Job(replace(job.order, quantity=job.order.quantity + self.choose.choice([0, 1, 5])), job.terms, 0, job.facts)
+            )
         if self.choose.random() < 0.1:
             jobs.append(self.choose.choice(jobs))
         requests = [job.request() for job in jobs]

@@ -21,6 +21,8 @@ from tests.billing.simulator.offers import CATALOGUE, SELLERS
 from tests.billing.simulator.oracle.contracts import Oracle
 from tests.billing.simulator.world import Call
 
+OWED = ("usage", "minimum", "commitment")
+
 
 class PlanCalls(Dice):
     async def buys(self) -> Call:
@@ -62,9 +64,9 @@ class PlanCalls(Dice):
         return Call("cancel", (customer,), lambda conn: cancel(conn, customer), lambda oracle: oracle.cancel(customer))
 
     async def credits(self) -> Call | None:
-        """Part of a line of an invoice that is owed; now and then more than is left of it."""
+        """Part of a line of a contract's invoice; now and then more than is left of it."""
         customer, source = self.customer(), self.source()
-        owed = [one for one in await invoices(self.world.conn, customer) if one.kind == "invoice" and not one.paid_minor]
+        owed = [one for one in await invoices(self.world.conn, customer) if one.kind == "invoice" and one.lines[0].kind in OWED]
         if not owed:
             return None
         invoice = self.choose.choice(owed)
