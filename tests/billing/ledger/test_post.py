@@ -10,6 +10,7 @@ import pytest
 from billing.errors import BillingError, InsufficientFunds, NotReversible, TransferConflict, UnknownAsset
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
+from billing.ledger.grants import Issue, expire, issue
 from billing.ledger.model import RefundRequest, paid_account_id, platform_account_id
 from billing.ledger.post import Posted, Posting, post
 from billing.ledger.refund import refund
@@ -206,6 +207,20 @@ async def test_what_has_another_correction_is_not_reversed(ledger: Ledger) -> No
     for transfer in (captured.transfer_id, given.transfer_id, reversal, limit, new_id()):
         with pytest.raises(NotReversible):
             await undone(ledger.conn, transfer)
+
+
+async def test_what_has_expired_is_not_put_back_where_nobody_can_draw_on_it(ledger: Ledger) -> None:
+    """It would stay there for ever: expiring it again is a replay of the first time."""
+    async with ledger.conn.transaction():
+        past = await ledger.conn.fetchval("SELECT billing.now() - interval '1 hour'")
+        await issue(
+            ledger.conn,
+            [Issue(kind="promo", source="p", customer_id=ledger.customer, asset="CNY", amount=5, expires_at=past)],
+        )
+        await expire(ledger.conn)
+    transfer = await ledger.conn.fetchval("SELECT id FROM billing.transfer WHERE kind = 'expire_promo'")
+    with pytest.raises(NotReversible):
+        await undone(ledger.conn, transfer)
 
 
 async def test_the_trial_balance_sums_to_zero_and_knows_yesterday(ledger: Ledger) -> None:
