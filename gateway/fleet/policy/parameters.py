@@ -21,7 +21,7 @@ class Parameters(msgspec.Struct, frozen=True):
     """A start that cannot be promised within this is not offered."""
     quote_margin: float = 1.1
     """A start later than the target is quoted this much later than it was computed."""
-    fill: float = 0.85
+    fill: float = 0.78
     """The share of what the fleet can start that is promised."""
     forecast_margin: float = 1.15
     forecast_s: float = 300.0
