@@ -1,7 +1,7 @@
 """Every number that the scheduling policy was tuned by, on one page and frozen; changing one means measuring again.
 
-Chosen on seeds 1 and 2 of the simulator's scenario `busy` alone; docs/fleet/ reports seeds from 101 on, which no choice here has
-seen. A tuple holds one value for each tier: priority, standard, flex.
+Chosen on the simulator's seeds 1 and 2 (`busy`, `overload`, `crowd`); docs/fleet/ reports seeds 201 to 210, which no choice
+here has seen. A tuple holds one value for each tier: priority, standard, flex.
 """
 
 import msgspec
