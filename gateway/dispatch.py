@@ -7,7 +7,7 @@ attempt; nothing is charged that was not decoded and counted from the stored fil
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -24,6 +24,7 @@ from billing.kit.pool import APP_ROLE, open_pool
 from billing.kit.query import Pool, Record
 from gateway.fleet.attend import Attendant
 from gateway.fleet.catalogue import load_models
+from gateway.fleet.chips import load_chips
 from gateway.fleet.errors import AttemptFailed, BackendUnreachable, RequestRefused
 from gateway.fleet.replicas import Replica
 from gateway.jobs.lease import begin_attempts, heartbeat, lease, waiting_models
@@ -71,9 +72,11 @@ class _Run:
         self.stopped = ""
         """Why the work was cancelled: `cancelled` (by the client), `lost` (the lease), `returned` (this process stops)."""
 
-    def placed(self) -> Placed:
+    def placed(self, prices: Mapping[str, int | None]) -> Placed:
+        """Where it runs and at what price: the replica's own, else what the catalogue says of its chip."""
         row = self.replica.row
-        return Placed(self.held, row.name, row.accelerator, row.price_micro_usd_per_hour)
+        price = prices.get(row.accelerator) if row.price_micro_usd_per_hour is None else row.price_micro_usd_per_hour
+        return Placed(self.held, row.name, row.accelerator, price)
 
     def stop(self, reason: str) -> None:
         if not self.stopped and self.work is not None:
@@ -89,6 +92,7 @@ class Dispatcher:
         self._headroom = Headroom(studio.spool, settings.disk_free_min_bytes)
         self._owner = new_id()
         self._models = load_models(settings.catalogue_dir).by_name()
+        self._prices = {one.name: one.price_micro_usd_per_hour for one in load_chips(settings.catalogue_dir).accelerators}
         self._runs: dict[JobRef, _Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = Wake()
@@ -219,7 +223,7 @@ class Dispatcher:
                     replica = self._fleet.take(model, monotonic(), tried=one.tried)
                     runs.append(_Run(one, replica, model))
                 if runs:
-                    await begin_attempts(conn, self._owner, [run.placed() for run in runs])
+                    await begin_attempts(conn, self._owner, [run.placed(self._prices) for run in runs])
         except BaseException:
             for run in runs:  # whether or not that was committed, nobody works on them; the clerk will find them
                 self._fleet.give_back(run.replica, model)
