@@ -35,12 +35,12 @@ def checked(catalogue: Catalogue) -> Catalogue:
         for name in names:
             if names.count(name) > 1:
                 raise CatalogueInvalid(f"two {kind}s are called {name}")
-    budgets = {(budget.name, budget.currency) for budget in catalogue.budgets}
+    budgets = {budget.name for budget in catalogue.budgets}
     for budget in catalogue.budgets:
         zone_of(budget.time_zone)
     for plan in catalogue.plans:
-        if isinstance(plan, FreePlan) and (plan.budget, plan.cost_currency) not in budgets:
-            raise CatalogueInvalid(f"plan {plan.name}: there is no budget {plan.budget} in {plan.cost_currency}")
+        if isinstance(plan, FreePlan) and plan.budget not in budgets:
+            raise CatalogueInvalid(f"plan {plan.name}: there is no budget {plan.budget}")
     return catalogue
 
 

@@ -75,7 +75,6 @@ budget = "free-work"
 
 [[budgets]]
 name = "free-work"
-currency = "USD"
 per_day_micro = 30_000
 time_zone = "Asia/Shanghai"
 days_ahead = 1

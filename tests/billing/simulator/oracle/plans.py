@@ -106,11 +106,11 @@ class Plans(Jobs):
     def open_budget_days(self) -> int:
         opened = 0
         for budget in self.budgets:
-            self.open_customer(budget.holder_id, budget.currency, budget.time_zone)
+            self.open_customer(budget.holder_id, "USD", budget.time_zone)
             day = local_day(self.now, budget.time_zone)
             for nth in range(budget.days_ahead + 1):
                 starts, ends = (dawn(day + timedelta(days=nth + more), budget.time_zone) for more in (0, 1))
-                new = Grant(budget.holder_id, budget.currency, "budget", self.now, 0, starts, ends, budget.per_day_micro)
+                new = Grant(budget.holder_id, "USD", "budget", self.now, 0, starts, ends, budget.per_day_micro)
                 opened += ("budget", (new.customer, new.asset, str(starts))) not in self.posted
                 self.issue("budget", str(starts), new)
         return opened
