@@ -12,7 +12,8 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-async def _prepare(conn: "asyncpg.Connection[Record]") -> None:
+async def prepare(conn: "asyncpg.Connection[Record]") -> None:
+    """Makes jsonb values of a connection travel as encoded bytes both ways, as every statement of ours expects."""
     await conn.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -44,7 +45,7 @@ async def open_pool(
         timeout=10,
         command_timeout=statement_timeout_ms / 1000 + 1,
         max_inactive_connection_lifetime=300,
-        init=_prepare,
+        init=prepare,
         reset=_keep,
         server_settings={
             "application_name": name,

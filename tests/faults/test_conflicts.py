@@ -34,7 +34,7 @@ async def arm(conn: Conn, code: str, when: str) -> list[str]:
     """A trigger on every table, which raises as long as the table's sequence is not past RAISED. Returns the tables."""
     await conn.execute(f"""
         CREATE SCHEMA conflict;
-        CREATE FUNCTION conflict.raise_it() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION conflict.raise_it() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN
             IF nextval('conflict.' || TG_TABLE_SCHEMA || '_' || TG_TABLE_NAME) <= {RAISED} THEN
                 RAISE EXCEPTION 'injected' USING ERRCODE = '{code}';
