@@ -62,10 +62,13 @@ def _seconds_end(to: str, earned: str) -> Rule:
 
 
 def _return(payee: Leg, lowers: str = "") -> Rule:
-    """Prepaid seconds taken back for their price and its tax. `earned` and `tax` are `total` and `rounding`."""
+    """Prepaid seconds taken back for their price and its tax. `earned` and `tax` are `total`, `credited` and `rounding`.
+
+    `credited` is what a credit note has given back already of what they were sold for.
+    """
     legs = (
         debit("{grant}", units=True), credit(ISSUED, units=True), debit(DEFERRED, "earned"), debit(TAX, "tax"), payee,
-        credit(ROUNDING, "rounding"),
+        credit(REFUNDS, "credited"), credit(ROUNDING, "rounding"),
     )  # fmt: skip
     return Rule(legs, lowers=lowers, signed=frozenset({"rounding"}))
 
