@@ -184,7 +184,6 @@ _SALE = """
     FROM billing.sale
 """
 SALE = Query(SaleRow, _SALE + " WHERE id = $1")
-SALES = Query(SaleRow, _SALE + " WHERE customer_id = $1 ORDER BY created_at, id")
 SALE_OF_GRANT = Query(SaleRow, _SALE + " WHERE grant_id = $1 AND returns IS NULL")
 SALE_OF_INVOICE = Query(SaleRow, _SALE + " WHERE customer_id = $1 AND invoice_id = $2 AND returns IS NULL")
 GIVEN_BACK = Query(

@@ -37,8 +37,6 @@ class Oracle(Plans):
         lines = [line for line in self.on_account if line.account is account and not line.invoiced and line.ordered < period[1]]
         usage = sum(line.amount for line in lines)
         owed = self._owed(one, usage)
-        if usage < 0 and account.free + usage < sum(self.taxed(account.asset, half_up(Fraction(usage + owed, MINOR)))) * MINOR:
-            return None  # what was given back is held again: it waits
         for line in lines:
             line.invoiced = True
         one.counted.append((period[0], usage + owed))
