@@ -23,6 +23,7 @@ COMMANDS = {
     "statement": ("reports", "Show the movements of a wallet."),
     "margin": ("reports", "Show revenue against what the compute cost."),
     "ledger": ("ledger", "Prove the ledger, read it, correct it."),
+    "audit": ("audit", "Read and prove who did what, and who was refused."),
     "simulate": ("simulate", "Run a trace of jobs on a fleet on paper: waits, refusals, cost against the least possible."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
