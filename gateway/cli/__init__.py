@@ -19,6 +19,7 @@ COMMANDS = {
     "prices": ("prices", "Check, publish and show price lists."),
     "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
     "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
+    "shares": ("shares", "Share income by agreement and by views; say what payees are owed."),
     "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
     "statement": ("reports", "Show the movements of a wallet."),
     "margin": ("reports", "Show revenue against what the compute cost."),
