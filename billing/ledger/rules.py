@@ -17,7 +17,8 @@ class Leg(msgspec.Struct, frozen=True):
 
 class Rule(msgspec.Struct, frozen=True):
     """`opens` is the kind of grant the event makes. `raises`, `lowers`: the amount by which the floor of {credit} moves,
-    so that for postpaid customers unbilled + receivable + held ≤ limit. Amounts in `signed` may be below zero.
+    so that for postpaid customers unbilled + receivable + held ≤ limit. Amounts in `signed` may be below zero. `stated`: a
+    document says so, and it is never taken back; another document corrects it.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -25,6 +26,7 @@ class Rule(msgspec.Struct, frozen=True):
     raises: str = ""
     lowers: str = ""
     signed: frozenset[str] = frozenset()
+    stated: bool = False
 
 
 def debit(account: str, amount: str = "amount", *, units: bool = False) -> Leg:
@@ -66,10 +68,13 @@ def _seconds_end(to: str, earned: str) -> Rule:
 
 
 def _return(payee: Leg, lowers: str = "") -> Rule:
-    """Prepaid seconds taken back for their price and its tax. `earned` and `tax` are `total` and `rounding`."""
+    """Prepaid seconds taken back for their price and its tax. `earned` and `tax` are `total`, `credited` and `rounding`.
+
+    `credited` is what a credit note has given back already of what they were sold for.
+    """
     legs = (
         debit("{grant}", units=True), credit(ISSUED, units=True), debit(DEFERRED, "earned"), debit(TAX, "tax"), payee,
-        credit(ROUNDING, "rounding"),
+        credit(REFUNDS, "credited"), credit(ROUNDING, "rounding"),
     )  # fmt: skip
     return Rule(legs, lowers=lowers, signed=frozenset({"rounding"}))
 
@@ -115,11 +120,12 @@ RULES: dict[str, Rule] = {
          credit(ROUNDING, "rounding")),
         raises="total",
         signed=frozenset({"total", "usage", "shortfall", "tax", "rounding"}),  # a tax inside prices lowers what is earned
+        stated=True,
     ),
     "payment": Rule((debit(CLEARING), credit(RECEIVABLE)), lowers="amount"),
     "payment_from_wallet": Rule((debit("{wallet}"), credit(RECEIVABLE)), lowers="amount"),
-    "credit_note": Rule((debit(REFUNDS, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total"),
-    "sla_note": Rule((debit(SLA, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total"),
+    "credit_note": Rule((debit(REFUNDS, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
+    "sla_note": Rule((debit(SLA, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
     "write_off": Rule((debit(BAD_DEBT), credit(RECEIVABLE)), lowers="amount"),
     # what a GPU costs: every attempt, also a failed one; the vendor's bill corrects the month and is paid
     "cost": Rule((debit(COGS), credit(ACCRUED))),

@@ -66,10 +66,14 @@ CREATE TABLE billing.balance (
 ) WITH (fillfactor = 50);
 CREATE INDEX balance_wallet ON billing.balance (wallet_id);
 
--- A floor may rise above what is left (an invoice adds tax to what is owed, a credit limit is cut), and an invoice may turn
--- what is owed into a receivable then; but nothing is spent or held below it.
+-- A floor may rise above what is left (an invoice adds tax to what is owed, a credit limit is cut); but nothing is spent or
+-- held below it. Credit is spent by holding it: what moves it without a hold is an invoice, which turns into a receivable what
+-- is owed, or what was given back.
 CREATE FUNCTION billing.refuse_overspending() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF NEW.held <= OLD.held AND (SELECT kind FROM billing.grant WHERE account_id = NEW.account_id) = 'credit' THEN
+        RETURN NEW;
+    END IF;
     RAISE EXCEPTION 'account % is overspent: posted %, held %, floor %', NEW.account_id, NEW.posted, NEW.held, NEW.floor
         USING ERRCODE = 'check_violation', SCHEMA = 'billing', TABLE = 'balance', CONSTRAINT = 'balance_not_overspent';
 END $$;
