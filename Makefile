@@ -10,7 +10,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
 SYNC := UV_PROJECT_ENVIRONMENT=.venv VIRTUAL_ENV= $(UV) sync --frozen --inexact --quiet
 BIN := .venv/bin
 
-.PHONY: up test check bench fmt clean lock
+.PHONY: up test check bench mutate fmt clean lock
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,9 @@ check: .venv/.synced-dev
 bench: .venv/.synced-dev
 	@exec $(BIN)/python -m tests.bench $(NAME) $(ARGS)
 
+mutate: .venv/.synced-dev
+	@exec $(BIN)/python -m tests.mutation $(ARGS)
+
 fmt: .venv/.synced-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -40,7 +43,7 @@ lock: .venv/.made
 
 # The environment and caches; never .data, where `up` keeps the database and the videos.
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv mutants .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	find gateway billing deploy tests -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.made:

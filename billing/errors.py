@@ -2,12 +2,33 @@
 
     BillingError
     ├── InsufficientFunds      the wallet cannot cover the hold; nothing was held
+    ├── BudgetSpent            the budget that pays for free work cannot cover it; nothing was held
     ├── UnknownWallet          no wallet in that currency for that customer
+    ├── UnknownAsset           no such currency or class of seconds
+    ├── UnknownAccount         a posting names a wallet's account that does not exist
     ├── TransferConflict       an id was used again with another payload
     ├── HoldNotOpen            capture or release of a hold that ended the other way
     ├── CaptureExceedsHold     more would be charged than was held
+    ├── RefundExceedsCapture   more would be given back than was charged
+    ├── NotReversible          a transfer whose correction is another verb's
     ├── PriceMissing           the rate card has no price for those dimensions
-    └── RateCardInvalid        a rate card that cannot be published
+    ├── RateCardInvalid        a rate card that cannot be published
+    ├── UnknownCustomer        no customer with that id
+    ├── CustomerConflict       a customer was opened with another currency or time zone
+    ├── BillingDetailsInvalid  what an invoice would say of a customer is malformed
+    ├── UnknownCurrency        a currency that nothing is billed in
+    ├── UnknownTimeZone        a name that is no IANA time zone
+    ├── ReportInvalid          a report that makes no sense as it was asked for
+    ├── CatalogueInvalid       plans or sellers that cannot be published
+    ├── UnknownPlan            nothing of that name is offered
+    ├── SubscriptionConflict   the customer has a plan already
+    ├── UnknownSubscription    the customer has no plan
+    ├── PlanChangeRefused      a change that a balance, a hold or a contract forbids
+    ├── BudgetInvalid          a budget that nothing can be compared with
+    ├── UnknownInvoice         no such invoice for that customer
+    ├── CreditRefused          a credit note for more than its invoice stands for
+    ├── InvoiceUnprintable     no PDF can be made here
+    └── BooksDiffer            an invoice and the ledger do not agree
 
 The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
 """
@@ -35,6 +56,24 @@ class UnknownWallet(BillingError):
     code = "unknown_wallet"
 
 
+class BudgetSpent(BillingError):
+    """The budget for free work is spent for now. Try again later, or ask with a key of a paying project."""
+
+    code = "budget_spent"
+
+
+class UnknownAsset(BillingError):
+    """There is no such currency or class of seconds. Use CNY, USD, or `SEC:` and a class of small letters, digits and dashes."""
+
+    code = "unknown_asset"
+
+
+class UnknownAccount(BillingError):
+    """The account to post to does not exist. Open the wallet or issue the grant first."""
+
+    code = "unknown_account"
+
+
 class TransferConflict(BillingError):
     """This id was already used with other contents. Use a new id for a new operation."""
 
@@ -53,6 +92,18 @@ class CaptureExceedsHold(BillingError):
     code = "capture_exceeds_hold"
 
 
+class RefundExceedsCapture(BillingError):
+    """A refund may not exceed what was charged and not yet given back. Nothing was changed."""
+
+    code = "refund_exceeds_capture"
+
+
+class NotReversible(BillingError):
+    """This transfer is not undone by a reversal. Use the refund, the expiry or the correction that its kind has."""
+
+    code = "not_reversible"
+
+
 class PriceMissing(BillingError):
     """This model has no price for the requested size, audio or service tier. Ask for another combination."""
 
@@ -63,3 +114,103 @@ class RateCardInvalid(BillingError):
     """The rate card cannot be published. Correct the named entry."""
 
     code = "rate_card_invalid"
+
+
+class UnknownCustomer(BillingError):
+    """There is no such customer. Open it first."""
+
+    code = "unknown_customer"
+
+
+class CustomerConflict(BillingError):
+    """A customer keeps the currency and the time zone it was opened with. Open another one."""
+
+    code = "customer_conflict"
+
+
+class BillingDetailsInvalid(BillingError):
+    """These billing details cannot be printed on an invoice. Correct the named entry."""
+
+    code = "billing_details_invalid"
+
+
+class UnknownCurrency(BillingError):
+    """Nothing is billed in this currency. Use CNY or USD."""
+
+    code = "unknown_currency"
+
+
+class UnknownTimeZone(BillingError):
+    """This is no time zone. Use an IANA name such as Asia/Shanghai or Europe/Berlin."""
+
+    code = "unknown_time_zone"
+
+
+class ReportInvalid(BillingError):
+    """The report cannot be made as it was asked for. Correct the named parameter."""
+
+    code = "report_invalid"
+
+    def __init__(self, detail: str = "", param: str | None = None) -> None:
+        self.param = param
+        super().__init__(detail)
+
+
+class CatalogueInvalid(BillingError):
+    """The catalogue cannot be published. Correct the named entry."""
+
+    code = "catalogue_invalid"
+
+
+class UnknownPlan(BillingError):
+    """Nothing of that name is offered. Choose one of those that are named."""
+
+    code = "unknown_plan"
+
+
+class SubscriptionConflict(BillingError):
+    """The customer already has a plan. Change it, or end it first."""
+
+    code = "subscription_conflict"
+
+
+class UnknownSubscription(BillingError):
+    """The customer has no plan. Begin one first."""
+
+    code = "unknown_subscription"
+
+
+class PlanChangeRefused(BillingError):
+    """The plan cannot be changed now. Nothing was changed; the reason says what is missing."""
+
+    code = "plan_change_refused"
+
+
+class BudgetInvalid(BillingError):
+    """The budget cannot be watched. Correct the named entry."""
+
+    code = "budget_invalid"
+
+
+class UnknownInvoice(BillingError):
+    """There is no such invoice for this customer."""
+
+    code = "unknown_invoice"
+
+
+class CreditRefused(BillingError):
+    """The credit note cannot be issued. Credit at most what each line of the invoice still stands for."""
+
+    code = "credit_refused"
+
+
+class InvoiceUnprintable(BillingError):
+    """The invoice cannot be made into a PDF here. It is there as JSON; the reason says what is missing."""
+
+    code = "invoice_unprintable"
+
+
+class BooksDiffer(BillingError):
+    """What is to be invoiced differs from what the ledger says is owed. Nothing was invoiced; verify the ledger."""
+
+    code = "books_differ"

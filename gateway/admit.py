@@ -12,31 +12,37 @@ from uuid import UUID
 
 import msgspec
 
-from billing.errors import BillingError, InsufficientFunds, PriceMissing, UnknownWallet
+from billing.charges.hold import hold
+from billing.charges.model import ChargeRequest
+from billing.errors import BillingError, BudgetSpent, InsufficientFunds, PriceMissing, UnknownWallet
 from billing.kit.batch import TRANSIENT, Coalescer, CommitUnknown, Overloaded
 from billing.kit.money import format_micro
 from billing.kit.query import Conn, Pool
-from billing.ledger.hold import hold
-from billing.ledger.model import Held, HoldRequest
+from billing.ledger.model import Held, Sponsor
+from billing.plans.authorize import Standing, authorize
 from billing.pricing.book import PriceBook
-from billing.pricing.model import Dimensions, Published, Quote
-from billing.pricing.quote import quote
+from billing.pricing.model import Book, Dimensions, encode_terms
+from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
 from gateway.access.model import Caller
 from gateway.errors import (
+    FreeBudgetSpent,
     GatewayError,
     IdempotencyInProgress,
     IdempotencyMismatch,
     InsufficientBalance,
     InvalidRequest,
     OutcomeUnknown,
+    PlanPastDue,
     Unavailable,
 )
+from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
 from gateway.jobs.model import fingerprint, job_of
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
-from gateway.video import Job, VideoRequest, duration_ms
+from gateway.video import Job, VideoRequest
 
+_GATHER_S = 0.001
 _Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
 
 
@@ -92,13 +98,13 @@ def submission(
     )
 
 
-def price(card: Published | None, request: VideoRequest) -> Quote:
+def price(book: Book | None, request: VideoRequest) -> Quote:
     """What a request costs at most; the estimate, the hold and the charge all come from here. Raises InvalidRequest."""
-    if card is None:
+    if book is None or not (book.listed or book.own):
         raise InvalidRequest("no prices are published in this organization's currency", param="model")
-    want = Dimensions(request.model, request.resolution, request.tier, request.audio)
+    want = Dimensions(request.model, request.task, request.resolution, request.fps, request.tier, request.audio)
     try:
-        return quote(card, want, duration_ms(request.frames, request.fps))
+        return quote(book, want, request.max_ms)
     except PriceMissing as error:
         raise InvalidRequest(f"there is no price for {error.detail}; choose another combination", param="model") from error
 
@@ -106,8 +112,8 @@ def price(card: Published | None, request: VideoRequest) -> Quote:
 class Admission:
     """Takes submissions from concurrent requests and commits them together. One per process."""
 
-    def __init__(self, pool: Pool, prices: PriceBook, *, waiting_max: int) -> None:
-        self._pool, self._prices = pool, prices
+    def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
+        self._pool, self._prices, self._costs = pool, prices, costs
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -115,7 +121,7 @@ class Admission:
             seconds.observe(duration_s)
 
         self._flushes: Coalescer[Submission, Admitted] = Coalescer(
-            "admission", self._flush, waiting_max=waiting_max, observe=observe
+            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, observe=observe
         )
 
     async def admit(self, one: Submission) -> Admitted:
@@ -147,7 +153,9 @@ class Admission:
                 turn = _Turn(batch)
                 await turn.refuse_revoked(conn)
                 await turn.replay(conn)
-                turn.price(await self._prices.in_force(conn))
+                customers = turn.customers()
+                turn.price(await self._prices.in_force(conn, customers))
+                turn.sponsor(await authorize(conn, customers), self._costs)
                 await turn.hold(conn)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
@@ -162,11 +170,13 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("of", "outcome", "quote")
+    __slots__ = ("held", "of", "outcome", "quote", "sponsor")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.quote: Quote
+        self.held: Held
+        self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
 
 
@@ -181,6 +191,9 @@ class _Turn:
 
     def _undecided(self) -> list[_Entry]:
         return [entry for entry in self._entries if entry.outcome is None]
+
+    def customers(self) -> set[UUID]:
+        return {entry.of.caller.org_id for entry in self._undecided()}
 
     async def refuse_revoked(self, conn: Conn) -> None:
         refusals = await refuse_revoked(conn, [entry.of.caller for entry in self._entries])
@@ -221,20 +234,34 @@ class _Turn:
             else:
                 entry.outcome = Admitted(stored.job_id, stored.status, stored.body, stored.job_id != entry.of.job_id)
 
-    def price(self, cards: dict[str, Published]) -> None:
+    def price(self, books: dict[UUID, Book]) -> None:
         for entry in self._undecided():
             try:
-                entry.quote = price(cards.get(entry.of.caller.currency), entry.of.request)
+                entry.quote = price(books.get(entry.of.caller.org_id), entry.of.request)
             except GatewayError as error:
                 entry.outcome = error
+
+    def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
+        """What a plan that is behind with its fee may not start, and what of ours must cover a free job's compute."""
+        for entry in self._undecided():
+            standing = standings.get(entry.of.caller.org_id)
+            if standing is None or not entry.of.caller.livemode:
+                continue
+            if standing.blocked:
+                entry.outcome = PlanPastDue()
+            elif standing.sponsor is not None:
+                request = entry.of.request
+                cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
+                entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
     async def hold(self, conn: Conn) -> None:
         entries = self._undecided()
         if not entries:
             return
-        requests = [HoldRequest(e.of.job_id, e.of.caller.wallet_id, e.quote.amount_micro) for e in entries]
-        for entry, held in zip(entries, await hold(conn, requests), strict=True):
-            if not isinstance(held, Held):
+        for entry, held in zip(entries, await hold(conn, list(map(_request, entries))), strict=True):
+            if isinstance(held, Held):
+                entry.held = held
+            else:
                 entry.outcome = _refusal(held, entry.quote)
 
     async def enqueue(self, conn: Conn) -> None:
@@ -267,14 +294,26 @@ def _token(one: Submission) -> _Token:
     return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
 
 
+def _request(entry: _Entry) -> ChargeRequest:
+    caller, quoted = entry.of.caller, entry.quote
+    return ChargeRequest(
+        id=entry.of.job_id,
+        customer_id=caller.org_id,
+        book="live" if caller.livemode else "test",
+        terms=quoted.terms,
+        quantity=quoted.quantity,
+        sponsor=entry.sponsor,
+    )
+
+
 def _refusal(error: BillingError, quoted: Quote) -> Exception:
     if isinstance(error, InsufficientFunds | UnknownWallet):
-        most = format_micro(quoted.amount_micro, quoted.currency)
+        most = format_micro(quoted.amount_micro, quoted.terms.currency)
         return InsufficientBalance(
             f"This request may cost up to {most} and the wallet does not cover that. "
             "Top it up, or ask for fewer seconds or a smaller size."
         )
-    return error
+    return FreeBudgetSpent() if isinstance(error, BudgetSpent) else error
 
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
@@ -292,13 +331,13 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         request.tier,
         one.encoded,
         one.fingerprint,
-        quoted.currency,
-        quoted.rate_card_id,
-        quoted.rate_micro_per_s,
-        quoted.duration_ms,
-        quoted.amount_micro,
+        encode_terms(quoted.terms),
+        quoted.quantity,
+        entry.held.seconds_ms,
+        entry.held.amount_micro,
         request.frames,
         request.queue_deadline_s,
+        entry.held.starts_at,
     )
 
 
@@ -312,11 +351,10 @@ def _job(entry: _Entry, created_at: datetime) -> Job:
         livemode=one.caller.livemode,
         dialect=one.dialect,
         state="queued",
-        currency=quoted.currency,
-        rate_card_id=quoted.rate_card_id,
-        rate_micro_per_s=quoted.rate_micro_per_s,
-        max_ms=quoted.duration_ms,
-        hold_micro=quoted.amount_micro,
+        terms=quoted.terms,
+        max_ms=quoted.quantity,
+        hold_ms=entry.held.seconds_ms,
+        hold_micro=entry.held.amount_micro,
         created_at=created_at,
         frames_total=one.request.frames,
         request=one.request,

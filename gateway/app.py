@@ -8,7 +8,7 @@ from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
 
 from billing.kit.listen import Listener, Wake
-from billing.kit.pool import open_pool
+from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission
@@ -25,6 +25,8 @@ from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
 from gateway.edge.replies import Renderer, failure_reply
 from gateway.fleet.catalogue import load_models
+from gateway.fleet.chips import load_chips
+from gateway.fleet.costs import ComputeCosts
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -66,6 +68,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             await open_pool(
                 settings.dsn.reveal(),
                 name="tallylight-api",
+                role=APP_ROLE,
                 size_min=settings.pool_min,
                 size_max=settings.pool_max,
                 statement_timeout_ms=settings.statement_timeout_ms,
@@ -76,7 +79,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         listener.start()
         stack.push_async_callback(listener.close)
         prices = PriceBook()
-        admission = Admission(pool, prices, waiting_max=settings.admission_waiting_max)
+        costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
+        admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)

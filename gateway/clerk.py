@@ -4,16 +4,28 @@ Each janitor is one small idempotent function under its own lock, so any number 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
+from uuid import UUID
 
 import msgspec
 import structlog
 
+from billing.charges.months import add_months
+from billing.charges.rollup import roll_up
+from billing.errors import BooksDiffer
+from billing.invoices.close import close_due
+from billing.invoices.sales import invoice_sales
 from billing.kit.batch import TRANSIENT
 from billing.kit.loops import run_until
-from billing.kit.pool import open_pool
+from billing.kit.pool import APP_ROLE, open_pool
 from billing.kit.query import Conn, Pool
+from billing.ledger.chain import seal
+from billing.plans.alerts import check_budgets, check_wallets
+from billing.plans.budgets import open_budget_days
+from billing.plans.renew import expire_grants, renew_due
+from gateway.fleet.offers import load_sellers
 from gateway.jobs.janitors import (
     count_live,
     expire_queued,
@@ -21,9 +33,11 @@ from gateway.jobs.janitors import (
     forget_answers,
     forget_assets,
     rescue_lost_leases,
+    without_jobs,
 )
+from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
-from gateway.media.keys import job_prefix
+from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.store import MediaStore, open_store
 from gateway.settings import Settings
 from gateway.telemetry import metrics
@@ -31,6 +45,8 @@ from gateway.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 _LOCKS = 7_281_330_200
+_UNDECIDED_S = 3600
+"""A request whose inputs were stored this long ago has been answered, or its process has ended. Ids carry their time."""
 
 Round: TypeAlias = Callable[[Pool], Awaitable[int]]
 
@@ -46,7 +62,9 @@ class Janitor(msgspec.Struct, frozen=True):
 async def clerk(settings: Settings, stop: asyncio.Event) -> None:
     """Runs every janitor until `stop` is set. Raises SettingsError for missing settings."""
     settings.require("dsn")
-    async with await open_pool(settings.dsn.reveal(), name="tallylight-clerk", size_min=1, size_max=settings.pool_max) as pool:
+    async with await open_pool(
+        settings.dsn.reveal(), name="tallylight-clerk", role=APP_ROLE, size_min=1, size_max=settings.pool_max
+    ) as pool:
         all_of_them = janitors(settings, open_store(settings))
         await run_until(stop, *(_rounds(pool, janitor) for janitor in all_of_them))
 
@@ -71,6 +89,22 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
                 await forget_assets(conn, job)
         return len(due)
 
+    async def remove_orphans(pool: Pool) -> int:
+        """Inputs of requests whose process ended before it was decided whether they become jobs."""
+        try:
+            noted = [_noted(key) for key in await store.keys(PENDING)]
+            decided = [one for one in noted if time.time() - (one.id.int >> 80) / 1000 > _UNDECIDED_S]
+            async with pool.acquire(timeout=5) as conn:
+                orphans = await without_jobs(conn, decided)
+            for one in orphans:
+                await store.delete_prefix(job_prefix(one.org_id.hex, one.id.hex))
+            for one in decided:
+                await store.delete(pending_key(one.org_id.hex, one.id.hex))
+        except StoreError as error:
+            log.warning("orphans_kept", code=error.code)
+            return 0
+        return len(orphans)
+
     async def gauge(conn: Conn) -> int:
         for state, count in (await count_live(conn)).items():
             metrics.jobs(state).set(count)
@@ -80,9 +114,47 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("rescue_lost_leases", settings.poll_s, _alone(1, rescue)),
         Janitor("expire_queued", 5.0, _alone(2, expire_queued)),
         Janitor("remove_expired_assets", 10.0, remove_assets),
+        Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
+        *_money(settings),
     ]
+
+
+def _money(settings: Settings) -> list[Janitor]:
+    """What is periodic in the money plane."""
+    sellers = load_sellers(settings.catalogue_dir)
+
+    async def renew(conn: Conn) -> int:
+        return await renew_due(conn, sellers)
+
+    async def close(conn: Conn) -> int:
+        outcomes = await close_due(conn, sellers)
+        for outcome in outcomes:
+            if isinstance(outcome, BooksDiffer):
+                log.error("contract_not_closed", detail=outcome.detail)
+        return sum(not isinstance(outcome, BooksDiffer) for outcome in outcomes)
+
+    async def invoice(conn: Conn) -> int:
+        return await invoice_sales(conn, sellers)
+
+    return [
+        Janitor("renew_plans", 15.0, _alone(14, renew)),
+        Janitor("open_budget_days", 15.0, _alone(15, open_budget_days)),
+        Janitor("invoice_sales", 15.0, _alone(19, invoice)),
+        Janitor("close_contracts", 60.0, _alone(16, close)),
+        Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
+        Janitor("check_budgets", 60.0, _alone(17, check_budgets)),
+        Janitor("check_wallets", 60.0, _alone(18, check_wallets)),
+        Janitor("seal_ledger", 10.0, _alone(11, seal)),
+        Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
+        Janitor("add_usage_months", 3600.0, _alone(13, add_months)),
+    ]
+
+
+def _noted(key: str) -> JobRef:
+    _, org, job = key.split("/")
+    return JobRef(UUID(hex=org), UUID(hex=job))
 
 
 def _alone(number: int, work: Callable[[Conn], Awaitable[int]]) -> Round:

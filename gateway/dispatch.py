@@ -7,7 +7,7 @@ attempt; nothing is charged that was not decoded and counted from the stored fil
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -20,15 +20,16 @@ from billing.kit.batch import TRANSIENT, Coalescer
 from billing.kit.ids import new_id
 from billing.kit.listen import Listener, Wake
 from billing.kit.loops import run_until
-from billing.kit.pool import open_pool
+from billing.kit.pool import APP_ROLE, open_pool
 from billing.kit.query import Pool, Record
+from gateway.fleet.attend import Attendant
 from gateway.fleet.catalogue import load_models
-from gateway.fleet.errors import AttemptFailed, BackendStalled, BackendUnreachable, RequestRefused
-from gateway.fleet.replicas import Replica, Replicas
-from gateway.fleet.server import TritonServer
-from gateway.jobs.lease import begin_attempts, heartbeat, lease
-from gateway.jobs.model import Delivered, JobRef, Lease
-from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
+from gateway.fleet.chips import load_chips
+from gateway.fleet.errors import AttemptFailed, BackendUnreachable, RequestRefused
+from gateway.fleet.replicas import Replica
+from gateway.jobs.lease import begin_attempts, heartbeat, lease, waiting_models
+from gateway.jobs.model import Delivered, JobRef, Lease, Placed
+from gateway.jobs.settle import Ended, GiveUp, Settlement, give_up, settle
 from gateway.media.errors import MediaError, VideoRejected
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
@@ -41,7 +42,6 @@ from gateway.telemetry.logs import about
 log = structlog.get_logger(__name__)
 
 _LEADER_LOCK = 7_281_330_115
-_PROBE_S = 2.0
 _RETRY_DELAY_S = 0.5
 _STOP_S = 5.0
 _FAILED = "The video could not be generated; nothing was charged."
@@ -49,10 +49,10 @@ _FAILED = "The video could not be generated; nothing was charged."
 
 async def dispatch(settings: Settings, stop: asyncio.Event) -> None:
     """Runs until `stop` is set, then hands unfinished jobs back and returns. Raises SettingsError for missing settings."""
-    settings.require("dsn", "replicas")
+    settings.require("dsn")
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            await open_pool(settings.dsn.reveal(), name="tallylight-dispatch", size_max=settings.pool_max)
+            await open_pool(settings.dsn.reveal(), name="tallylight-dispatch", role=APP_ROLE, size_max=settings.pool_max)
         )
         decoders = await stack.enter_async_context(DecoderPool(size=2))
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tallylight-", dir=settings.spool_dir or None)))
@@ -64,12 +64,19 @@ async def dispatch(settings: Settings, stop: asyncio.Event) -> None:
 class _Run:
     """An attempt under way."""
 
-    def __init__(self, held: Lease, replica: Replica) -> None:
-        self.held, self.replica = held, replica
+    def __init__(self, held: Lease, replica: Replica, model: str) -> None:
+        self.held, self.replica, self.model = held, replica, model
         self.frames_done = 0
+        self.device_ms = 0
         self.work: asyncio.Task[Delivered] | None = None
         self.stopped = ""
         """Why the work was cancelled: `cancelled` (by the client), `lost` (the lease), `returned` (this process stops)."""
+
+    def placed(self, prices: Mapping[str, int | None]) -> Placed:
+        """Where it runs and at what price: the replica's own, else what the catalogue says of its chip."""
+        row = self.replica.row
+        price = prices.get(row.accelerator) if row.price_micro_usd_per_hour is None else row.price_micro_usd_per_hour
+        return Placed(self.held, row.name, row.accelerator, price)
 
     def stop(self, reason: str) -> None:
         if not self.stopped and self.work is not None:
@@ -85,41 +92,53 @@ class Dispatcher:
         self._headroom = Headroom(studio.spool, settings.disk_free_min_bytes)
         self._owner = new_id()
         self._models = load_models(settings.catalogue_dir).by_name()
-        self._fleet = Replicas([Replica(r.name, r.url, r.models, r.slots) for r in settings.replicas])
-        self._servers = {replica.name: TritonServer(replica.url) for replica in self._fleet.all}
+        self._prices = {one.name: one.price_micro_usd_per_hour for one in load_chips(settings.catalogue_dir).accelerators}
         self._runs: dict[JobRef, _Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = Wake()
-        self._endings: Coalescer[Settlement | GiveUp, bool] = Coalescer("endings", self._end)
+        triton_models = {name: model.triton_model for name, model in self._models.items()}
+        self._attendant = Attendant(settings, pool, triton_models, self._wake.ring)
+        self._fleet = self._attendant.fleet
+        self._endings: Coalescer[Settlement | GiveUp, Ended | str | None] = Coalescer("endings", self._end)
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[None]:
-        """Hears of new jobs and of cancellations while inside."""
-        channels = {"tallylight_queue": self._wake.ring, "tallylight_cancel": self._cancelled}
+        """Hears of new jobs, of cancellations and of changes of the fleet while inside."""
+        channels = {
+            "tallylight_queue": self._wake.ring,
+            "tallylight_cancel": self._cancelled,
+            "tallylight_fleet": self._attendant.wake.ring,
+        }
         listener = Listener(self._settings.dsn.reveal(), channels)
         listener.start()
         try:
             yield
         finally:
             await listener.close()
-            for server in self._servers.values():
-                await server.close()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Stands by, leads, beats and probes until `stop`; then hands back what is running."""
+        """Stands by, leads, beats and attends the fleet until `stop`; then hands back what is running."""
+        attending = asyncio.create_task(self._attendant.run())
+
+        async def attended() -> None:
+            await asyncio.shield(attending)
+
         try:
-            await run_until(stop, self._lead(), self._beat(), *(self._probe(replica) for replica in self._fleet.all))
+            await run_until(stop, self._lead(), self._beat(), attended())
         finally:
             for run in list(self._runs.values()):
                 run.stop("returned")
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=_STOP_S)
+            attending.cancel()  # not before: it holds the connections of what was handed back
+            await asyncio.gather(attending, return_exceptions=True)
 
     # -- lead: who may lease ---------------------------------------------------------------------------------------------
     async def _lead(self) -> None:
         while True:
             try:
                 async with self._leadership() as lost:
+                    await self._attendant.take_over()
                     log.info("leading", owner=str(self._owner))
                     metrics.leader("dispatch").set(1)
                     while not lost.is_set():
@@ -129,36 +148,63 @@ class Dispatcher:
             except TRANSIENT as error:
                 log.warning("leadership_lost", error=type(error).__name__)
             finally:
+                self._attendant.leading = False
                 metrics.leader("dispatch").set(0)
             await asyncio.sleep(self._settings.poll_s)
 
     @asynccontextmanager
     async def _leadership(self) -> AsyncGenerator[asyncio.Event]:
-        """Waits for the cell's lock on a connection of its own; the event is set when that connection, and the lock, is lost."""
+        """Waits for the cell's lock on a connection of its own; the event is set when that connection, and the lock, is lost.
+
+        The server ends the connection when it says nothing for as long as a lease lasts (docs/decisions/0032).
+        """
         lost = asyncio.Event()
 
         def ring(_: object) -> None:
             lost.set()
             self._wake.ring()
 
-        conn: asyncpg.Connection[Record] = await asyncpg.connect(self._settings.dsn.reveal(), timeout=10)
+        session = {"application_name": "tallylight-lead", "idle_session_timeout": str(round(self._settings.lease_ttl_s * 1000))}
+        conn: asyncpg.Connection[Record] = await asyncpg.connect(self._settings.dsn.reveal(), timeout=10, server_settings=session)
         conn.add_termination_listener(ring)
         try:
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", _LEADER_LOCK, timeout=10):
                 await self._wake.wait(self._wake.rung, self._settings.poll_s)
-            yield lost
+            staying = asyncio.create_task(self._stay(conn))
+            try:
+                yield lost
+            finally:
+                staying.cancel()
         finally:
+            conn.terminate()
+
+    async def _stay(self, conn: "asyncpg.Connection[Record]") -> None:
+        """Keeps the leader's connection from falling silent; one that does not answer is given up."""
+        try:
+            while True:
+                await asyncio.sleep(self._settings.heartbeat_s)
+                await conn.execute("SELECT 1", timeout=self._settings.lease_ttl_s)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("leader_unheard", error=type(error).__name__)
             conn.terminate()
 
     # -- lease and route ---------------------------------------------------------------------------------------------------
     async def _fill(self) -> None:
-        """Takes as many jobs as there are free slots and starts them."""
+        """Takes as many jobs as there are free slots and starts them; has models loaded that jobs still wait for."""
         if self._headroom.short():
             log.error("spool_full", folder=str(self._studio.spool))
             return
         for model in self._fleet.free(monotonic()):
-            for run in await self._lease(model):
-                self._start(run, model)
+            try:
+                runs = await self._lease(model)
+            except LookupError as lost:
+                log.info("slots_lost", model=model, reason=str(lost))
+                continue
+            for run in runs:
+                self._start(run)
+        if loadable := self._attendant.loadable():
+            async with self._pool.acquire(timeout=5) as conn:
+                self._attendant.place(await waiting_models(conn, loadable))
 
     async def _lease(self, model: str) -> list[_Run]:
         runs: list[_Run] = []
@@ -172,52 +218,54 @@ class Dispatcher:
                     ttl_s=self._settings.lease_ttl_s,
                     retention_s=self._settings.artifact_retention_s,
                 )
-                runs += [_Run(one, self._route(model, one)) for one in held]
+                for one in held:
+                    # One at a time: each that was taken is in the list before the next may fail.
+                    replica = self._fleet.take(model, monotonic(), tried=one.tried)
+                    runs.append(_Run(one, replica, model))
                 if runs:
-                    await begin_attempts(conn, self._owner, [(run.held, run.replica.name) for run in runs])
+                    await begin_attempts(conn, self._owner, [run.placed(self._prices) for run in runs])
         except BaseException:
             for run in runs:  # whether or not that was committed, nobody works on them; the clerk will find them
-                run.replica.running -= 1
+                self._fleet.give_back(run.replica, model)
             raise
         return runs
 
-    def _route(self, model: str, held: Lease) -> Replica:
-        """Only as many jobs are leased as there are free slots, so there is one."""
-        replica = self._fleet.pick(model, monotonic(), tried=held.tried)
-        if replica is None:
-            raise LookupError(f"no free slot for {model}")
-        replica.running += 1
-        return replica
-
-    def _start(self, run: _Run, model: str) -> None:
+    def _start(self, run: _Run) -> None:
         self._runs[JobRef(run.held.org_id, run.held.id)] = run
         if run.held.attempt == 1:
-            metrics.queue_wait_seconds(model).observe(run.held.waited_s)
-        task = asyncio.create_task(self._attempt(run, model))
+            metrics.queue_wait_seconds(run.model).observe(run.held.waited_s)
+        task = asyncio.create_task(self._attempt(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     # -- generate → verify → store → settle ----------------------------------------------------------------------------
-    async def _attempt(self, run: _Run, model: str) -> None:
+    async def _attempt(self, run: _Run) -> None:
         held, replica = run.held, run.replica
         with about(job_id=str(held.id), attempt=held.attempt):
             try:
-                await self._work(run, model)
-            finally:
-                replica.running -= 1
+                clean = await self._work(run)
                 self._runs.pop(JobRef(held.org_id, held.id), None)
+                if not clean:
+                    await self._attendant.confirm(replica, run.model)
+            finally:
+                self._runs.pop(JobRef(held.org_id, held.id), None)
+                self._fleet.give_back(replica, run.model)
                 self._wake.ring()
 
-    async def _work(self, run: _Run, model: str) -> None:
+    async def _work(self, run: _Run) -> bool:
+        """Returns whether the model itself has ended the attempt; else it must be seen to have stopped."""
         held, replica = run.held, run.replica
 
         def progressed(frames: int) -> None:
             run.frames_done = frames
 
-        triton_model = self._models[model].triton_model
+        def left(device_ms: int) -> None:
+            run.device_ms = device_ms
+
         log.info("attempt_started", replica=replica.name)
+        server, triton_model = self._attendant.server(replica), self._models[run.model].triton_model
         run.work = asyncio.create_task(
-            self._studio.produce(held, self._servers[replica.name], replica.name, triton_model, progressed)
+            self._studio.produce(held, server, replica.name, triton_model, on_progress=progressed, on_left=left)
         )
         try:
             delivered = await run.work
@@ -226,32 +274,37 @@ class Dispatcher:
                 run.work.cancel()
                 raise
             await self._stopped(run)
+            return run.stopped == "returned"
         except Exception as error:  # noqa: BLE001 – whatever it was, the attempt ended; _failed logs what is not known
             await self._failed(run, error)
-        else:
-            self._fleet.delivered(replica)
-            await self._delivered(run, model, delivered)
+            return False
+        self._fleet.delivered(replica, run.model)
+        await self._delivered(run, delivered)
+        return True
 
-    async def _delivered(self, run: _Run, model: str, delivered: Delivered) -> None:
-        settlement = Settlement(run.held, self._owner, delivered)
-        if not await self._finish(settlement):
+    async def _delivered(self, run: _Run, delivered: Delivered) -> None:
+        settlement = Settlement(run.held, self._owner, delivered, run.device_ms)
+        ended = await self._finish(settlement)
+        if not isinstance(ended, Ended):
             log.warning("settlement_superseded")
             metrics.attempts("superseded").inc()
             return
         metrics.attempts("succeeded").inc()
-        metrics.generated_seconds(model).inc(delivered.duration_ms / 1000)
-        metrics.charged_micro(run.held.currency).inc(settlement.charge_micro)
-        log.info("job_succeeded", delivered_ms=delivered.duration_ms, charged_micro=settlement.charge_micro)
+        metrics.generated_seconds(run.model).inc(delivered.duration_ms / 1000)
+        metrics.charged_micro(ended.currency).inc(ended.charged_micro)
+        log.info(
+            "job_succeeded", delivered_ms=delivered.duration_ms, charged_micro=ended.charged_micro, seconds_ms=ended.charged_ms
+        )
 
     async def _failed(self, run: _Run, error: Exception) -> None:
         """The attempt counts against the job; a request the model can never serve, or one failure too many, ends it."""
         held, replica, cause = run.held, run.replica, "internal"
         refused = isinstance(error, RequestRefused)
         match error:
-            case BackendUnreachable() | BackendStalled():
-                self._fleet.unreachable(replica)
+            case BackendUnreachable():
+                self._fleet.saw(replica, (), str(error))
             case AttemptFailed() | VideoRejected() if not refused:
-                self._fleet.failed(replica, monotonic())
+                self._fleet.failed(replica, run.model, monotonic())
             case _:
                 pass
         if isinstance(error, AttemptFailed | MediaError):
@@ -267,7 +320,8 @@ class Dispatcher:
             final=final,
             code="request_refused" if refused else "generation_failed",
             public=f"The model refused the request: {error}" if refused else _FAILED,
-            internal=f"{cause}: {error}",
+            internal=f"{cause}: {error.detail if isinstance(error, MediaError) else error}",
+            device_ms=run.device_ms,
             delay_s=_RETRY_DELAY_S,
         )
         await self._finish(end)
@@ -284,30 +338,31 @@ class Dispatcher:
                 code=run.stopped,
                 public=_FAILED,
                 internal=f"stopped: {run.stopped}",
+                device_ms=run.device_ms,
                 counts=False,
             )
             await self._finish(end)
 
-    async def _finish(self, ending: Settlement | GiveUp) -> bool:
+    async def _finish(self, ending: Settlement | GiveUp) -> Ended | str | None:
         """Writes the end of an attempt. When the database stays away, the lease runs out and the clerk rescues the job."""
         try:
             return await self._endings.submit(ending)
         except Exception as error:
             log.exception("ending_not_written", error=type(error).__name__)
-            return False
+            return None
 
-    async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[bool | Exception]:
+    async def _end(self, endings: Sequence[Settlement | GiveUp]) -> list[Ended | str | Exception | None]:
         settlements = [ending for ending in endings if isinstance(ending, Settlement)]
-        done: dict[UUID, bool] = {}
+        done: dict[UUID, Ended | str | None] = {}
         async with self._pool.acquire(timeout=5) as conn:
             if settlements:
                 async with conn.transaction():
                     outcomes = await settle(conn, settlements)
-                done = {one.lease.id: ours for one, ours in zip(settlements, outcomes, strict=True)}
+                done |= {one.lease.id: ended for one, ended in zip(settlements, outcomes, strict=True)}
             for ending in endings:
                 if isinstance(ending, GiveUp):
                     async with conn.transaction():  # one ledger verb a transaction keeps the order of locks
-                        done[ending.lease.id] = await give_up(conn, ending) is not None
+                        done[ending.lease.id] = await give_up(conn, ending)
         return [done[ending.lease.id] for ending in endings]
 
     # -- beat: keep what is ours, stop what is not -----------------------------------------------------------------------
@@ -333,14 +388,3 @@ class Dispatcher:
         for ref, run in self._runs.items():
             if str(ref.id) == payload:
                 run.stop("cancelled")
-
-    async def _probe(self, replica: Replica) -> None:
-        """A replica is given jobs once all its models have answered, and none any more after they stopped to."""
-        while True:
-            names = [self._models[model].triton_model for model in replica.models if model in self._models]
-            ready = all([await self._servers[replica.name].ready(name) for name in names])
-            if ready == replica.down:
-                log.info("replica_up" if ready else "replica_down", replica=replica.name)
-                replica.down = not ready
-                self._wake.ring()
-            await asyncio.sleep(_PROBE_S / 10 if replica.down else _PROBE_S)

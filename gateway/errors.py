@@ -3,15 +3,16 @@
     GatewayError
     ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
     ├── 401 Unauthenticated
-    ├── 402 InsufficientBalance
+    ├── 402 InsufficientBalance · PlanPastDue
     ├── 403 LinkRefused
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
-    ├── 409 IdempotencyInProgress · JobNotFinished
+    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict
     ├── 413 TooLarge
     ├── 415 UnsupportedContent
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
+    ├── 429 FreeBudgetSpent
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -72,6 +73,12 @@ class InsufficientBalance(GatewayError):
     code, status, retry = "insufficient_balance", 402, False
 
 
+class PlanPastDue(GatewayError):
+    """Your plan's fee could not be paid, so no new job may start; jobs that run are finished. Top the wallet up to go on."""
+
+    code, status, retry = "plan_past_due", 402, False
+
+
 class LinkRefused(GatewayError):
     """This link is not valid or has expired. Fetch the job again for a new one."""
 
@@ -108,6 +115,12 @@ class JobNotFinished(GatewayError):
     code, status, retry = "job_not_finished", 409, False
 
 
+class ReplicaConflict(GatewayError):
+    """The replica is in a state, or declared by a source, that does not allow this. The message says what does."""
+
+    code, status, retry = "replica_conflict", 409, False
+
+
 class TooLarge(GatewayError):
     """The request body is larger than this route accepts. Send a smaller one."""
 
@@ -130,6 +143,12 @@ class IdempotencyMismatch(GatewayError):
     """This Idempotency-Key was used with another request. Use a new key for a new request."""
 
     code, status, retry = "idempotency_mismatch", 422, False
+
+
+class FreeBudgetSpent(GatewayError):
+    """What free work may cost us today is used up. Try again tomorrow, or top your wallet up to pay for this job."""
+
+    code, status, retry = "free_budget_spent", 429, False
 
 
 class HeadersTooLarge(GatewayError):

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
+from typing import BinaryIO, TypeVar
 
 import structlog
 
@@ -13,19 +14,21 @@ from gateway.fleet.model import Chunk, Event, GenerateRequest, Progress, Referen
 from gateway.fleet.model import StoredObject as ModelObject
 from gateway.fleet.server import TritonServer
 from gateway.jobs.model import Delivered, Lease
-from gateway.media.errors import StoreError
+from gateway.media.errors import ObjectMissing, StoreError
 from gateway.media.keys import artifact_key
 from gateway.media.pool import DecoderPool
-from gateway.media.store import MediaStore, StoredObject
+from gateway.media.store import MediaStore
 from gateway.media.verify import Expected, extract_frame, verify_video
 from gateway.settings import Settings
 from gateway.telemetry.metrics import triton_start_seconds
-from gateway.video import SEED_MAX, Artifact, VideoRequest, public_id
+from gateway.video import SEED_MAX, Artifact, InputMedia, VideoRequest, public_id
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
 _INPUT_BYTES_MAX = 32 << 20
-_STORE_TRIES = 5
+_STORE_PAUSE_S, _STORE_PAUSE_MAX_S = 1.0, 30.0
 
 
 class Studio:
@@ -35,11 +38,18 @@ class Studio:
         self._settings, self._store, self._decoders, self.spool = settings, store, decoders, spool
 
     async def produce(
-        self, lease: Lease, server: TritonServer, replica: str, triton_model: str, on_progress: Callable[[int], None]
+        self,
+        lease: Lease,
+        server: TritonServer,
+        replica: str,
+        triton_model: str,
+        *,
+        on_progress: Callable[[int], None],
+        on_left: Callable[[int], None],
     ) -> Delivered:
         """Generates, verifies and stores. Raises AttemptFailed, VideoRejected, StoreError or DecoderUnavailable.
 
-        Cancelling it cancels the work on the GPU.
+        `on_left` is told for how many milliseconds the device was ours, however that ended. Cancelling it cancels the work there.
         """
         video = lease.video()
         request = generate_request(lease, video, await self._media(video))
@@ -48,7 +58,7 @@ class Studio:
             events = server.generate(
                 triton_model, request, stall_s=self._settings.stall_s, deadline_s=self._settings.attempt_deadline_s
             )
-            await self._receive(_timed(events, replica), path, on_progress)
+            await self._receive(_timed(events, replica, on_left), path, on_progress)
             checked = await verify_video(
                 self._decoders,
                 path,
@@ -60,7 +70,12 @@ class Studio:
             path.unlink(missing_ok=True)
 
     async def _media(self, video: VideoRequest) -> tuple[ReferenceMedia, ...]:
-        return tuple([ReferenceMedia(m.role, await self._store.read_bytes(m.key, _INPUT_BYTES_MAX)) for m in video.inputs])
+        due = self._due()
+
+        async def read(media: InputMedia) -> ReferenceMedia:
+            return ReferenceMedia(media.role, await self._store.read_bytes(media.key, _INPUT_BYTES_MAX))
+
+        return tuple([await self._stubbornly(due, lambda m=m: read(m)) for m in video.inputs])
 
     async def _receive(self, stream: AsyncGenerator[Event, None], path: Path, on_progress: Callable[[int], None]) -> None:
         """Writes what the model sends to the spool; a 1 MiB write to a local file is shorter than a thread's hand-over."""
@@ -73,19 +88,26 @@ class Studio:
                         case Chunk(data=data):
                             spool.write(data)
                         case ModelObject(key=key):
-                            await self._fetch(key, spool.write)
+                            await self._fetch(key, spool)
 
-    async def _fetch(self, key: str, write: Callable[[bytes], object]) -> None:
+    async def _fetch(self, key: str, spool: BinaryIO) -> None:
         """Takes over a file the model put into the store itself; the contract has checked that it is this attempt's."""
-        head = await self._store.head(key)
-        async for chunk in self._store.read_range(key, 0, head.bytes):
-            write(chunk)
-        await self._store.delete(key)
+        due = self._due()
+
+        async def copy() -> None:
+            spool.seek(0)
+            spool.truncate()
+            head = await self._store.head(key)
+            async for chunk in self._store.read_range(key, 0, head.bytes):
+                spool.write(chunk)
+
+        await self._stubbornly(due, copy)
+        await self._stubbornly(due, lambda: self._store.delete(key))
 
     async def _keep(self, lease: Lease, video: VideoRequest, path: Path, sha256: str) -> tuple[Artifact, ...]:
-        org, job = lease.org_id.hex, lease.id.hex
+        org, job, due = lease.org_id.hex, lease.id.hex, self._due()
         key = artifact_key(org, job, lease.attempt, "video.mp4")
-        stored = await self._stubbornly(lambda: self._store.put_file(key, path, sha256=sha256, content_type="video/mp4"))
+        stored = await self._stubbornly(due, lambda: self._store.put_file(key, path, sha256=sha256, content_type="video/mp4"))
         artifacts = [Artifact("video", stored.key, "video/mp4", stored.bytes, stored.sha256)]
         frames = [("thumbnail", "first", "image/jpeg")]
         if video.return_last_frame:
@@ -93,30 +115,44 @@ class Studio:
         for name, which, mime in frames:
             image = await extract_frame(self._decoders, path, "first" if which == "first" else "last")
             key = artifact_key(org, job, lease.attempt, f"{name}.{mime.rpartition('/')[2]}")
-            stored = await self._stubbornly(lambda k=key, i=image, m=mime: self._store.put_bytes(k, i, content_type=m))
+            stored = await self._stubbornly(due, lambda k=key, i=image, m=mime: self._store.put_bytes(k, i, content_type=m))
             artifacts.append(Artifact(name, stored.key, mime, stored.bytes, stored.sha256))
         return tuple(artifacts)
 
-    async def _stubbornly(self, put: Callable[[], Awaitable[StoredObject]]) -> StoredObject:
-        """The GPU's work is done and paid for by us: a store that fails is asked again, five times over half a minute."""
-        for attempt in range(1, _STORE_TRIES):
+    def _due(self) -> float:
+        return monotonic() + self._settings.attempt_deadline_s
+
+    async def _stubbornly(self, due: float, work: Callable[[], Awaitable[Result]]) -> Result:
+        """A store that fails is asked again, for as long as a whole attempt may take: the GPU's work is done and paid for by us.
+
+        Meanwhile the replica's slot stays taken, so no more work waits in the spool than the fleet has slots.
+        """
+        pause_s = _STORE_PAUSE_S
+        while True:
             try:
-                return await put()
+                return await work()
             except StoreError as error:
-                log.warning("store_again", attempt=attempt, code=error.code)
-                await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)  # noqa: S311 – jitter, not a secret
-        return await put()
+                if isinstance(error, ObjectMissing) or monotonic() + pause_s > due:
+                    raise
+                log.warning("store_again", code=error.code, pause_s=pause_s)
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(pause_s, _STORE_PAUSE_MAX_S))  # noqa: S311 – jitter, not a secret
+            pause_s = min(pause_s * 2, _STORE_PAUSE_MAX_S)
 
 
-async def _timed(stream: AsyncGenerator[Event, None], replica: str) -> AsyncGenerator[Event, None]:
-    """The same events; notes how long the replica took to say the first word."""
-    asked_at: float | None = monotonic()
-    async with aclosing(stream) as events:
-        async for event in events:
-            if asked_at is not None:
-                triton_start_seconds(replica).observe(monotonic() - asked_at)
-                asked_at = None
-            yield event
+async def _timed(
+    stream: AsyncGenerator[Event, None], replica: str, on_left: Callable[[int], None]
+) -> AsyncGenerator[Event, None]:
+    """The same events; notes how long the replica took to say the first word, and how long the device was ours."""
+    asked_at, heard = monotonic(), False
+    try:
+        async with aclosing(stream) as events:
+            async for event in events:
+                if not heard:
+                    triton_start_seconds(replica).observe(monotonic() - asked_at)
+                    heard = True
+                yield event
+    finally:
+        on_left(round((monotonic() - asked_at) * 1000))
 
 
 def generate_request(lease: Lease, video: VideoRequest, media: tuple[ReferenceMedia, ...]) -> GenerateRequest:

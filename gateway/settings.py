@@ -19,6 +19,7 @@ PREFIX = "TALLYLIGHT_"
 CLIENT_VARIABLES = frozenset({"TALLYLIGHT_API_KEY", "TALLYLIGHT_BASE_URL"})
 TEST_PREFIX = "TALLYLIGHT_TEST_"
 LINK_SECRET_MIN = 32
+OPERATOR_TOKEN_MIN = 32
 
 MIB = 1 << 20
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -63,15 +64,25 @@ class Secret:
 
 
 class ReplicaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One Triton server of the fleet."""
+    """One Triton server of the fleet, as whoever declares it describes it: settings, an operator, Kubernetes."""
 
-    name: Annotated[str, Meta(min_length=1)]
-    url: Annotated[str, Meta(pattern=r"^[^/\s]+:\d+$")]
-    """gRPC endpoint, host:port."""
-    models: Annotated[tuple[str, ...], Meta(min_length=1)]
-    """Catalogue names of the models it serves."""
-    slots: Count = 1
-    """Jobs it runs at the same time."""
+    name: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, dots and dashes, 100 at most.")
+    ]
+    url: Annotated[str, Meta(pattern=r"^[^/\s]+:[0-9]+$", max_length=300, description="Its gRPC endpoint, host:port.")]
+    models: Annotated[
+        tuple[str, ...], Meta(min_length=1, max_length=256, description="Catalogue names of the models it has or may hold.")
+    ]
+    slots: Annotated[int, Meta(ge=1, le=1024, description="Jobs it runs at the same time.")] = 1
+    accelerator: Annotated[str, Meta(min_length=1, max_length=100, description="Its chip, as the catalogue calls it.")] = "cpu"
+    price_micro_usd_per_hour: (
+        Annotated[int, Meta(ge=0, le=10**12, description="What it costs; null: what the catalogue says of the chip.")] | None
+    ) = None
+    loads: Annotated[
+        bool, Meta(description="Triton runs with --model-control-mode=explicit: models are loaded as jobs need them.")
+    ] = False
+    models_max: Annotated[int, Meta(ge=1, le=256, description="So many models at a time; null: all of them.")] | None = None
+    labels: Annotated[dict[str, str], Meta(max_length=64, description="For people.")] = {}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +124,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalogue_dir: str = ""
     """Models, accelerators and prices; empty: the catalogue in the package."""
     replicas: tuple[ReplicaSettings, ...] = ()
-    """The fleet; in the environment as JSON."""
+    """The part of the fleet that settings declare; in the environment as JSON. Operators and Kubernetes declare more."""
+    operator_token: Secret = Secret()
+    """What operators send as a bearer token to /v1/fleet, OPERATOR_TOKEN_MIN characters or more; empty: nobody may use it."""
+    kubernetes_selector: str = ""
+    """Label selector of the pods that are replicas; empty: Kubernetes is not asked. See gateway/fleet/discover.py."""
+    kubernetes_namespace: str = ""
+    """Empty: the namespace this process runs in."""
+    kubernetes_url: str = "https://kubernetes.default.svc"
+    kubernetes_account_dir: str = "/var/run/secrets/kubernetes.io/serviceaccount"
+    """Where the token and the authority of the cluster lie."""
+    kubernetes_poll_s: Seconds = 5.0
     queue_deadline_s: Count = 172800
     """A job that did not start by then is given up and its hold released."""
     admission_waiting_max: Count = 4096
@@ -128,6 +149,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The longest one attempt may take."""
     attempts_max: Count = 3
     """Attempts of one job before it has failed."""
+    cancel_confirm_s: Seconds = 5.0
+    """A replica whose model works on for this long after a cancellation is put in quarantine."""
+    breaker_pause_s: Seconds = 30.0
+    """How long a model that keeps failing on a replica is left alone there; doubles up to twenty times that."""
+    quarantine_probe_s: Seconds = 30.0
+    """How often a replica that the dispatcher put in quarantine is tried with a sample of its own."""
+    model_load_s: Seconds = 600.0
+    """The longest a model may take to load, or to unload."""
     poll_s: Seconds = 1.0
     """How often work is looked for when no notification arrives."""
 
@@ -189,6 +218,8 @@ def _contradictions(s: Settings) -> Iterator[str]:
         yield f"link_ttl_s ({s.link_ttl_s}) must not exceed artifact_retention_s ({s.artifact_retention_s}): the file is gone"
     if s.link_secret and len(s.link_secret.reveal()) < LINK_SECRET_MIN:
         yield f"link_secret must have {LINK_SECRET_MIN} characters or more: it signs every artifact link"
+    if s.operator_token and len(s.operator_token.reveal()) < OPERATOR_TOKEN_MIN:
+        yield f"operator_token must have {OPERATOR_TOKEN_MIN} characters or more: it commands the fleet"
     if bool(s.s3_access_key) != bool(s.s3_secret_key):
         yield "s3_access_key and s3_secret_key must be given together, or neither: then the machine's own identity is used"
     if s.s3_endpoint.startswith("http://") and not s.s3_allow_http:

@@ -4,15 +4,18 @@
 fixed, the longest possible result is known, and so is the most it can cost.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 import msgspec
 
+from billing.pricing.model import Terms
 from gateway.errors import InvalidRequest, UnsupportedField
 
 Tier = Literal["priority", "standard", "flex"]
+Task = Literal["t2v", "i2v", "flf2v", "ref2v"]
 Role = Literal["first_frame", "last_frame", "reference"]
 State = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"]
 
@@ -85,6 +88,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     end_user: str | None = None
     external_id: str | None = None
     metadata: dict[str, str] = {}
+    labels: dict[str, str] = {}
 
 
 class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,11 +114,16 @@ class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     end_user: str | None = None
     external_id: str | None = None
     metadata: dict[str, str] = {}
+    labels: dict[str, str] = {}
     inputs: tuple[InputMedia, ...] = ()
 
     @property
     def max_ms(self) -> int:
         return duration_ms(self.frames, self.fps)
+
+    @property
+    def task(self) -> Task:
+        return task_of(media.role for media in self.inputs)
 
     @property
     def size(self) -> str:
@@ -132,7 +141,9 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as every dialect renders it. Times are UTC; money is in micro-units of `currency`; `frames_total` is a maximum."""
+    """A job as every dialect renders it. Times are UTC; money is in micro-units of the terms' currency, `hold_ms` and
+    `charged_ms` are prepaid seconds; `frames_total` is a maximum.
+    """
 
     org_id: UUID
     id: UUID
@@ -140,10 +151,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool
     dialect: str
     state: State
-    currency: str
-    rate_card_id: UUID
-    rate_micro_per_s: int
+    terms: Terms
     max_ms: int
+    hold_ms: int = 0
     hold_micro: int
     created_at: datetime
     started_at: datetime | None = None
@@ -153,6 +163,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     frames_total: int
     frames: int | None = None
     delivered_ms: int | None = None
+    charged_ms: int = 0
     charged_micro: int = 0
     error_code: str | None = None
     error_message: str | None = None
@@ -202,6 +213,14 @@ def parse_public_id(text: str) -> UUID | None:
         return None
 
 
+def task_of(roles: Iterable[Role]) -> Task:
+    """What a video is made from: references, two frames, one frame, or text alone."""
+    given = set(roles)
+    if "reference" in given:
+        return "ref2v"
+    return "flf2v" if len(given) == 2 else "i2v" if given else "t2v"
+
+
 def duration_ms(frames: int, fps: int) -> int:
     """Milliseconds of `frames` at `fps`, rounded down."""
     return frames * 1000 // fps
@@ -211,6 +230,21 @@ def resolution_class(width: int, height: int) -> str:
     """The price class of a size: the smallest of 480p, 720p, 1080p whose pixels cover it (16:9 as the measure)."""
     pixels = width * height
     return "480p" if pixels <= 854 * 480 else "720p" if pixels <= 1280 * 720 else "1080p"
+
+
+def resolution_classes(limits: ModelLimits) -> tuple[str, ...]:
+    """Every price class that a size of this model may fall into."""
+    least = resolution_class(limits.edge_min, limits.edge_min)
+    most = resolution_class(1, min(limits.pixels_max, limits.edge_max**2))
+    classes = tuple(_SHORT_EDGE)
+    return classes[classes.index(least) : classes.index(most) + 1]
+
+
+def tasks(limits: ModelLimits) -> tuple[Task, ...]:
+    """Every task that this model's inputs allow."""
+    roles = set(limits.roles)
+    ways: tuple[set[Role], ...] = (set(), {"first_frame"}, {"last_frame"}, {"first_frame", "last_frame"}, {"reference"})
+    return tuple(dict.fromkeys(task_of(way) for way in ways if way <= roles))
 
 
 _SHORT_EDGE = {"480p": 480, "720p": 720, "1080p": 1080}
@@ -253,6 +287,7 @@ def resolve(ask: Ask, limits: ModelLimits, *, queue_deadline_s: int, inputs: tup
         end_user=ask.end_user,
         external_id=ask.external_id,
         metadata=ask.metadata,
+        labels=ask.labels,
         inputs=inputs,
     )
 

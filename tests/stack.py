@@ -31,7 +31,8 @@ from billing.ledger.wallets import top_up, wallets
 from billing.pricing.book import publish
 from gateway.access.keys import issue_key
 from gateway.access.organizations import open_organization
-from gateway.fleet.catalogue import load_models, load_prices
+from gateway.fleet.catalogue import load_models
+from gateway.fleet.offers import load_prices
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
 from tests.conftest import free_port

@@ -38,6 +38,9 @@ TRANSIENT = (
 )
 """Failures after which the same idempotent write may be sent again; whether it had committed is then read back."""
 
+_GATHER_MAX = 4
+"""How often `gather_s` is waited at most: an upper bound of what it can add to a caller's time."""
+
 
 class CommitUnknown(ConnectionError):
     """The connection was lost after COMMIT was sent; sending the same idempotent batch again reads the outcome back."""
@@ -53,6 +56,9 @@ class Coalescer(Generic[Item, Outcome]):
     `flush` gets 1…`rows_max` items and returns as many outcomes, in order; an outcome that is an exception is
     raised to its caller. It must be idempotent: after a transient failure the whole batch is sent again, at most
     `tries_max` times, and after any other failure each item is tried alone so that one cannot fail the rest.
+
+    Where several wait already, more are waited for while each `gather_s` brings some: callers that were answered together
+    come back together, and a flush costs as much as thirty of its rows. One caller alone never waits.
     """
 
     def __init__(
@@ -62,11 +68,12 @@ class Coalescer(Generic[Item, Outcome]):
         *,
         rows_max: int = 512,
         waiting_max: int = 4096,
+        gather_s: float = 0.0,
         tries_max: int = 6,
         observe: Callable[[int, float], None] | None = None,
     ) -> None:
         self.name, self._flush, self._observe = name, flush, observe
-        self._rows_max, self._waiting_max, self._tries_max = rows_max, waiting_max, tries_max
+        self._rows_max, self._waiting_max, self._gather_s, self._tries_max = rows_max, waiting_max, gather_s, tries_max
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
         self._running: asyncio.Task[None] | None = None
 
@@ -88,6 +95,7 @@ class Coalescer(Generic[Item, Outcome]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 size = min(len(self._waiting), self._rows_max)
                 batch = [self._waiting.popleft() for _ in range(size)]
                 await self._settle(batch)
@@ -95,6 +103,15 @@ class Coalescer(Generic[Item, Outcome]):
             self._running = None
             for _, future in self._waiting:
                 future.cancel()
+
+    async def _gather(self) -> None:
+        for _ in range(_GATHER_MAX if self._gather_s else 0):
+            before = len(self._waiting)
+            if before == 1:
+                return
+            await asyncio.sleep(self._gather_s)
+            if len(self._waiting) == before:
+                return
 
     async def _settle(self, batch: list[tuple[Item, asyncio.Future[Outcome]]]) -> None:
         started = perf_counter()
@@ -118,12 +135,14 @@ class Coalescer(Generic[Item, Outcome]):
             self._observe(len(batch), perf_counter() - started)
 
     async def _attempt(self, items: Sequence[Item]) -> Sequence[Outcome | Exception]:
-        for attempt in range(1, self._tries_max + 1):
+        failed: list[Exception] = []
+        while True:
             try:
                 return await self._flush(items)
             except TRANSIENT as error:
-                if attempt == self._tries_max:
-                    raise
-                log.warning("flush_again", coalescer=self.name, attempt=attempt, error=type(error).__name__)
-                await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.05 * 3**attempt, 5.0))  # noqa: S311 – jitter, not a secret
-        raise AssertionError("unreachable")
+                failed.append(error)
+            if len(failed) == self._tries_max:
+                # A later try that could not even connect does not answer what a lost COMMIT left open.
+                raise next((error for error in failed if isinstance(error, CommitUnknown)), failed[-1])
+            log.warning("flush_again", coalescer=self.name, attempt=len(failed), error=type(failed[-1]).__name__)
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.05 * 3 ** len(failed), 5.0))  # noqa: S311 – jitter, not a secret

@@ -1,6 +1,8 @@
 """Integer money. Amounts are micro-units (10⁻⁶ of the currency), time is milliseconds; no float, ever."""
 
 MICRO = 1_000_000
+SYMBOLS = {"CNY": "¥", "USD": "$"}
+"""Every currency there is. One is never converted into another."""
 
 
 def charge_micro(duration_ms: int, rate_micro_per_s: int) -> int:
@@ -13,10 +15,18 @@ def charge_micro(duration_ms: int, rate_micro_per_s: int) -> int:
 
 def format_micro(amount_micro: int, currency: str) -> str:
     """`-1_500_000, "CNY"` → `-¥1.50`. At least two decimals, more only when they are not zero."""
-    symbol = {"CNY": "¥", "USD": "$"}.get(currency, f"{currency} ")
+    symbol = SYMBOLS.get(currency, f"{currency} ")
     units, fraction = divmod(abs(amount_micro), MICRO)
     digits = f"{fraction:06d}".rstrip("0").ljust(2, "0")
     return f"{'-' if amount_micro < 0 else ''}{symbol}{units:,}.{digits}"
+
+
+def format_amount(amount: int, asset: str) -> str:
+    """An amount in the smallest unit of its asset: money as `format_micro`, prepaid seconds as `-1.500 s`."""
+    if not asset.startswith("SEC:"):
+        return format_micro(amount, asset)
+    seconds, ms = divmod(abs(amount), 1000)
+    return f"{'-' if amount < 0 else ''}{seconds:,}.{ms:03d} s"
 
 
 def parse_micro(text: str) -> int:

@@ -1,15 +1,27 @@
 """Connections with bounded waits. Everything that talks to PostgreSQL goes through a pool made here."""
 
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import asyncpg
 import msgspec
 
-from billing.kit.query import Pool, Record
+from billing.kit.query import Conn, Pool, Record
 
+Result = TypeVar("Result")
+
+APP_ROLE = "tallylight_app"
+"""What the processes act as; made by the first migration. It cannot change history."""
+
+_TRIES = 3
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-async def _prepare(conn: "asyncpg.Connection[Record]") -> None:
+async def prepare(conn: "asyncpg.Connection[Record]") -> None:
+    """Makes jsonb values of a connection travel as encoded bytes both ways, as every statement of ours expects."""
     await conn.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -19,11 +31,36 @@ async def _prepare(conn: "asyncpg.Connection[Record]") -> None:
     )
 
 
-async def open_pool(dsn: str, *, name: str, size_min: int = 2, size_max: int = 8, statement_timeout_ms: int = 5000) -> Pool:
+async def transact(pool: Pool, work: Callable[[Conn], Awaitable[Result]]) -> Result:
+    """Runs `work` in a transaction of its own; three times at most, when PostgreSQL ends it for a conflict with another.
+
+    Then nothing was written. Any other failure is raised at once: what became of that transaction is for the caller to find out.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            async with pool.acquire(timeout=5) as conn, conn.transaction():
+                return await work(conn)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+            if attempt == _TRIES:
+                raise
+        await asyncio.sleep(random.uniform(0.5, 1.0) * 0.02 * 2**attempt)  # noqa: S311 – jitter, not a secret
+    raise AssertionError("unreachable")
+
+
+async def _keep(_: "asyncpg.Connection[Record]") -> None:
+    """Asyncpg ends an open transaction itself. Nothing here listens, locks or sets anything for a session, so there is
+    nothing more to undo, and a round trip for it would double the price of a small statement.
+    """
+
+
+async def open_pool(
+    dsn: str, *, name: str, size_min: int = 2, size_max: int = 8, statement_timeout_ms: int = 5000, role: str = ""
+) -> Pool:
     """A pool whose jsonb values travel as encoded bytes both ways: decode where the struct is known.
 
     Timeouts bound a statement, a lock wait and a transaction left idle, so that a lost client cannot keep a wallet locked.
-    Raises OSError or asyncpg errors when the server cannot be reached within 10 s.
+    With `role` every connection acts as that role from its start on, such as `tallylight_app`, which cannot change history; what
+    is reset between two uses does not reset it. Raises OSError or asyncpg errors when the server cannot be reached within 10 s.
     """
     pool = await asyncpg.create_pool(
         dsn,
@@ -32,13 +69,15 @@ async def open_pool(dsn: str, *, name: str, size_min: int = 2, size_max: int = 8
         timeout=10,
         command_timeout=statement_timeout_ms / 1000 + 1,
         max_inactive_connection_lifetime=300,
-        init=_prepare,
+        init=prepare,
+        reset=_keep,
         server_settings={
             "application_name": name,
             "statement_timeout": str(statement_timeout_ms),
             "lock_timeout": str(statement_timeout_ms),
             "idle_in_transaction_session_timeout": str(statement_timeout_ms * 2),
             "timezone": "UTC",
+            **({"role": role} if role else {}),
         },
     )
     assert pool is not None

@@ -1,53 +1,75 @@
 """Hold: set a maximum aside before the work starts."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from uuid import UUID
 
-from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownWallet
+from billing.errors import BillingError, TransferConflict
 from billing.kit.query import Conn
 from billing.ledger import sql
 from billing.ledger.allocate import allocate
-from billing.ledger.model import Held, HoldRequest
+from billing.ledger.model import Balance, Draw, Held, HoldRequest, HoldRow, OpenHold
 
 
 async def hold(conn: Conn, requests: Sequence[HoldRequest]) -> list[Held | BillingError]:
     """Decides the requests in order, in the caller's transaction. Returns one outcome each.
 
-    A replay (same id, wallet and amount) returns what was held, whatever became of it, and takes nothing from the others;
-    the same id with another wallet or amount is a TransferConflict. InsufficientFunds and UnknownWallet touch nothing.
+    A replay (same id, same request) returns what was held, whatever became of it, and takes nothing from the others; the
+    same id with another request is a TransferConflict. InsufficientFunds, UnknownWallet and BudgetSpent touch nothing.
     Raises TransferConflict when another wallet takes one of the ids at the same moment: then nothing is held.
     """
-    first: dict[UUID, HoldRequest] = {}
-    for request in requests:
-        first.setdefault(request.id, request)
-    balances = await sql.LOCK_WALLETS.all(conn, list({request.wallet_id for request in first.values()}))
+    asked = [request.digest() for request in requests]
+    first: dict[UUID, tuple[HoldRequest, bytes]] = {}
+    for request, digest in zip(requests, asked, strict=True):
+        first.setdefault(request.id, (request, digest))
+    balances = await sql.LOCK_WALLETS.all(conn, list({wallet for request, _ in first.values() for wallet in _wallets(request)}))
     # Only now: what another holder of these locks has stored is visible to the statements after them.
-    accepted = await _stored(conn, list(first), {balance.account_id: balance.wallet_id for balance in balances})
-    new = [request for request in first.values() if request.id not in accepted]
-    rows: list[tuple[UUID, int, UUID, int]] = []
+    stored = await sql.FIND_HOLDS.all(conn, list(first))
+    accepted = {row.id: row.request for row in stored}
+    outcomes: dict[UUID, Held | BillingError] = {
+        hold_id: _stored(hold_id, list(rows)) for hold_id, rows in groupby(stored, key=lambda row: row.id)
+    }
+    new = [request for request, _ in first.values() if request.id not in outcomes]
+    rows: list[tuple[UUID, int, UUID, bytes, int]] = []
+    known = {balance.account_id: balance for balance in balances}
     for request, draws in zip(new, allocate(balances, new), strict=True):
-        if draws is not None:
-            accepted[request.id] = request
-            rows += [(request.id, seq, draw.account_id, draw.amount_micro) for seq, draw in enumerate(draws)]
+        if isinstance(draws, BillingError):
+            outcomes[request.id] = draws
+            continue
+        digest = accepted[request.id] = first[request.id][1]
+        rows += [(request.id, seq, draw.account_id, digest, draw.amount) for seq, draw in enumerate(draws)]
+        outcomes[request.id] = _held(request, draws, known)
     if rows and len(await sql.INSERT_HOLDS.all(conn, *[list(column) for column in zip(*rows, strict=True)])) < len(rows):
         raise TransferConflict("an id was used for two wallets at once")
-    wallets = {balance.wallet_id for balance in balances}
-    return [_outcome(request, accepted.get(request.id), request.wallet_id in wallets) for request in requests]
+    return [
+        outcomes[request.id] if accepted.get(request.id, digest) == digest else TransferConflict(f"hold {request.id}")
+        for request, digest in zip(requests, asked, strict=True)
+    ]
 
 
-async def _stored(conn: Conn, ids: list[UUID], wallet_of: dict[UUID, UUID]) -> dict[UUID, HoldRequest]:
-    """The requests that earlier holds with these ids answered. An account that nobody here may draw on stands for its wallet."""
-    stored: dict[UUID, HoldRequest] = {}
-    for row in await sql.FIND_HOLDS.all(conn, ids):
-        before_micro = stored[row.id].amount_micro if row.id in stored else 0
-        wallet_id = wallet_of.get(row.account_id, row.account_id)
-        stored[row.id] = HoldRequest(row.id, wallet_id, before_micro + row.amount_micro)
-    return stored
+async def lock_holds(conn: Conn, ids: Sequence[UUID]) -> dict[UUID, OpenHold]:
+    """The holds that exist among `ids`, open or not, locked in order: nobody else can end one before this transaction does."""
+    rows = await sql.LOCK_HOLDS.all(conn, list(ids))
+    return {hold_id: OpenHold(hold_id, tuple(draws)) for hold_id, draws in groupby(rows, key=lambda row: row.id)}
 
 
-def _outcome(request: HoldRequest, accepted: HoldRequest | None, wallet_known: bool) -> Held | BillingError:
-    if accepted is None:
-        return InsufficientFunds() if wallet_known else UnknownWallet()
-    if accepted != request:
-        return TransferConflict(f"hold {request.id}")
-    return Held(request.id, request.amount_micro)
+def _wallets(request: HoldRequest) -> list[UUID]:
+    others = [part.wallet_id for part in (request.seconds, request.sponsor) if part is not None]
+    return [request.wallet_id, *others]
+
+
+def _stored(hold_id: UUID, rows: list[HoldRow]) -> Held:
+    found = OpenHold(hold_id, tuple(rows))
+    return Held(hold_id, found.held_micro, found.held_ms, rows[-1].starts_at if rows[-1].part == "sponsor" else None)
+
+
+def _held(request: HoldRequest, draws: Sequence[Draw], known: dict[UUID, Balance]) -> Held:
+    sums = {"money": 0, "seconds": 0}
+    starts_at = None
+    for draw in draws:
+        balance = known[draw.account_id]
+        if balance.kind == "budget":
+            starts_at = None if balance.started else balance.starts_at
+        else:
+            sums["money" if balance.wallet_id == request.wallet_id else "seconds"] += draw.amount
+    return Held(request.id, sums["money"], sums["seconds"], starts_at)

@@ -1,89 +1,207 @@
-"""Every statement of the ledger. Row locks are always taken in this order: holds by id, then balances by account id."""
+"""Every statement of the ledger's verbs. Row locks are taken in this order: holds by id, then balances by account id."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
 
 from billing.kit.query import Command, Query
-from billing.ledger.model import Added, Balance, Finding, HoldRow, StatementLine, WalletState
+from billing.ledger.model import Balance, Book, HoldRow, StatementLine, WalletState
+
+
+class Id(msgspec.Struct, frozen=True):
+    id: UUID
+
+
+class Alike(msgspec.Struct, frozen=True):
+    """A stored transfer: the place in the question, and whether it is what was asked about."""
+
+    nth: int
+    same: bool
+
+
+class Amount(msgspec.Struct, frozen=True):
+    amount: int
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """A stored transfer; `payload` is JSON."""
+
+    id: UUID
+    kind: str
+    subject_id: UUID
+    payload: bytes
+
+
+class At(msgspec.Struct, frozen=True):
+    at: datetime
+
+
+class Leg(msgspec.Struct, frozen=True):
+    """A stored entry with what is known of its account."""
+
+    account_id: UUID
+    asset: str
+    amount: int
+    path: str
+    book: str
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Whose account it is."""
+
+    customer_id: UUID
+    book: Book
+    asset: str
+
+
+class Expired(msgspec.Struct, frozen=True):
+    """A grant whose time is over while something is left that no hold keeps."""
+
+    account_id: UUID
+    customer_id: UUID
+    book: Book
+    asset: str
+    expires_at: datetime
+
+
+_BALANCE = """
+    b.account_id, b.wallet_id, g.kind, g.priority, g.starts_at, g.expires_at,
+    g.starts_at IS NULL OR g.starts_at <= (SELECT billing.now()) AS started,
+    coalesce(g.expires_at <= (SELECT billing.now()), false) AS expired,
+    g.issued, g.basis_micro, g.basis_asset, g.created_at, b.posted, b.held, b.floor
+"""
 
 LOCK_WALLETS = Query(
     Balance,
-    """
-    SELECT account_id, wallet_id, posted_micro, held_micro, floor_micro
-    FROM billing.balance WHERE wallet_id = ANY($1::uuid[]) ORDER BY account_id FOR UPDATE
+    "SELECT " + _BALANCE + """
+    FROM billing.grant g JOIN billing.balance b ON b.account_id = g.account_id
+    WHERE g.wallet_id = ANY($1::uuid[]) AND coalesce(g.expires_at, 'infinity') > (SELECT billing.now())
+    ORDER BY b.account_id FOR UPDATE OF b
     """,
-)
+)  # fmt: skip
 
 LOCK_ACCOUNTS = Query(
     Balance,
-    """
-    SELECT account_id, wallet_id, posted_micro, held_micro, floor_micro
-    FROM billing.balance WHERE account_id = ANY($1::uuid[]) ORDER BY account_id FOR UPDATE
+    "SELECT " + _BALANCE + """
+    FROM billing.balance b JOIN billing.grant g ON g.account_id = b.account_id
+    WHERE b.account_id = ANY($1::uuid[]) ORDER BY b.account_id FOR UPDATE OF b
     """,
-)
+)  # fmt: skip
 
 INSERT_HOLDS = Query(
-    Added,
+    Id,
     """
     WITH added AS (
-        INSERT INTO billing.hold (id, seq, account_id, amount_micro)
-        SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::bigint[])
+        INSERT INTO billing.hold (id, seq, account_id, request, amount)
+        SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::bytea[], $5::bigint[])
         ON CONFLICT (id, seq) DO NOTHING
-        RETURNING id, account_id, amount_micro
+        RETURNING id, account_id, amount
     ), moved AS (
-        UPDATE billing.balance b SET held_micro = held_micro + s.total
-        FROM (SELECT account_id, sum(amount_micro)::bigint AS total FROM added GROUP BY account_id) s
+        UPDATE billing.balance b SET held = b.held + s.total
+        FROM (SELECT account_id, sum(amount)::bigint AS total FROM added GROUP BY account_id) s
         WHERE b.account_id = s.account_id
     )
     SELECT id FROM added
     """,
 )
 
-FIND_HOLDS = Query(
-    HoldRow,
-    """
-    SELECT h.id, h.seq, h.account_id, a.asset, h.amount_micro, h.captured_micro, h.state
-    FROM billing.hold h JOIN billing.account a ON a.id = h.account_id
+_HOLD = """
+    SELECT h.id, h.seq, h.account_id, g.wallet_id, g.kind, a.book, a.asset, h.request, h.amount, h.captured, h.refunded,
+           h.state, CASE WHEN g.starts_at > h.created_at THEN g.starts_at END AS starts_at
+    FROM billing.hold h
+    JOIN billing.account a ON a.id = h.account_id JOIN billing.grant g ON g.account_id = h.account_id
     WHERE h.id = ANY($1::uuid[]) ORDER BY h.id, h.seq
-    """,
-)
+"""
+FIND_HOLDS = Query(HoldRow, _HOLD)
+LOCK_HOLDS = Query(HoldRow, _HOLD + " FOR UPDATE OF h")
 
-LOCK_HOLDS = Query(
-    HoldRow,
-    """
-    SELECT h.id, h.seq, h.account_id, a.asset, h.amount_micro, h.captured_micro, h.state
-    FROM billing.hold h JOIN billing.account a ON a.id = h.account_id
-    WHERE h.id = ANY($1::uuid[]) ORDER BY h.id, h.seq FOR UPDATE OF h
-    """,
-)
-
-END_HOLDS = Command("""
+CAPTURE = Command("""
     WITH ended AS (
-        UPDATE billing.hold h SET state = u.state, captured_micro = u.captured, ended_at = clock_timestamp()
-        FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::bigint[]) AS u (id, seq, state, captured)
+        UPDATE billing.hold h SET state = 'captured', captured = u.captured, ended_at = billing.now()
+        FROM unnest($1::uuid[], $2::smallint[], $3::bigint[]) AS u (id, seq, captured)
         WHERE h.id = u.id AND h.seq = u.seq AND h.state = 'held'
-        RETURNING h.account_id, h.amount_micro, u.captured
+        RETURNING h.account_id, h.amount, u.captured
+    ), moved AS (
+        UPDATE billing.balance b SET held = b.held - s.held, posted = b.posted - s.captured
+        FROM (SELECT account_id, sum(amount)::bigint AS held, sum(captured)::bigint AS captured
+              FROM ended GROUP BY account_id) s
+        WHERE b.account_id = s.account_id
+    ), posted AS (
+        INSERT INTO billing.transfer (id, kind, subject_id, payload)
+        SELECT u.id, 'capture', u.subject_id, u.payload
+        FROM unnest($4::uuid[], $5::uuid[], $6::jsonb[]) AS u (id, subject_id, payload)
     )
-    UPDATE billing.balance b SET held_micro = held_micro - s.held, posted_micro = posted_micro - s.captured
-    FROM (SELECT account_id, sum(amount_micro)::bigint AS held, sum(captured)::bigint AS captured
-          FROM ended GROUP BY account_id) s
+    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount)
+    SELECT * FROM unnest($7::uuid[], $8::smallint[], $9::uuid[], $10::text[], $11::bigint[])
+""")
+
+RELEASE_HOLDS = Command("""
+    WITH ended AS (
+        UPDATE billing.hold SET state = 'released', ended_at = billing.now()
+        WHERE id = ANY($1::uuid[]) AND state = 'held'
+        RETURNING account_id, amount
+    )
+    UPDATE billing.balance b SET held = b.held - s.held
+    FROM (SELECT account_id, sum(amount)::bigint AS held FROM ended GROUP BY account_id) s
     WHERE b.account_id = s.account_id
 """)
 
-POST_TRANSFERS = Command("""
-    INSERT INTO billing.transfer (id, kind, subject_id, payload)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[])
+GIVE_BACK = Command("""
+    UPDATE billing.hold h SET refunded = h.refunded + u.share
+    FROM unnest($1::uuid[], $2::smallint[], $3::bigint[]) AS u (id, seq, share)
+    WHERE h.id = u.id AND h.seq = u.seq
 """)
 
+FIND_TRANSFERS = Query(
+    Alike,
+    """
+    SELECT u.nth::int, t.kind = u.kind AND t.subject_id = u.subject_id AND t.payload = u.payload AS same
+    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[]) WITH ORDINALITY AS u (id, kind, subject_id, payload, nth)
+    JOIN billing.transfer t ON t.id = u.id
+    """,
+)
+
+TRANSFERS = Query(Payload, "SELECT id, kind, subject_id, payload FROM billing.transfer WHERE id = ANY($1::uuid[])")
+
+# The path of a wallet's account is left out.
+LEGS = Query(
+    Leg,
+    """
+    SELECT e.account_id, e.asset, e.amount, CASE WHEN a.wallet_id IS NULL THEN a.path ELSE '' END AS path, a.book
+    FROM billing.entry e JOIN billing.account a ON a.id = e.account_id WHERE e.transfer_id = $1 ORDER BY e.leg
+    """,
+)
+
+NOW = Query(At, "SELECT billing.now() AS at")
+
+ADD_TRANSFERS = Query(
+    Id,
+    """
+    INSERT INTO billing.transfer (id, kind, subject_id, payload)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[])
+    ON CONFLICT (id) DO NOTHING RETURNING id
+    """,
+)
+
 POST_ENTRIES = Command("""
-    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount_micro)
+    WITH moved AS (
+        UPDATE billing.balance b SET posted = b.posted + u.posted, floor = b.floor + u.floor
+        FROM unnest($6::uuid[], $7::bigint[], $8::bigint[]) AS u (account_id, posted, floor)
+        WHERE b.account_id = u.account_id
+    )
+    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount)
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::bigint[])
 """)
 
-ADD_TRANSFER = Command("""
-    INSERT INTO billing.transfer (id, kind, subject_id, payload) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING
+ADD_PLATFORM_ACCOUNTS = Command("""
+    INSERT INTO billing.account (id, path, asset, book)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING
 """)
 
-SAME_TRANSFER = Command("""
-    SELECT 1 FROM billing.transfer WHERE id = $1 AND kind = $2 AND subject_id = $3 AND payload = $4
-""")
+ADD_SECONDS = Command("INSERT INTO billing.asset (code, scale) VALUES ($1, 3) ON CONFLICT DO NOTHING")
+
+HAS_ASSET = Query(Amount, "SELECT scale::int AS amount FROM billing.asset WHERE code = $1")
 
 ADD_WALLET = Command("""
     INSERT INTO billing.wallet (id, customer_id, book, asset) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
@@ -93,17 +211,53 @@ ADD_ACCOUNT = Command("""
     INSERT INTO billing.account (id, path, book, asset, wallet_id) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 """)
 
-ADD_BALANCE = Command("""
-    INSERT INTO billing.balance (account_id, wallet_id, floor_micro) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+# Beside the account whose grant has expired.
+ADD_GRACE_ACCOUNT = Command("""
+    INSERT INTO billing.account (id, path, book, asset, wallet_id)
+    SELECT $1, a.path || ':' || $1::uuid, a.book, a.asset, a.wallet_id FROM billing.account a WHERE a.id = $2
+    ON CONFLICT DO NOTHING
 """)
 
-CREDIT_BALANCE = Command("UPDATE billing.balance SET posted_micro = posted_micro + $2 WHERE account_id = $1")
+ADD_GRANT = Command("""
+    INSERT INTO billing.grant (account_id, wallet_id, kind, priority, starts_at, expires_at, issued, basis_micro, basis_asset,
+                               source)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING
+""")
+
+ADD_BALANCE = Command("""
+    INSERT INTO billing.balance (account_id, wallet_id, floor) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+""")
+
+# A limit is the sum of its changes; each is a transfer without entries whose subject is the account.
+CREDIT_LIMIT = Query(
+    Amount,
+    """
+    SELECT coalesce(sum((payload -> 'amounts' ->> 'change')::bigint), 0)::bigint AS amount
+    FROM billing.transfer WHERE subject_id = $1 AND kind = 'credit_limit'
+    """,
+)
+
+OWNER = Query(
+    Owner,
+    """
+    SELECT w.customer_id, w.book, w.asset FROM billing.account a JOIN billing.wallet w ON w.id = a.wallet_id WHERE a.id = $1
+    """,
+)
+
+LIST_EXPIRED = Query(
+    Expired,
+    """
+    SELECT g.account_id, w.customer_id, w.book, w.asset, g.expires_at
+    FROM billing.grant g JOIN billing.balance b ON b.account_id = g.account_id JOIN billing.wallet w ON w.id = g.wallet_id
+    WHERE g.expires_at <= (SELECT billing.now()) AND b.posted > b.held
+    ORDER BY g.expires_at, g.account_id LIMIT $1
+    """,
+)
 
 WALLETS = Query(
     WalletState,
     """
-    SELECT w.id AS wallet_id, w.book, w.asset, sum(b.posted_micro)::bigint AS posted_micro,
-           sum(b.held_micro)::bigint AS held_micro
+    SELECT w.id AS wallet_id, w.book, w.asset, sum(b.posted)::bigint AS posted, sum(b.held)::bigint AS held
     FROM billing.wallet w JOIN billing.balance b ON b.wallet_id = w.id
     WHERE w.customer_id = $1 GROUP BY w.id, w.book, w.asset ORDER BY w.book, w.asset
     """,
@@ -112,88 +266,9 @@ WALLETS = Query(
 LINES_OF_SUBJECT = Query(
     StatementLine,
     """
-    SELECT to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, t.kind, a.path AS account, e.amount_micro,
+    SELECT to_char(t.created_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, t.kind, a.path AS account, e.amount,
            e.asset, t.subject_id
     FROM billing.transfer t JOIN billing.entry e ON e.transfer_id = t.id JOIN billing.account a ON a.id = e.account_id
     WHERE t.subject_id = $1 ORDER BY t.created_at, t.id, e.leg
     """,
 )
-
-# Each of these returns no row on a sound ledger.
-UNBALANCED_TRANSFERS = Query(
-    Finding,
-    """
-    SELECT 'transfer_sums_to_zero' AS rule, transfer_id::text AS subject, asset || ' ' || sum(amount_micro)::text AS detail
-    FROM billing.entry GROUP BY transfer_id, asset HAVING sum(amount_micro) <> 0 LIMIT 100
-    """,
-)
-WRONG_POSTED = Query(
-    Finding,
-    """
-    SELECT 'balance_equals_entries' AS rule, b.account_id::text AS subject,
-           'posted ' || b.posted_micro || ', entries ' || coalesce(sum(e.amount_micro), 0) AS detail
-    FROM billing.balance b LEFT JOIN billing.entry e ON e.account_id = b.account_id
-    GROUP BY b.account_id HAVING b.posted_micro <> coalesce(sum(e.amount_micro), 0) LIMIT 100
-    """,
-)
-WRONG_HELD = Query(
-    Finding,
-    """
-    SELECT 'held_equals_open_holds' AS rule, b.account_id::text AS subject,
-           'held ' || b.held_micro || ', open holds ' || coalesce(sum(h.amount_micro), 0) AS detail
-    FROM billing.balance b LEFT JOIN billing.hold h ON h.account_id = b.account_id AND h.state = 'held'
-    GROUP BY b.account_id HAVING b.held_micro <> coalesce(sum(h.amount_micro), 0) LIMIT 100
-    """,
-)
-WRONG_CAPTURES = Query(
-    Finding,
-    """
-    SELECT 'captured_once_in_full' AS rule, h.id::text AS subject,
-           'hold says ' || h.captured || ', ' || count(DISTINCT t.id) || ' transfer(s) say '
-           || coalesce(sum(e.amount_micro), 0) AS detail
-    FROM (SELECT id, sum(captured_micro) AS captured, min(state) AS state FROM billing.hold GROUP BY id) h
-    LEFT JOIN billing.transfer t ON t.subject_id = h.id AND t.kind = 'capture'
-    LEFT JOIN billing.entry e ON e.transfer_id = t.id AND e.amount_micro > 0
-    GROUP BY h.id, h.captured, h.state
-    HAVING count(DISTINCT t.id) <> (CASE WHEN h.state = 'captured' THEN 1 ELSE 0 END)
-        OR coalesce(sum(e.amount_micro), 0) <> h.captured LIMIT 100
-    """,
-)
-WRONG_DRAWS = Query(
-    Finding,
-    """
-    SELECT 'captured_from_its_draws' AS rule, h.id::text AS subject,
-           h.account_id || ': hold says ' || h.captured_micro || ', entries ' || -coalesce(sum(e.amount_micro), 0) AS detail
-    FROM billing.hold h
-    LEFT JOIN billing.transfer t ON t.subject_id = h.id AND t.kind = 'capture'
-    LEFT JOIN billing.entry e ON e.transfer_id = t.id AND e.account_id = h.account_id
-    GROUP BY h.id, h.account_id, h.captured_micro
-    HAVING h.captured_micro <> -coalesce(sum(e.amount_micro), 0) LIMIT 100
-    """,
-)
-SPLIT_STATES = Query(
-    Finding,
-    """
-    SELECT 'hold_has_one_state' AS rule, id::text AS subject, string_agg(DISTINCT state, ', ') AS detail
-    FROM billing.hold GROUP BY id HAVING count(DISTINCT state) > 1 LIMIT 100
-    """,
-)
-ORPHANS = Query(
-    Finding,
-    """
-    SELECT 'entry_has_transfer_and_account' AS rule, e.transfer_id::text AS subject, e.account_id::text AS detail
-    FROM billing.entry e LEFT JOIN billing.transfer t ON t.id = e.transfer_id
-    LEFT JOIN billing.account a ON a.id = e.account_id AND a.asset = e.asset
-    WHERE t.id IS NULL OR a.id IS NULL
-    UNION ALL
-    SELECT 'hold_has_guarded_account', h.id::text, h.account_id::text
-    FROM billing.hold h LEFT JOIN billing.balance b ON b.account_id = h.account_id WHERE b.account_id IS NULL
-    UNION ALL
-    SELECT 'capture_has_hold', t.id::text, t.subject_id::text
-    FROM billing.transfer t LEFT JOIN billing.hold h ON h.id = t.subject_id WHERE t.kind = 'capture' AND h.id IS NULL
-    LIMIT 100
-    """,
-)
-SOUND: tuple[Query[Finding], ...] = (
-    UNBALANCED_TRANSFERS, WRONG_POSTED, WRONG_HELD, WRONG_CAPTURES, WRONG_DRAWS, SPLIT_STATES, ORPHANS,
-)  # fmt: skip

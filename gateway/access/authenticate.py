@@ -27,13 +27,12 @@ class Authenticator:
 
     async def caller(self, token: str) -> Caller:
         """Raises Unauthenticated, with one answer for unknown, expired and revoked."""
+        digest, asked_at = token_hash(token), monotonic()
+        known = self._remembered.get(digest)
+        if known is not None and asked_at - known[1] < self._ttl_s:
+            return known[0]
         if not well_formed(token):
             raise Unauthenticated
-        digest = token_hash(token)
-        known = self._remembered.get(digest)
-        if known is not None and monotonic() - known[1] < self._ttl_s:
-            return known[0]
-        asked_at = monotonic()
         caller = await self._lookups.submit(digest)
         if caller is None:
             self._remembered.pop(digest, None)

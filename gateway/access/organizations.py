@@ -1,5 +1,7 @@
 """Open an organization with its wallets and first project."""
 
+from billing.customers.model import TIME_ZONE_DEFAULT
+from billing.customers.register import open_customer
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from billing.ledger.wallets import open_wallet
@@ -8,15 +10,17 @@ from gateway.access.model import Organization
 from gateway.errors import InvalidRequest, NotFound
 
 
-async def open_organization(conn: Conn, name: str, currency: str) -> Organization:
-    """Creates the organization, its live and test wallets and a project named `default`; an existing one is returned.
+async def open_organization(conn: Conn, name: str, currency: str, time_zone: str | None = None) -> Organization:
+    """Creates the organization, its customer, its wallets and a project named `default`; an existing one is returned.
 
-    Raises InvalidRequest when it exists in another currency.
+    Raises InvalidRequest when it exists in another currency, BillingError for a time zone that is unknown or not the customer's.
     """
-    await sql.ADD_ORGANIZATION.run(conn, new_id(), name, currency)
+    created = await sql.ADD_ORGANIZATION.run(conn, new_id(), name, currency)
     found = await sql.ORGANIZATION.one(conn, name)
     if found.currency != currency:
         raise InvalidRequest(f"organization {name!r} exists and is billed in {found.currency}", param="currency")
+    if created or time_zone is not None:
+        await open_customer(conn, found.id, currency, time_zone or TIME_ZONE_DEFAULT)
     await open_wallet(conn, found.id, "live", currency)
     await open_wallet(conn, found.id, "test", currency)
     await sql.ADD_PROJECT.run(conn, found.id, new_id(), "default")

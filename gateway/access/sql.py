@@ -38,7 +38,7 @@ PROJECT = Query(ProjectRow, "SELECT id, name FROM gateway.project WHERE org_id =
 
 ADD_KEY = Command("""
     INSERT INTO gateway.api_key (org_id, id, project_id, name, hash, hint, livemode, lenient, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp() + make_interval(days => $9::int))
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, billing.now() + make_interval(days => $9::int))
 """)
 KEYS = Query(
     Key,
@@ -49,7 +49,7 @@ KEYS = Query(
     """,
 )
 REVOKE_KEY = Command("""
-    UPDATE gateway.api_key SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE org_id = $1 AND id = $2
+    UPDATE gateway.api_key SET revoked_at = coalesce(revoked_at, billing.now()) WHERE org_id = $1 AND id = $2
 """)
 
 VALID_KEYS = Query(
@@ -58,7 +58,7 @@ VALID_KEYS = Query(
     SELECT k.hash, k.org_id, k.project_id, k.id AS key_id, k.livemode, k.lenient, o.currency
     FROM gateway.api_key k JOIN gateway.organization o ON o.id = k.org_id
     WHERE k.hash = ANY($1::bytea[]) AND k.revoked_at IS NULL
-      AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())
+      AND (k.expires_at IS NULL OR k.expires_at > billing.now())
     """,
 )
 STILL_VALID = Query(
@@ -66,6 +66,6 @@ STILL_VALID = Query(
     """
     SELECT k.id FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.api_key k ON k.org_id = u.org_id AND k.id = u.id
-    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())
+    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > billing.now())
     """,
 )

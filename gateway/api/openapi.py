@@ -164,7 +164,7 @@ def _answer(answer: Answer, method: str, schema_of: Mapping[str, Json]) -> Json:
         return built
     media = (answer.media,) if isinstance(answer.media, str) else answer.media
     schema = {} if answer.of is None else schema_of[repr(answer.of)]
-    built["content"] = {kind: {"schema": schema} for kind in media}
+    built["content"] = {**{kind: {"schema": schema} for kind in media}, **{kind: {} for kind in answer.files}}
     return built
 
 

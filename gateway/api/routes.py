@@ -6,8 +6,12 @@ from typing import Literal
 import msgspec
 from litestar import Response, Router, get
 
-from gateway.api.catalogue import get_model, list_models, list_prices
+from gateway.api.catalogue import get_model, list_models, list_prices, list_public_prices
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.fleet import change_one, get_one, list_all, register_one
+from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
+from gateway.api.plans import get_plan, list_events, list_plans
+from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.replies import json_reply
@@ -51,9 +55,24 @@ router = Router(
         list_models,
         get_model,
         list_prices,
+        list_public_prices,
+        get_usage,
+        list_used_jobs,
+        get_statement,
+        list_plans,
+        get_plan,
+        list_events,
+        list_invoices,
+        get_invoice,
+        get_invoice_pdf,
+        get_invoice_xml,
         openapi,
         docs,
         docs_errors,
         docs_file,
+        list_all,
+        get_one,
+        register_one,
+        change_one,
     ],
 )

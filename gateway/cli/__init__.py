@@ -16,8 +16,14 @@ COMMANDS = {
     "orgs": ("access", "Create and list organizations."),
     "keys": ("access", "Create, list and revoke API keys."),
     "wallet": ("money", "Top up and show wallets."),
-    "prices": ("money", "Publish and show price lists."),
-    "ledger": ("money", "Prove the ledger; show the entries of a job."),
+    "prices": ("prices", "Check, publish and show price lists."),
+    "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
+    "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
+    "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
+    "statement": ("reports", "Show the movements of a wallet."),
+    "margin": ("reports", "Show revenue against what the compute cost."),
+    "ledger": ("ledger", "Prove the ledger, read it, correct it."),
+    "simulate": ("simulate", "Run a trace of jobs on a fleet on paper: waits, refusals, cost against the least possible."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
 

@@ -92,11 +92,14 @@ def sentence_of(error: Exception) -> str | None:
     from gateway.local.errors import LocalUnavailable
     from gateway.local.supervise import GaveUp
     from gateway.settings import SettingsError
+    from gateway.simulator.setup import SetupError
 
     match error:
         case GatewayError():
             return error.message
         case BillingError() | MigrationError() | CatalogueError() | LocalUnavailable() | GaveUp() | SettingsError() | ApiError():
+            return str(error)
+        case SetupError():
             return str(error)
         case asyncpg.InvalidCatalogNameError() | asyncpg.InvalidAuthorizationSpecificationError():
             return f"the database refuses the connection: {error}"
@@ -111,6 +114,19 @@ def sentence_of(error: Exception) -> str | None:
             return f"{where}{error.strerror or error}"
         case _:
             return None
+
+
+def amount_of(text: str) -> int:
+    """The micro-units of a flag `--amount`, which must be more than zero."""
+    from billing.kit.money import parse_micro
+
+    try:
+        amount_micro = parse_micro(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--amount") from error
+    if amount_micro <= 0:
+        raise click.BadParameter("must be more than zero", param_hint="--amount")
+    return amount_micro
 
 
 def write_json(value: object) -> None:

@@ -1,26 +1,21 @@
-"""Wallets, prices and the ledger, straight on the database."""
+"""Wallets, straight on the database."""
 
 import asyncio
-from uuid import UUID
+from datetime import UTC, datetime
 
 import click
 
 from billing.kit.ids import new_id
-from billing.kit.money import format_micro, parse_micro
+from billing.kit.money import format_amount
 from billing.kit.query import Conn
-from billing.ledger.model import Finding, StatementLine, WalletState
-from billing.ledger.verify import verify
-from billing.ledger.wallets import lines_of, top_up, wallets
-from billing.pricing.book import PriceBook, publish
-from billing.pricing.model import Published
+from billing.ledger.grants import Issue, issue
+from billing.ledger.model import WalletState
+from billing.ledger.wallets import top_up, wallets
 from gateway.access.organizations import find_organization
 from gateway.cli.access import organization
-from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
-from gateway.cli.database import in_snapshot, in_transaction
-from gateway.fleet.catalogue import load_prices
-from gateway.jobs.verify import verify_jobs
+from gateway.cli.command import amount_of, as_json, reported, settings_flags, write_json, write_table
+from gateway.cli.database import in_transaction
 from gateway.settings import Settings
-from gateway.video import parse_public_id
 
 
 @click.group()
@@ -36,12 +31,7 @@ def wallet() -> None:
 @as_json
 def topup(org: str, amount: str, source: str | None, settings: Settings, *, as_json: bool) -> None:
     """Put money into an organization's wallet."""
-    try:
-        amount_micro = parse_micro(amount)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--amount") from error
-    if amount_micro <= 0:
-        raise click.BadParameter("must be more than zero", param_hint="--amount")
+    amount_micro = amount_of(amount)
 
     async def book(conn: Conn) -> list[WalletState]:
         owner = await find_organization(conn, org)
@@ -50,6 +40,34 @@ def topup(org: str, amount: str, source: str | None, settings: Settings, *, as_j
 
     with reported():
         _show_wallets(asyncio.run(in_transaction(settings, book)), as_json)
+
+
+@wallet.command("promo")
+@organization
+@click.option("--amount", required=True, help="In the organization's currency, such as 100 or 12.50.")
+@click.option("--expires", type=click.DateTime(), help="When what is left is taken back, in UTC. Default: never.")
+@click.option("--source", help="The campaign's or the decision's own id: the same one is booked once. Default: a new one.")
+@settings_flags("dsn")
+@as_json
+def promo(org: str, amount: str, expires: datetime | None, source: str | None, settings: Settings, *, as_json: bool) -> None:
+    """Give an organization promotional credit, which is spent before its own money."""
+    amount_micro = amount_of(amount)
+
+    async def give(conn: Conn) -> list[WalletState]:
+        owner = await find_organization(conn, org)
+        grant = Issue(
+            kind="promo",
+            source=source or str(new_id()),
+            customer_id=owner.id,
+            asset=owner.currency,
+            amount=amount_micro,
+            expires_at=expires and expires.replace(tzinfo=UTC),
+        )
+        await issue(conn, [grant])
+        return await wallets(conn, owner.id)
+
+    with reported():
+        _show_wallets(asyncio.run(in_transaction(settings, give)), as_json)
 
 
 @wallet.command("show")
@@ -71,101 +89,7 @@ def _show_wallets(found: list[WalletState], as_json: bool) -> None:
         write_json(found)
         return
     rows = [
-        (w.book, format_micro(w.posted_micro, w.asset), format_micro(w.held_micro, w.asset),
-         format_micro(w.posted_micro - w.held_micro, w.asset))
+        (w.book, format_amount(w.posted, w.asset), format_amount(w.held, w.asset), format_amount(w.posted - w.held, w.asset))
         for w in found
     ]  # fmt: skip
     write_table([("book", "balance", "held", "free"), *rows])
-
-
-@click.group()
-def prices() -> None:
-    """Publish and show price lists."""
-
-
-@prices.command("publish")
-@click.option("--catalogue-dir", default="", help="The folder of prices.toml; without it, the packaged one.")
-@settings_flags("dsn")
-@as_json
-def publish_cards(catalogue_dir: str, settings: Settings, *, as_json: bool) -> None:
-    """Put the prices of prices.toml in force now; jobs that were admitted keep theirs."""
-
-    async def put(conn: Conn) -> dict[str, UUID]:
-        return {card.currency: await publish(conn, card) for card in load_prices(catalogue_dir)}
-
-    with reported():
-        done = asyncio.run(in_transaction(settings, put))
-        if as_json:
-            write_json(done)
-        else:
-            write_table([("currency", "version"), *((currency, str(version)) for currency, version in done.items())])
-
-
-@prices.command("show")
-@settings_flags("dsn")
-@as_json
-def show_cards(settings: Settings, *, as_json: bool) -> None:
-    """Show the prices in force."""
-
-    async def found(conn: Conn) -> list[Published]:
-        return list((await PriceBook().in_force(conn)).values())
-
-    with reported():
-        cards = asyncio.run(in_transaction(settings, found))
-        if as_json:
-            write_json(cards)
-            return
-        rows = [
-            (one.card.currency, name, format_micro(rates.per_second_micro, one.card.currency), str(one.id))
-            for one in cards
-            for name, rates in one.card.models.items()
-        ]
-        write_table([("currency", "model", "a second", "version"), *rows])
-
-
-@click.group()
-def ledger() -> None:
-    """Prove the ledger; show the entries of a job."""
-
-
-@ledger.command("verify")
-@settings_flags("dsn")
-@as_json
-def prove(settings: Settings, *, as_json: bool) -> None:
-    """Check, in one snapshot, that every transfer sums to zero, balances equal entries, and each job has its one hold and end."""
-
-    async def check(conn: Conn) -> list[Finding]:
-        return [*await verify(conn), *await verify_jobs(conn)]
-
-    with reported():
-        findings = asyncio.run(in_snapshot(settings, check))
-    if as_json:
-        write_json({"sound": not findings, "findings": findings})
-    else:
-        click.echo("\n".join(f"{one.rule}: {one.subject}: {one.detail}" for one in findings) or "the ledger is sound")
-    if findings:
-        raise SystemExit(1)
-
-
-@ledger.command("lines")
-@click.argument("job_id")
-@settings_flags("dsn")
-@as_json
-def lines(job_id: str, settings: Settings, *, as_json: bool) -> None:
-    """Show the entries that a job caused."""
-    subject = parse_public_id(job_id)
-    if subject is None:
-        raise click.BadParameter("a job id looks like job_ and 32 hex digits", param_hint="JOB_ID")
-    with reported():
-        found = asyncio.run(in_transaction(settings, lambda conn: lines_of(conn, subject)))
-        if as_json:
-            write_json(found)
-        else:
-            write_table(table_of(found))
-
-
-def table_of(found: list[StatementLine]) -> list[tuple[str, ...]]:
-    return [
-        ("time", "entry", "account", "amount"),
-        *((line.at, line.kind, line.account, format_micro(line.amount_micro, line.asset)) for line in found),
-    ]

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from billing.ledger.wallets import lines_of
 from gateway.cli.client import ApiClient, ApiError
 from gateway.cli.command import DEFAULT_DATA, reported, write_table
 from gateway.cli.film import follow, save
-from gateway.cli.money import table_of
+from gateway.cli.ledger import table_of
 from gateway.cli.snippets import snippets
+from gateway.fleet.registry.read import list_replicas
 from gateway.local import postgres
 from gateway.local.folder import DataFolder, write_private
 from gateway.local.ports import free_port, require_free
+from gateway.local.rehearse import DEMO, write_catalogue
 from gateway.local.roles import Triton, gateway_role, postgres_role, reachable
-from gateway.local.seed import migrate_database, open_demo, publish_prices
+from gateway.local.seed import migrate_database, open_demo, publish_offers
 from gateway.local.supervise import Supervisor, first_of
 from gateway.settings import Secret, Settings
 from gateway.telemetry import logs
@@ -46,6 +49,10 @@ OURS = ("serve", "dispatch", "clerk")
 @click.option(
     "--ready-file", type=click.Path(path_type=Path, dir_okay=False),
     help="Write addresses, keys and process ids here as JSON once a job would succeed.",
+)  # fmt: skip
+@click.option(
+    "--fleet", type=click.Choice(["single", "demo"]), default="single", show_default=True,
+    help="demo: three servers of unequal speed, price and models.",
 )  # fmt: skip
 @click.option("--no-demo-video", is_flag=True, help="Do not make the first video; a tiny one on the test key proves the path.")
 def up(**given: Any) -> None:
@@ -72,6 +79,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     workers: int
     dsn: str | None
+    fleet: str
     ready_file: Path | None
     no_demo_video: bool
 
@@ -106,18 +114,20 @@ class _Up:
     async def run(self) -> None:
         """Returns never: raises what ends `up`."""
         began = time.monotonic()
-        triton = Triton(self._folder.triton)
+        tritons = self._tritons()
         dsn = await self._database()
-        self._supervisor.start(triton.role())
-        await self._seed(dsn)
-        settings = self._settings(dsn, triton)
+        self._supervisor.start(*(triton.role() for triton in tritons))
+        catalogue = str(write_catalogue(self._folder.path / "catalogue")) if self._wanted.fleet == "demo" else ""
+        await self._seed(dsn, catalogue)
+        settings = self._settings(dsn, tritons, catalogue)
         needs = () if self._wanted.dsn else ("postgres",)
         titles = dict(zip(OURS, ("the API", "the dispatcher", "the clerk"), strict=True))
         self._supervisor.start(
             *(gateway_role(name, title, settings, self._folder, needs=needs) for name, title in titles.items())
         )
         self.say("Starting Triton, the API, the dispatcher and the clerk …")
-        await self._supervisor.ready("triton", *OURS)
+        await self._supervisor.ready(*(triton.name for triton in tritons), *OURS)
+        await first_of(self._fleet_up(dsn), self._supervisor.failure())
         await self._first_video(dsn)
         self._proved = True
         self._write_ready()
@@ -129,6 +139,20 @@ class _Up:
         self._proved = False
         await self._supervisor.stop()
 
+    def _tritons(self) -> list[Triton]:
+        if self._wanted.fleet == "single":
+            return [Triton(self._folder.triton)]
+        return [Triton(self._folder.triton / chip.name, chip) for chip in DEMO]
+
+    async def _fleet_up(self, dsn: str) -> None:
+        """Returns once the dispatcher would give every replica work."""
+        async with await open_pool(dsn, name="tallylight-up", size_min=1, size_max=1) as pool, pool.acquire() as conn:
+            while True:
+                replicas = [row for row in await list_replicas(conn) if row.source == "config" and row.state == "active"]
+                if replicas and all(row.condition == "up" and row.seen_at and row.seen_at > row.updated_at for row in replicas):
+                    return
+                await asyncio.sleep(0.05)
+
     async def _database(self) -> str:
         if self._wanted.dsn:
             return self._wanted.dsn
@@ -139,17 +163,17 @@ class _Up:
         await postgres.make_database(cluster)
         return cluster.dsn
 
-    async def _seed(self, dsn: str) -> None:
+    async def _seed(self, dsn: str, catalogue: str) -> None:
         pool = await open_pool(dsn, name="tallylight-up", size_min=1, size_max=1, statement_timeout_ms=600_000)
         async with pool, pool.acquire() as conn:
             await migrate_database(conn)
             async with conn.transaction():
-                await publish_prices(conn, "")
+                await publish_offers(conn, catalogue)
                 self._credentials = await open_demo(conn, self._credentials)
         self._credentials = msgspec.structs.replace(self._credentials, base_url=self._base_url, dsn=dsn)
         self._folder.keep(self._credentials)
 
-    def _settings(self, dsn: str, triton: Triton) -> Settings:
+    def _settings(self, dsn: str, tritons: Sequence[Triton], catalogue: str) -> Settings:
         return Settings(
             dsn=Secret(dsn),
             host=self._wanted.host,
@@ -159,7 +183,9 @@ class _Up:
             link_secret=Secret(self._credentials.link_secret),
             spool_dir=str(self._folder.spool),
             metrics_dir=str(self._folder.metrics),
-            replicas=(triton.replica(),),
+            catalogue_dir=catalogue,
+            replicas=tuple(triton.replica() for triton in tritons),
+            operator_token=Secret(self._credentials.operator_token),
         )
 
     async def _first_video(self, dsn: str) -> None:
@@ -191,6 +217,7 @@ class _Up:
             "base_url": self._base_url,
             "api_key": self._credentials.api_key,
             "test_api_key": self._credentials.test_api_key,
+            "operator_token": self._credentials.operator_token,
             "dsn": self._credentials.dsn,
             "metrics_url": f"{self._base_url}/metrics",
             "pids": {"up": os.getpid(), **{_ROLES.get(name, name): pid for name, pid in self._supervisor.pids().items()}},

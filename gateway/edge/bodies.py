@@ -1,7 +1,7 @@
 """Request bodies, read under limits and refused with a sentence. Nothing is buffered beyond the limit."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -47,27 +47,35 @@ def content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
     return kind.lower(), options
 
 
-async def _chunks(request: HttpRequest, limit_bytes: int) -> AsyncIterator[bytes]:
-    """Raises TooLarge as soon as the declared or received size passes the limit, InvalidRequest when the client goes away."""
-    declared = header(request, b"content-length") or ""
-    if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit_bytes):
-        raise TooLarge(f"the body may have at most {limit_bytes} bytes")
-    received, more = 0, True
-    while more:
-        message = await request.receive()
+class _Incoming:
+    """A body on its way in. Raises TooLarge as soon as the declared or received size passes the limit."""
+
+    def __init__(self, request: HttpRequest, limit_bytes: int) -> None:
+        self._request, self._limit_bytes, self._received = request, limit_bytes, 0
+        self.more = True
+        declared = header(request, b"content-length") or ""
+        if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit_bytes):
+            raise TooLarge(f"the body may have at most {limit_bytes} bytes")
+
+    async def next(self) -> bytes:
+        """The next piece, which may be empty. Raises InvalidRequest when the client goes away."""
+        message = await self._request.receive()
         if message["type"] != "http.request":
             raise InvalidRequest("the connection was closed before the body was complete")
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        received += len(chunk)
-        if received > limit_bytes:
-            raise TooLarge(f"the body may have at most {limit_bytes} bytes")
-        if chunk:
-            yield chunk
+        chunk, self.more = message.get("body", b""), message.get("more_body", False)
+        self._received += len(chunk)
+        if self._received > self._limit_bytes:
+            raise TooLarge(f"the body may have at most {self._limit_bytes} bytes")
+        return chunk
 
 
 async def read_body(request: HttpRequest, limit_bytes: int) -> bytes:
     """Raises TooLarge, InvalidRequest."""
-    return b"".join([chunk async for chunk in _chunks(request, limit_bytes)])
+    incoming = _Incoming(request, limit_bytes)
+    chunks = [await incoming.next()]
+    while incoming.more:
+        chunks.append(await incoming.next())
+    return b"".join(chunks)
 
 
 async def read_json(request: HttpRequest, decoder: msgspec.json.Decoder[Body]) -> Body:
@@ -167,8 +175,10 @@ async def read_form(request: HttpRequest) -> Form:
         parser = PushMultipartParser(options.get("boundary", ""), max_segment_count=PARTS_MAX)
         segment: MultipartSegment | None = None
         data = bytearray()
-        async for chunk in _chunks(request, limit):
-            for event in parser.parse(chunk):
+        incoming = _Incoming(request, limit)
+        while incoming.more:
+            chunk = await incoming.next()
+            for event in parser.parse(chunk) if chunk else ():  # an empty one would end the form
                 if isinstance(event, MultipartSegment):
                     segment, data = event, bytearray()
                 elif event:

@@ -15,11 +15,15 @@ from gateway.errors import GatewayError, InternalError, MethodNotAllowed, Unauth
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A successful answer: `of` is the type of its JSON, or None for a body of another media type, or none at all."""
+    """A successful answer: `of` is the type of its JSON, or None for a body of another media type, or none at all.
+
+    `files` are media types in which the same comes as a file.
+    """
 
     about: str
     of: Any = None
     media: str | tuple[str, ...] = "application/json"
+    files: tuple[str, ...] = ()
     headers: Mapping[str, str] = {}
     empty: bool = False
 

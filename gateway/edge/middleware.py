@@ -1,12 +1,12 @@
 """Around every request: an id, a metric, and no more headers than anyone needs."""
 
+import os
 import re
-import secrets
 from time import perf_counter
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, unbind_contextvars
 
+from gateway.telemetry.logs import answering
 from gateway.telemetry.metrics import http_requests
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -19,13 +19,12 @@ def observed(app: ASGIApp) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        request_id = b""
+        given = b""
         for name, value in scope["headers"]:
             if name == b"x-request-id":
-                request_id = value
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = b"req_" + secrets.token_hex(12).encode()
-        bind_contextvars(request_id=request_id.decode())
+                given = value
+        request_id = given if _REQUEST_ID.fullmatch(given) else b"req_" + os.urandom(12).hex().encode()
+        answering.set(request_id.decode())
         started, status = perf_counter(), 0
 
         async def mark(message: Message) -> None:
@@ -40,6 +39,5 @@ def observed(app: ASGIApp) -> ASGIApp:
         finally:
             route = scope.get("path_template") or "unmatched"
             http_requests(route, scope["method"], f"{status // 100}xx").observe(perf_counter() - started)
-            unbind_contextvars("request_id")
 
     return around

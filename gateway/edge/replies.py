@@ -1,6 +1,8 @@
 """Answers: bytes that are ready, with the headers every answer carries."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Self
 
 import asyncpg
 import structlog
@@ -10,10 +12,11 @@ from litestar.exceptions import (
     MethodNotAllowedException,
     NotFoundException,
 )
+from litestar.types import Receive, Scope, Send
 
 from billing.kit.batch import TRANSIENT, Overloaded
 from gateway.admit import Admitted
-from gateway.edge.caller import HttpRequest
+from gateway.edge.caller import HttpRequest, header
 from gateway.errors import (
     GatewayError,
     InternalError,
@@ -30,16 +33,33 @@ from gateway.media.errors import StoreError
 
 log = structlog.get_logger(__name__)
 
-JSON = "application/json"
+JSON = (b"content-type", b"application/json")
 
 
-def json_reply(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    return Response(body, status_code=status, media_type=JSON, headers=headers)
+class Reply(Response[bytes]):
+    """A JSON document that is ready, as the ASGI application that sends it: nothing is converted or completed on the way."""
+
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self._body, self._status = body, status
+        self._headers = [JSON, (b"content-length", b"%d" % len(body))]
+        for name, value in headers.items():
+            self._headers.append((name.encode(), value.encode("latin-1")))
+
+    def to_asgi_response(self, *_: object, **__: object) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride] it is sent, no more
+        return self
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        await send({"type": "http.response.body", "body": self._body, "more_body": False})
 
 
-def admitted_reply(admitted: Admitted, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+def json_reply(body: bytes, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})) -> Reply:
+    return Reply(body, status, headers)
+
+
+def admitted_reply(admitted: Admitted, headers: Mapping[str, str]) -> Reply:
     """The stored answer, marked when it was given before."""
-    marked = {**(headers or {}), "idempotent-replayed": "true"} if admitted.replayed else headers
+    marked = {**headers, "idempotent-replayed": "true"} if admitted.replayed else headers
     return json_reply(admitted.body, admitted.status, marked)
 
 
@@ -96,4 +116,5 @@ def base_url(request: HttpRequest, configured: str) -> str:
     """How this client reaches the API: as configured, else as it did now."""
     if configured:
         return configured.rstrip("/")
-    return f"{request.url.scheme}://{request.url.netloc}"
+    host = header(request, b"host")
+    return f"{request.scope['scheme']}://{host}" if host else f"{request.url.scheme}://{request.url.netloc}"

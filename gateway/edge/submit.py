@@ -10,14 +10,37 @@ from gateway.access.model import Caller
 from gateway.admit import Admitted, submission
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, retry_count
-from gateway.errors import GatewayError, InvalidMedia, InvalidRequest, NoSpace, OutcomeUnknown, Unavailable, UnknownModel
+from gateway.errors import (
+    FreeBudgetSpent,
+    GatewayError,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    InvalidMedia,
+    InvalidRequest,
+    NoSpace,
+    OutcomeUnknown,
+    PlanPastDue,
+    Unavailable,
+    UnknownModel,
+)
 from gateway.media.errors import DecoderUnavailable, ImageRejected, StoreError
 from gateway.media.images import ImageLimits, probe_image
-from gateway.media.keys import input_key, job_prefix
+from gateway.media.keys import input_key, job_prefix, pending_key
 from gateway.video import Ask, InputMedia, Job, ModelLimits, Role, resolve
 
 IMAGE_LIMITS = ImageLimits(bytes=20 << 20, pixels=40_000_000, edge=8192)
 IMAGES_MAX = 8
+ADMISSION_ERRORS = (
+    InsufficientBalance,
+    PlanPastDue,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    FreeBudgetSpent,
+    OutcomeUnknown,
+    NoSpace,
+)
+"""What the way in may answer in any dialect, beside what is wrong with the request itself."""
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -55,9 +78,9 @@ async def submit(
     limits = limits_of(gateway, ask.model)
     named = tuple(InputMedia(image.role, "", "", "", 0, 0, len(image.data)) for image in images)
     video = resolve(ask, limits, queue_deadline_s=gateway.settings.queue_deadline_s, inputs=named)
-    if images:
-        video = msgspec.structs.replace(video, inputs=await _store(gateway, images, org, job))
     try:
+        if images:
+            video = msgspec.structs.replace(video, inputs=await _store(gateway, images, org, job))
         admitted = await gateway.admission.admit(
             submission(caller, job_id, video, dialect=dialect, status=status, render=render, idempotency_key=key, retry=retry)
         )
@@ -67,6 +90,8 @@ async def submit(
         raise
     if images and admitted.replayed:
         await _discard(gateway, org, job)
+    elif images:
+        await _settle(gateway, org, job)
     return admitted
 
 
@@ -74,6 +99,10 @@ async def _store(gateway: Gateway, images: Sequence[Image], org: str, job: str) 
     if len(images) > IMAGES_MAX:
         raise InvalidRequest(f"a request takes at most {IMAGES_MAX} images", param=images[0].param)
     stored: list[InputMedia] = []
+    try:  # the clerk follows this note when nobody comes back to decide
+        await gateway.store.put_bytes(pending_key(org, job), b"", content_type="application/octet-stream")
+    except StoreError as error:
+        raise Unavailable(retry_after_s=5) from error
     for index, image in enumerate(images):
         try:
             probed = await probe_image(gateway.decoders, image.data, IMAGE_LIMITS)
@@ -89,6 +118,12 @@ async def _store(gateway: Gateway, images: Sequence[Image], org: str, job: str) 
 
 
 async def _discard(gateway: Gateway, org: str, job: str) -> None:
-    """Images of a request that became no job. A crash right here leaves them behind, without a job to lead to them."""
+    """Removes the images of a request that became no job; if that fails, the clerk does it."""
     with contextlib.suppress(StoreError):
         await gateway.store.delete_prefix(job_prefix(org, job))
+        await gateway.store.delete(pending_key(org, job))
+
+
+async def _settle(gateway: Gateway, org: str, job: str) -> None:
+    with contextlib.suppress(StoreError):
+        await gateway.store.delete(pending_key(org, job))

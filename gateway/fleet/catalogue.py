@@ -1,13 +1,13 @@
-"""The catalogue: which models there are and what they cost, from files that say so in one place."""
+"""The catalogue: which models there are, and how its files are read. What is sold: offers.py; what jobs run on: chips.py."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from billing.pricing.model import RateCard
-from gateway.video import ModelLimits
+from gateway.video import SECONDS_MAX, ModelLimits
 
 File = TypeVar("File", bound=msgspec.Struct)
 
@@ -18,39 +18,79 @@ class CatalogueError(Exception):
     """A catalogue file is missing or wrong; the sentence names the file and the entry."""
 
 
+class ModelRow(ModelLimits, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A row of models.toml: what can be asked for, and what the model takes on a device.
+
+    `like`: the model whose speeds it has where speeds.toml has none of its own. Not `offered`: known to the scheduler alone.
+    """
+
+    memory_gib: int
+    load_s: float
+    licence: str
+    like: str = ""
+    offered: bool = True
+
+
 class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """models.toml; `default_model` serves clients that name none."""
 
     default_model: str
-    models: tuple[ModelLimits, ...]
+    models: tuple[ModelRow, ...]
 
     def by_name(self) -> dict[str, ModelLimits]:
-        return {model.name: model for model in self.models}
-
-
-class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """prices.toml."""
-
-    cards: tuple[RateCard, ...]
+        """Those that can be asked for."""
+        return {model.name: model for model in self.models if model.offered}
 
 
 def load_models(folder: str) -> Models:
     """Reads models.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    models = _read(folder, "models.toml", Models)
-    names = [model.name for model in models.models]
-    if len(set(names)) != len(names) or models.default_model not in names:
-        raise CatalogueError("models.toml: names must differ and default_model must be one of them")
+    path = file_of(folder, "models.toml")
+    table = read_table(path)
+    rows = read_rows(path, table, "models", ModelRow, ("name",))
+    for row in rows:
+        where = f"{path}: models {row.name}"
+        if not 0 < row.seconds_min <= row.seconds_default <= row.seconds_max <= SECONDS_MAX:
+            raise CatalogueError(
+                f"{where}: seconds_min, seconds_default and seconds_max must rise, from above 0 to at most {SECONDS_MAX}"
+            )
+        if row.memory_gib <= 0 or row.load_s < 0:
+            raise CatalogueError(f"{where}: memory_gib must be positive and load_s must not be negative")
+    try:
+        models = msgspec.convert({**table, "models": rows}, Models)
+    except msgspec.ValidationError as error:
+        raise CatalogueError(f"{path}: {error}") from error
+    if models.default_model not in models.by_name():
+        raise CatalogueError(f"{path}: default_model {models.default_model!r} must be one of the models that are offered")
     return models
 
 
-def load_prices(folder: str) -> tuple[RateCard, ...]:
-    """Reads prices.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    return _read(folder, "prices.toml", Prices).cards
-
-
-def _read(folder: str, name: str, kind: type[File]) -> File:
-    path = (Path(folder) if folder else PACKAGED) / name
+def read_table(path: Path) -> dict[str, Any]:
+    """A TOML file. Raises CatalogueError."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), kind)
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CatalogueError(f"{path}: {error}") from error
+
+
+def read_rows(path: Path, table: Mapping[str, Any], name: str, kind: type[File], key: tuple[str, ...]) -> tuple[File, ...]:
+    """The rows of one array of tables, each named in errors by its `key` fields, which must differ. Raises CatalogueError."""
+    raw = table.get(name, [])
+    if not isinstance(raw, list) or not raw:
+        raise CatalogueError(f"{path}: needs at least one [[{name}]]")
+    rows: dict[str, File] = {}
+    for number, one in enumerate(cast(list[Any], raw), 1):
+        fields = cast(dict[str, Any], one) if isinstance(one, dict) else {}
+        label = " × ".join(str(fields[field]) for field in key if field in fields) or f"number {number}"
+        try:
+            row = msgspec.convert(one, kind)
+        except msgspec.ValidationError as error:
+            raise CatalogueError(f"{path}: {name} {label}: {error}") from error
+        if label in rows:
+            raise CatalogueError(f"{path}: {name} {label}: is listed twice")
+        rows[label] = row
+    return tuple(rows.values())
+
+
+def file_of(folder: str, name: str) -> Path:
+    """A file of `folder`, empty for the packaged catalogue."""
+    return (Path(folder) if folder else PACKAGED) / name

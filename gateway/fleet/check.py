@@ -19,25 +19,9 @@ from tritonclient.utils import InferenceServerException
 
 from gateway.fleet import contract
 from gateway.fleet.errors import AttemptFailed, ContractBroken, RequestRefused
-from gateway.fleet.model import Chunk, GenerateRequest, Progress, StoredObject
-from gateway.fleet.server import PROBE_TIMEOUT_S, TritonServer
+from gateway.fleet.model import SAMPLE, Chunk, GenerateRequest, Progress, StoredObject
+from gateway.fleet.server import PROBE_TIMEOUT_S, TritonServer, ended_of
 
-SAMPLE = GenerateRequest(
-    job_id="contract-check",
-    attempt=1,
-    prompt="A lighthouse at dusk, waves breaking on the rocks",
-    negative_prompt="",
-    seed=42,
-    # A size and a length that fit the grids of the usual diffusion models (multiples of 32; 8n + 1 frames).
-    width=832,
-    height=480,
-    fps=16,
-    frames=17,
-    auto_length=False,
-    guidance=5.0,
-    steps=20,
-    audio=False,
-)
 FILM_BYTES_MAX = 512 * 1024 * 1024
 DATATYPES = {"BYTES": "TYPE_STRING", "INT32": "TYPE_INT32", "INT64": "TYPE_INT64", "FP32": "TYPE_FP32", "BOOL": "TYPE_BOOL"}
 
@@ -280,20 +264,9 @@ async def _cancellation(client: _Client, server: TritonServer, model: str, sampl
     return Finding(True, "cancel", f"A cancelled request had stopped after {time.monotonic() - left:.1f} s.")
 
 
-class _Count(Struct, frozen=True):
-    count: int = 0
-
-
-class _Counts(Struct, frozen=True):
-    success: _Count = _Count()
-    fail: _Count = _Count()
-
-
 async def _finished(client: _Client, model: str) -> int:
     """How many requests of this model have ended, however they ended."""
     try:
-        statistics = await client.get_inference_statistics(model, as_json=True, client_timeout=PROBE_TIMEOUT_S)
+        return ended_of(await client.get_inference_statistics(model, as_json=True, client_timeout=PROBE_TIMEOUT_S)).get(model, 0)
     except InferenceServerException:
         return -1
-    counts = msgspec.convert(statistics["model_stats"][0]["inference_stats"], _Counts, strict=False)
-    return counts.success.count + counts.fail.count

@@ -62,3 +62,7 @@ class DeadlineExceeded(AttemptFailed):
     """The whole attempt took longer than its deadline."""
 
     code = "deadline_exceeded"
+
+
+class SwapFailed(Exception):
+    """A server did not load or unload a model; the sentence is its own reason."""

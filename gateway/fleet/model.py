@@ -53,3 +53,21 @@ class StoredObject(Struct, frozen=True):
 
 
 Event = Progress | Chunk | StoredObject
+
+SAMPLE = GenerateRequest(
+    job_id="contract-check",
+    attempt=1,
+    prompt="A lighthouse at dusk, waves breaking on the rocks",
+    negative_prompt="",
+    seed=42,
+    # A size and a length that fit the grids of the usual diffusion models (multiples of 32; 8n + 1 frames).
+    width=832,
+    height=480,
+    fps=16,
+    frames=17,
+    auto_length=False,
+    guidance=5.0,
+    steps=20,
+    audio=False,
+)
+"""A small request that every video model can serve."""

@@ -1,62 +1,272 @@
-"""Which replica runs the next job. Pure: the dispatcher tells it what happens and what time it is."""
+"""The fleet as one dispatcher knows it: what may be given to whom, and every change of that as an event. Pure.
 
-from collections.abc import Collection, Sequence
+The attendant tells it what the registry and the servers say, the dispatcher what it starts and how that ends, and both what time
+it is (monotonic seconds).
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
 
 import msgspec
 
-_COOLDOWN_S = 2.0
-_COOLDOWN_MAX_S = 60.0
-_FAILURES_TO_TRIP = 3
+from gateway.fleet import events
+from gateway.fleet.breaker import Breaker
+from gateway.fleet.registry.model import ReplicaRow, Sight
+
+Standing = Literal["new", "up", "cordoned", "draining"]
 
 
-class Replica(msgspec.Struct):
-    """One Triton server: what it serves, what it runs, and whether it may be given more.
+class Replica:
+    """One Triton server: what is declared of it, what it was seen to have, and what runs on it."""
 
-    `down` until its probe has answered; `tripped_until` after failures in a row (monotonic seconds), doubling up to a minute.
-    """
+    def __init__(self, row: ReplicaRow, models: Collection[str]) -> None:
+        self.row, self.models = row, tuple(model for model in row.models if model in models)
+        self.trouble = "has not been asked yet"
+        """Why it cannot be reached; empty: it answers."""
+        self.loaded: set[str] = set()
+        self.unloading: set[str] = set()
+        self.loading = ""
+        self.swapping = False
+        self.leaving = False
+        self.standing: Standing = "new"
+        self.running: dict[str, int] = {}
+        self.used_at: dict[str, float] = {}
+        self.breakers: dict[str, Breaker] = {}
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def busy(self) -> int:
+        return sum(self.running.values())
+
+    def reason(self) -> str:
+        """Why it is given no work; empty: it is."""
+        if self.row.quarantine_reason:
+            return self.row.quarantine_reason
+        if self.leaving:
+            return "is being removed"
+        if self.row.state != "active":
+            return f"{self.row.state} by an operator"
+        if not self.models:
+            return f"the catalogue has no model {', '.join(self.row.models)}"
+        return self.trouble
+
+    def condition(self, now: float) -> Sight:
+        """What people are shown."""
+        state = "quarantined" if self.row.quarantine_reason else "leaving" if self.leaving else self.row.state
+        if state == "active":
+            state = "down" if self.trouble else "cordoned" if self.reason() else "up"
+        elif state == "draining" and not self.busy:
+            state = "drained"
+        broken = [model for model, breaker in self.breakers.items() if breaker.state(now) != "closed"]
+        return Sight(self.name, state, self.reason(), tuple(sorted(self.loaded)), tuple(sorted(broken)), self.busy)
+
+    def has(self, model: str, now: float) -> bool:
+        """Whether it has the model, or is loading it, and may be given work for it sooner or later."""
+        breaker = self.breakers.get(model)
+        there = self.loading == model or (model in self.loaded and model not in self.unloading)
+        return there and (breaker is None or breaker.state(now) == "closed")
+
+    def free(self, model: str, now: float) -> int:
+        """How many jobs of this model it may be given now."""
+        if self.standing != "up" or model not in self.loaded or model in self.unloading or model not in self.models:
+            return 0
+        breaker = self.breakers.get(model)
+        state = breaker.state(now) if breaker else "closed"
+        room = max(self.row.slots - self.busy, 0)
+        return {"closed": room, "half-open": min(room, 1), "open": 0}[state]
+
+
+class Swap(msgspec.Struct, frozen=True):
+    """Unload, then load."""
 
     name: str
-    url: str
-    models: tuple[str, ...]
-    slots: int
-    running: int = 0
-    down: bool = True
-    failures: int = 0
-    tripped_until: float = 0.0
-
-    def free(self, now: float) -> int:
-        return 0 if self.down or now < self.tripped_until else max(self.slots - self.running, 0)
+    load: str
+    unload: tuple[str, ...]
 
 
 class Replicas:
-    """The fleet as one dispatcher sees it."""
+    """All of them. `tell` is given each event."""
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
-        self.all = tuple(replicas)
+    def __init__(self, models: Collection[str], *, pause_s: float, tell: Callable[[events.FleetEvent], None]) -> None:
+        """`models`: what the catalogue has. `pause_s`: the first pause of a breaker."""
+        self._models, self._pause_s, self._tell = models, pause_s, tell
+        self.by_name: dict[str, Replica] = {}
 
+    # -- what the registry says ------------------------------------------------------------------------------------------
+    def follow(self, rows: Sequence[ReplicaRow]) -> None:
+        """The registry is this. What runs goes on: a replica that is gone, or is another server now, leaves when it is idle."""
+        for row in rows:
+            known = self.by_name.get(row.name)
+            if known is None:
+                self.by_name[row.name] = Replica(row, self._models)
+                continue
+            known.leaving = known.row.url != row.url
+            if not known.leaving and known.row.version != row.version:
+                before = _figures(known)
+                known.row, known.models = row, tuple(model for model in row.models if model in self._models)
+                if known.standing != "new" and _figures(known) != before:
+                    self._tell(events.Changed(*_figures(known)))
+        names = {row.name for row in rows}
+        for known in list(self.by_name.values()):
+            known.leaving = known.leaving or known.name not in names
+            self._settle(known)
+
+    def quarantine(self, replica: Replica, reason: str) -> None:
+        """At once, before the registry says so too."""
+        replica.row = msgspec.structs.replace(replica.row, quarantine_reason=reason, quarantined_by="dispatcher")
+        self._settle(replica)
+
+    # -- what the servers say --------------------------------------------------------------------------------------------
+    def saw(self, replica: Replica, loaded: Collection[str], trouble: str = "") -> None:
+        """An answer: the models that are ready. Or none, and why."""
+        replica.trouble = trouble
+        if not trouble:
+            found = set(loaded) & set(replica.models)
+            gone, come = replica.loaded - found, found - replica.loaded
+            replica.loaded = found
+            replica.unloading &= found
+            if replica.standing != "new":
+                for model in sorted(gone):
+                    self._tell(events.Unloaded(replica.name, model))
+                for model in sorted(come):
+                    self._tell(events.Loaded(replica.name, model))
+        self._settle(replica)
+
+    # -- placement -------------------------------------------------------------------------------------------------------
+    def swaps(self, wanted: Collection[str], now: float) -> list[Swap]:
+        """What to load for models that are wanted and that no replica has or is loading: on an idle replica that may hold them,
+        in the place of what was used longest ago and is not wanted. Each counts as begun.
+        """
+        begun: list[Swap] = []
+        for model in sorted(wanted):
+            up = [one for one in self.by_name.values() if one.standing == "up"]
+            if any(one.has(model, now) for one in up):
+                continue
+            fit = [one for one in up if model not in one.loaded and self._may_load(one, model, now)]
+            placed = [(one, victims) for one in fit if (victims := self._victims(one, wanted)) is not None]
+            if placed:
+                replica, victims = min(placed, key=lambda place: (len(place[1]), place[0].busy))
+                begun.append(self._begin(replica, model, victims))
+        return begun
+
+    def _may_load(self, replica: Replica, model: str, now: float) -> bool:
+        breaker = replica.breakers.get(model)
+        idle = replica.row.loads and not replica.swapping
+        return idle and model in replica.models and (breaker is None or breaker.state(now) != "open")
+
+    def _victims(self, replica: Replica, wanted: Collection[str]) -> tuple[str, ...] | None:
+        """What to unload for one more; None: nothing may go."""
+        surplus = len(replica.loaded) + 1 - replica.row.models_max
+        idle = [model for model in replica.loaded if not replica.running.get(model) and model not in wanted]
+        idle.sort(key=lambda model: (replica.used_at.get(model, 0.0), model))
+        return tuple(idle[: max(surplus, 0)]) if len(idle) >= surplus else None
+
+    def _begin(self, replica: Replica, model: str, victims: tuple[str, ...]) -> Swap:
+        replica.swapping, replica.loading = True, model
+        replica.unloading |= set(victims)
+        for victim in victims:
+            self._tell(events.Unloading(replica.name, victim))
+        self._tell(events.Loading(replica.name, model))
+        return Swap(replica.name, model, victims)
+
+    def unloaded(self, replica: Replica, model: str) -> None:
+        replica.unloading.discard(model)
+        if model in replica.loaded:
+            replica.loaded.remove(model)
+            self._tell(events.Unloaded(replica.name, model))
+
+    def swapped(self, replica: Replica, model: str, now: float, failure: str = "") -> None:
+        """The swap has ended; a failure speaks against the model on this replica."""
+        replica.swapping, replica.loading = False, ""
+        replica.unloading.clear()
+        if failure:
+            self._tell(events.LoadFailed(replica.name, model, failure))
+            self._blame(replica, model, now)
+        elif model not in replica.loaded:
+            replica.loaded.add(model)
+            self._tell(events.Loaded(replica.name, model))
+        self._settle(replica)
+
+    # -- attempts --------------------------------------------------------------------------------------------------------
     def free(self, now: float) -> dict[str, int]:
-        """Free slots by model, only models that have one; a replica that serves two models counts for both."""
+        """Free slots by model, only models that have one; a slot for two models counts for both."""
         slots: dict[str, int] = {}
-        for replica in self.all:
-            for model in replica.models:
-                slots[model] = slots.get(model, 0) + replica.free(now)
+        for replica in self.by_name.values():
+            for model in replica.loaded:
+                slots[model] = slots.get(model, 0) + replica.free(model, now)
         return {model: count for model, count in slots.items() if count}
 
-    def pick(self, model: str, now: float, *, tried: Collection[str]) -> Replica | None:
-        """The least busy replica with a free slot, one that has not failed this job if there is any."""
-        fit = [replica for replica in self.all if model in replica.models and replica.free(now)]
-        return min(fit, key=lambda replica: (replica.name in tried, replica.running / replica.slots), default=None)
+    def take(self, model: str, now: float, *, tried: Collection[str]) -> Replica:
+        """A slot on the least busy replica, one that has not failed this job if there is any. Raises LookupError."""
+        fit = [replica for replica in self.by_name.values() if replica.free(model, now)]
+        if not fit:
+            raise LookupError(f"no free slot for {model}")
+        replica = min(fit, key=lambda one: (one.name in tried, one.busy / one.row.slots))
+        replica.running[model] = replica.running.get(model, 0) + 1
+        replica.used_at[model] = now
+        if model in replica.breakers:
+            replica.breakers[model].took(now)
+        return replica
 
-    def delivered(self, replica: Replica) -> None:
-        replica.failures = 0
+    def give_back(self, replica: Replica, model: str) -> None:
+        """The slot is free again."""
+        replica.running[model] -= 1
+        if model in replica.breakers:
+            replica.breakers[model].neither()
+        self._settle(replica)
 
-    def failed(self, replica: Replica, now: float) -> None:
-        """Three failures in a row trip the breaker; afterwards each further one doubles the pause."""
-        replica.failures += 1
-        if replica.failures >= _FAILURES_TO_TRIP:
-            pause = _COOLDOWN_S * 2 ** min(replica.failures - _FAILURES_TO_TRIP, 10)
-            replica.tripped_until = now + min(pause, _COOLDOWN_MAX_S)
+    def delivered(self, replica: Replica, model: str) -> None:
+        breaker = replica.breakers.get(model)
+        if breaker is None:
+            return
+        before = breaker.state(0.0)
+        breaker.succeeded()
+        if before != "closed" and breaker.state(0.0) == "closed":
+            self._tell(events.BreakerClosed(replica.name, model))
 
-    def unreachable(self, replica: Replica) -> None:
-        """No more jobs until a probe answers again."""
-        replica.down = True
+    def failed(self, replica: Replica, model: str, now: float) -> None:
+        """A failure that speaks against the model on this replica."""
+        self._blame(replica, model, now)
+
+    def _blame(self, replica: Replica, model: str, now: float) -> None:
+        breaker = replica.breakers.setdefault(model, Breaker(self._pause_s))
+        if breaker.failed(now):
+            self._tell(events.BreakerOpened(replica.name, model))
+
+    # -- standing --------------------------------------------------------------------------------------------------------
+    def _settle(self, replica: Replica) -> None:
+        """Says what has become of it, if that is new; forgets one that leaves and is idle."""
+        if replica.leaving and not replica.busy and not replica.swapping:
+            if self.by_name.get(replica.name) is replica:
+                del self.by_name[replica.name]
+                if replica.standing != "new":
+                    self._tell(events.Left(replica.name))
+            return
+        standing: Standing = "up"
+        if replica.leaving or replica.row.state == "draining":
+            standing = "draining"
+        elif replica.reason():
+            standing = "new" if replica.standing == "new" else "cordoned"
+        if standing == replica.standing:
+            return
+        before, replica.standing = replica.standing, standing
+        match standing:
+            case "up" if before == "new":
+                self._tell(events.Joined(*_figures(replica)))
+            case "up":
+                self._tell(events.Uncordoned(replica.name))
+            case "draining" if before != "new":
+                self._tell(events.Draining(replica.name))
+            case "cordoned":
+                self._tell(events.Cordoned(replica.name, replica.reason()))
+            case _:
+                pass
+
+
+def _figures(replica: Replica) -> tuple[str, str, int | None, int, tuple[str, ...], tuple[str, ...], bool, int]:
+    row = replica.row
+    loaded = tuple(sorted(replica.loaded))
+    return row.name, row.accelerator, row.price_micro_usd_per_hour, row.slots, replica.models, loaded, row.loads, row.models_max

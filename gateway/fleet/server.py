@@ -1,4 +1,4 @@
-"""One Triton server: is a model ready, and generate a video over a decoupled gRPC stream.
+"""One Triton server: what it has ready, loading and unloading, and generating a video over a decoupled gRPC stream.
 
 tritonclient's stream reports trouble in four ways, and `generate` folds them into one tree (`errors.py`): an error yielded by the
 model, a grpc error raised by the stream, a CancelledError that nobody asked for, and silence.
@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 import grpc
 import grpc.aio
+import msgspec
 import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_aio
 from numpy.typing import NDArray
@@ -24,11 +25,15 @@ from gateway.fleet.errors import (
     BackendUnreachable,
     ContractBroken,
     DeadlineExceeded,
+    RequestRefused,
+    SwapFailed,
 )
 from gateway.fleet.model import Event, GenerateRequest
+from gateway.fleet.tally import Tally
 
 PROBE_TIMEOUT_S = 2.0
 DRAIN_TIMEOUT_S = 2.0
+LOOK_AGAIN_S = 0.1
 SEND_BYTES_MAX = 2**31 - 1
 RECEIVE_BYTES_MAX = 4 * contract.CHUNK_BYTES_MAX
 
@@ -76,6 +81,35 @@ class _Stream(Protocol):
     def cancel(self) -> bool: ...
 
 
+class _Indexed(msgspec.Struct, frozen=True):
+    """A line of Triton's repository index; a model that was never loaded has no state."""
+
+    name: str
+    state: str = ""
+    reason: str = ""
+
+
+class _Count(msgspec.Struct, frozen=True):
+    count: int = 0
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    success: _Count = _Count()
+    fail: _Count = _Count()
+
+
+class _Statistics(msgspec.Struct, frozen=True):
+    name: str
+    inference_stats: _Counts = _Counts()
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a server said: the models it has ready, or why it said nothing."""
+
+    ready: frozenset[str] = frozenset()
+    trouble: str = ""
+
+
 class TritonServer:
     """A connection to one server; make it on the event loop that will use it, and close it there."""
 
@@ -83,6 +117,7 @@ class TritonServer:
         """`url` is host:port of the server's gRPC endpoint. Nothing is sent before the first call."""
         self.url = url
         self._closed = False
+        self._tallies: dict[str, Tally] = {}
         self._client: Any = triton_aio.InferenceServerClient(url, channel_args=CHANNEL_OPTIONS)
 
     async def close(self) -> None:
@@ -102,6 +137,68 @@ class TritonServer:
                 raise
             return False
 
+    async def look(self) -> Look:
+        """What it has ready now. Never raises: a server that cannot be asked says why."""
+        before = _cancellations()
+        try:
+            ready = [one.name for one in await self._index() if one.state == "READY"]
+            await self._count()
+        except (InferenceServerException, grpc.RpcError, grpc.aio.UsageError) as error:
+            said = " ".join(str(error).split())[:200]
+            return Look(trouble=f"{self.url} does not answer: {said}")
+        except asyncio.CancelledError:
+            if _cancellations() > before:
+                raise
+            return Look(trouble=f"{self.url} does not answer")
+        return Look(frozenset(ready))
+
+    async def load(self, model: str, *, timeout_s: float) -> None:
+        """Returns once the model is ready. Raises SwapFailed."""
+        try:
+            await self._client.load_model(model, client_timeout=timeout_s)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise SwapFailed(f"{model} could not be loaded: {error}") from error
+
+    async def unload(self, model: str, *, timeout_s: float) -> None:
+        """Returns once the model is gone. Raises SwapFailed.
+
+        Triton answers at once and goes on unloading for seconds; what is loaded meanwhile finds the memory taken
+        (triton-inference-server/server#4844).
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.unload_model(model, client_timeout=timeout_s)
+                while await self._holds(model):  # noqa: ASYNC110 - Triton sends no event
+                    await asyncio.sleep(LOOK_AGAIN_S)
+        except (InferenceServerException, grpc.RpcError, TimeoutError) as error:
+            raise SwapFailed(f"{model} could not be unloaded: {error or f'still there after {timeout_s:g} s'}") from error
+
+    async def stopped(self, model: str, *, within_s: float) -> bool:
+        """Whether everything that was left has ended on the server. False after `within_s`."""
+        tally = self._tally(model)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not tally.quiet:
+                    await asyncio.sleep(LOOK_AGAIN_S)
+                    with contextlib.suppress(InferenceServerException, grpc.RpcError, grpc.aio.UsageError):
+                        await self._count()
+        return tally.quiet
+
+    async def _holds(self, model: str) -> bool:
+        return any(one.name == model and one.state in ("READY", "UNLOADING") for one in await self._index())
+
+    async def _index(self) -> list[_Indexed]:
+        answer = await self._client.get_model_repository_index(as_json=True, client_timeout=PROBE_TIMEOUT_S)
+        return msgspec.convert(answer.get("models", []), list[_Indexed])
+
+    async def _count(self) -> None:
+        answer = await self._client.get_inference_statistics(as_json=True, client_timeout=PROBE_TIMEOUT_S)
+        for model, ended in ended_of(answer).items():
+            self._tally(model).counted(ended)
+
+    def _tally(self, model: str) -> Tally:
+        return self._tallies.setdefault(model, Tally())
+
     async def generate(
         self, model: str, request: GenerateRequest, *, stall_s: float, deadline_s: float
     ) -> AsyncGenerator[Event, None]:
@@ -113,14 +210,29 @@ class TritonServer:
         due = asyncio.get_running_loop().time() + deadline_s
         transcript = contract.Transcript(request)
         stream = self._open(model, request)
+        tally, heard, left = self._tally(model), False, True
         try:
             while not transcript.ended:
                 raw = await self._next(stream, stall_s, due)
+                if not heard:
+                    tally.began()
+                    heard = True
                 yield transcript.accept(contract.decode(raw, final=_is_final(raw)))
             await _drain(stream)
+            left = False
+        except (BackendFailed, RequestRefused):  # so the model ended it
+            left = False
+            raise
+        except BackendUnreachable:
+            if heard:
+                tally.lost()
+            heard = False
+            raise
         finally:
             # Leaving a loop over the stream, or dropping it, does not stop the server.
             stream.cancel()
+            if heard:
+                (tally.left if left else tally.finished)()
 
     def _open(self, model: str, request: GenerateRequest) -> _Stream:
         message = {
@@ -168,6 +280,14 @@ class TritonServer:
         if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ContractBroken("chunk_size", f"a response is larger than {RECEIVE_BYTES_MAX} bytes: {error.details()}")
         return BackendUnreachable(f"{self.url}: {error.code().name}: {error.details()}")
+
+
+def ended_of(statistics: Any) -> dict[str, int]:  # noqa: ANN401 – tritonclient's own JSON
+    """How many requests have ended since the server started, however they ended, by model; all versions together."""
+    ended: dict[str, int] = {}
+    for one in msgspec.convert(statistics.get("model_stats", []), list[_Statistics], strict=False):
+        ended[one.name] = ended.get(one.name, 0) + one.inference_stats.success.count + one.inference_stats.fail.count
+    return ended
 
 
 def _tensors(arrays: dict[str, NDArray[Any]]) -> list[Any]:

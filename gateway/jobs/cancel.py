@@ -1,11 +1,14 @@
 """Cancel: a queued job ends at once, a running one is told to stop; neither is charged."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
+from billing.charges.release import release
 from billing.errors import BillingError
 from billing.kit.query import Conn
-from billing.ledger.release import release
 from gateway.jobs import sql
+from gateway.jobs.account import ended
+from gateway.jobs.model import JobRef
 
 
 async def cancel(conn: Conn, org_id: UUID, job_id: UUID) -> str | None:
@@ -14,15 +17,18 @@ async def cancel(conn: Conn, org_id: UUID, job_id: UUID) -> str | None:
     if changed is None:
         return None
     if changed.state == "cancelled":
-        await release_holds(conn, [job_id])
+        await release_holds(conn, [JobRef(org_id, job_id)])
     return changed.state
 
 
-async def release_holds(conn: Conn, job_ids: list[UUID]) -> None:
-    """Gives the holds of jobs that just ended without a result back, in the transaction that ended them.
+async def release_holds(conn: Conn, jobs: Sequence[JobRef]) -> None:
+    """Gives the holds of jobs that just ended without a result back, and records what their attempts cost us.
 
-    Raises BillingError when one was not open: then the job must not end either.
+    In the transaction that ended them. Raises BillingError when a hold was not open: then the job must not end either.
     """
-    for outcome in await release(conn, job_ids):
+    if not jobs:
+        return
+    rows = await sql.ENDING.all(conn, [job.org_id for job in jobs], [job.id for job in jobs])
+    for outcome in await release(conn, [ended(row) for row in rows]):
         if isinstance(outcome, BillingError):
             raise outcome

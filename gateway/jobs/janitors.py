@@ -1,5 +1,7 @@
 """What the clerk does about jobs: each janitor is idempotent, bounded, and safe to run twice at once."""
 
+from collections.abc import Sequence
+
 from billing.kit.query import Conn
 from gateway.jobs import sql
 from gateway.jobs.cancel import release_holds
@@ -11,14 +13,14 @@ _ROWS_MAX = 500
 async def rescue_lost_leases(conn: Conn, *, attempts_max: int) -> int:
     """Jobs whose owner stopped beating go back to the queue, or end after `attempts_max` attempts. Returns how many."""
     changed = await sql.RESCUE.all(conn, attempts_max, _ROWS_MAX)
-    await release_holds(conn, [row.id for row in changed if row.state != "queued"])
+    await release_holds(conn, [JobRef(row.org_id, row.id) for row in changed if row.state != "queued"])
     return len(changed)
 
 
 async def expire_queued(conn: Conn) -> int:
     """Jobs not started before their deadline end uncharged. Returns how many."""
     changed = await sql.EXPIRE.all(conn, _ROWS_MAX)
-    await release_holds(conn, [row.id for row in changed])
+    await release_holds(conn, [JobRef(row.org_id, row.id) for row in changed])
     return len(changed)
 
 
@@ -30,6 +32,13 @@ async def expired_assets(conn: Conn) -> list[JobRef]:
 async def forget_assets(conn: Conn, job: JobRef) -> None:
     """Notes that the job's files are gone."""
     await sql.FORGET_ASSETS.run(conn, job.org_id, job.id)
+
+
+async def without_jobs(conn: Conn, requests: Sequence[JobRef]) -> list[JobRef]:
+    """Those that never became a job."""
+    known = await sql.CREATED.all(conn, [one.org_id for one in requests], [one.id for one in requests])
+    ids = {row.id for row in known}
+    return [one for one in requests if one.id not in ids]
 
 
 async def forget_answers(conn: Conn) -> int:

@@ -1,11 +1,11 @@
 """Lease: who runs a job now. Every write of an attempt names the attempt number (the fence) and the owner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 from billing.kit.query import Conn
 from gateway.jobs import sql
-from gateway.jobs.model import JobRef, Lease
+from gateway.jobs.model import JobRef, Lease, Placed
 
 
 async def lease(conn: Conn, owner: UUID, models: Sequence[str], *, limit: int, ttl_s: float, retention_s: int) -> list[Lease]:
@@ -13,15 +13,22 @@ async def lease(conn: Conn, owner: UUID, models: Sequence[str], *, limit: int, t
     return await sql.LEASE.all(conn, list(models), limit, owner, ttl_s, retention_s)
 
 
-async def begin_attempts(conn: Conn, owner: UUID, placed: Sequence[tuple[Lease, str]]) -> None:
-    """Notes which replica runs each lease, in the transaction that took them."""
+async def waiting_models(conn: Conn, models: Collection[str]) -> set[str]:
+    """Those of `models` that have a job that could be leased now."""
+    return {row.model for row in await sql.WAITING.all(conn, list(models))}
+
+
+async def begin_attempts(conn: Conn, owner: UUID, placed: Sequence[Placed]) -> None:
+    """Notes which replica runs each lease and what its time costs, in the transaction that took them."""
     await sql.BEGIN_ATTEMPTS.run(
         conn,
-        [held.org_id for held, _ in placed],
-        [held.id for held, _ in placed],
-        [held.attempt for held, _ in placed],
-        [replica for _, replica in placed],
+        [one.lease.org_id for one in placed],
+        [one.lease.id for one in placed],
+        [one.lease.attempt for one in placed],
+        [one.replica for one in placed],
         owner,
+        [one.accelerator for one in placed],
+        [one.price_micro_usd_per_hour for one in placed],
     )
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from billing.pricing.model import decode_terms
 from gateway.video import Artifact, Job, State, VideoRequest
 
 TRANSITIONS: dict[State, frozenset[State]] = {
@@ -21,7 +22,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 class JobRow(msgspec.Struct, frozen=True):
-    """A job as selected by jobs/sql.py; `request` and `artifacts` still encoded."""
+    """A job as selected by jobs/sql.py; `terms`, `request` and `artifacts` still encoded."""
 
     org_id: UUID
     id: UUID
@@ -29,10 +30,9 @@ class JobRow(msgspec.Struct, frozen=True):
     livemode: bool
     dialect: str
     state: str
-    currency: str
-    rate_card_id: UUID
-    rate_micro_per_s: int
+    terms: bytes
     max_ms: int
+    hold_ms: int
     hold_micro: int
     created_at: datetime
     started_at: datetime | None
@@ -42,6 +42,7 @@ class JobRow(msgspec.Struct, frozen=True):
     frames_total: int
     frames: int | None
     delivered_ms: int | None
+    charged_ms: int
     charged_micro: int
     error_code: str | None
     error_message: str | None
@@ -78,10 +79,6 @@ class Lease(msgspec.Struct, frozen=True):
     attempt: int
     livemode: bool
     request: bytes
-    rate_micro_per_s: int
-    max_ms: int
-    hold_micro: int
-    currency: str
     retention_s: int
     waited_s: float
     failures: int
@@ -89,6 +86,89 @@ class Lease(msgspec.Struct, frozen=True):
 
     def video(self) -> VideoRequest:
         return _request.decode(self.request)
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A model for which jobs wait."""
+
+    model: str
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A lease and the replica that runs it; the price is the chip's of now, None where nobody has said one."""
+
+    lease: Lease
+    replica: str
+    accelerator: str
+    price_micro_usd_per_hour: int | None
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What is known of a job that is about to end, or has just ended; attempts in order, 0 for what was not priced or timed."""
+
+    org_id: UUID
+    id: UUID
+    attempt: int
+    lease_owner: UUID | None
+    state: str
+    project_id: UUID
+    key_id: UUID
+    livemode: bool
+    model: str
+    tier: str
+    request: bytes
+    terms: bytes
+    max_ms: int
+    queue_ms: int | None
+    numbers: list[int]
+    chips: list[str]
+    outcomes: list[str]
+    device_ms: list[int]
+    prices: list[int]
+
+    def video(self) -> VideoRequest:
+        return _request.decode(self.request)
+
+
+class Created(msgspec.Struct, frozen=True):
+    id: UUID
+    created_at: datetime
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A remembered answer."""
+
+    org_id: UUID
+    project_id: UUID
+    livemode: bool
+    route: str
+    token: str
+    fingerprint: bytes
+    job_id: UUID
+    status: int
+    body: bytes
+
+
+class Locked(msgspec.Struct, frozen=True):
+    n: int
+    locked: bool
+
+
+class Number(msgspec.Struct, frozen=True):
+    n: int
+
+
+class StateCount(msgspec.Struct, frozen=True):
+    state: str
+    n: int
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A job whose state a statement changed, and whether its hold must be released."""
+
+    org_id: UUID
+    id: UUID
+    state: str
 
 
 class Delivered(msgspec.Struct, frozen=True):
@@ -106,6 +186,7 @@ _artifacts = msgspec.json.Decoder(tuple[Artifact, ...])
 def job_of(row: JobRow, queue_position: int | None = None) -> Job:
     """The canonical job of a row."""
     fields = msgspec.structs.asdict(row)
+    fields["terms"] = decode_terms(row.terms)
     fields["request"] = _request.decode(row.request)
     fields["artifacts"] = _artifacts.decode(row.artifacts)
     return Job(**fields, queue_position=queue_position)

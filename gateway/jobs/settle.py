@@ -5,78 +5,90 @@ from uuid import UUID
 
 import msgspec
 
+from billing.charges import settle as charges
+from billing.charges.model import Settled
 from billing.errors import BillingError
-from billing.kit.money import charge_micro
 from billing.kit.query import Conn
-from billing.ledger.capture import capture
-from billing.ledger.model import CaptureRequest, platform_account_id
+from billing.pricing.model import decode_terms
 from gateway.jobs import sql
+from gateway.jobs.account import delivery
 from gateway.jobs.cancel import release_holds
-from gateway.jobs.model import Delivered, Lease
+from gateway.jobs.model import Delivered, Ending, JobRef, Lease
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """A verified result of the attempt that `lease` names."""
+    """A verified result of the attempt that `lease` names; the device worked for `device_ms`."""
 
     lease: Lease
     owner: UUID
     delivered: Delivered
-
-    @property
-    def charge_micro(self) -> int:
-        """The frozen rate times what was measured, and never more than was held."""
-        return min(charge_micro(self.delivered.duration_ms, self.lease.rate_micro_per_s), self.lease.hold_micro)
+    device_ms: int
 
 
-async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[bool]:
-    """Ends and charges each job whose attempt still holds its lease; False where it does not (lost or cancelled).
+class Ended(msgspec.Struct, frozen=True):
+    """A job that has succeeded, and what was charged for it in money and in prepaid seconds."""
 
-    Settling the same attempt again is a replay: True, and nothing more is charged.
+    currency: str
+    charged_micro: int
+    charged_ms: int
+
+
+async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[Ended | None]:
+    """Charges and ends each job whose attempt still holds its lease; None where it does not (lost or cancelled).
+
+    Settling the same attempt again is a replay: the same answer, and nothing more is charged.
 
     Raises BillingError when the ledger refuses one: then none of the batch is ended.
     """
-    ended = await sql.SUCCEED.all(
+    rows = await sql.ENDING.all(conn, [s.lease.org_id for s in settlements], [s.lease.id for s in settlements])
+    jobs = {row.id: row for row in rows}
+    ours = {s.lease.id: s for s in settlements if _holds(jobs.get(s.lease.id), s)}
+    again = {s.lease.id: s for s in settlements if _succeeded(jobs.get(s.lease.id), s)}
+    both = [*ours.values(), *again.values()]
+    charged: dict[UUID, Settled] = {}
+    for outcome in await charges.settle(conn, [delivery(jobs[s.lease.id], s.delivered.duration_ms, s.device_ms) for s in both]):
+        if isinstance(outcome, BillingError):
+            raise outcome
+        charged[outcome.id] = outcome
+    if ours:
+        await _end(conn, list(ours.values()), charged)
+    return [_ended(jobs[s.lease.id], charged[s.lease.id]) if s.lease.id in charged else None for s in settlements]
+
+
+def _holds(job: Ending | None, one: Settlement) -> bool:
+    """The fence: this attempt, this owner, and nobody asked to cancel."""
+    return job is not None and (job.attempt, job.lease_owner, job.state) == (one.lease.attempt, one.owner, "running")
+
+
+def _succeeded(job: Ending | None, one: Settlement) -> bool:
+    """Settled by the same attempt before: the batch is sent again after an unknown outcome."""
+    return job is not None and (job.attempt, job.state) == (one.lease.attempt, "succeeded")
+
+
+def _ended(job: Ending, charged: Settled) -> Ended:
+    return Ended(decode_terms(job.terms).currency, charged.amount_micro, charged.seconds_ms)
+
+
+async def _end(conn: Conn, settlements: Sequence[Settlement], charged: dict[UUID, Settled]) -> None:
+    await sql.SUCCEED.run(
         conn,
         [s.lease.org_id for s in settlements],
         [s.lease.id for s in settlements],
-        [s.lease.attempt for s in settlements],
-        [s.owner for s in settlements],
         [s.delivered.frames for s in settlements],
         [s.delivered.duration_ms for s in settlements],
-        [s.charge_micro for s in settlements],
+        [charged[s.lease.id].seconds_ms for s in settlements],
+        [charged[s.lease.id].amount_micro for s in settlements],
         [msgspec.json.encode(s.delivered.artifacts) for s in settlements],
         [s.lease.retention_s for s in settlements],
+        [s.device_ms for s in settlements],
     )
-    ids = {row.id for row in ended}
-    outcomes = await capture(conn, [_capture(s) for s in settlements if s.lease.id in ids])
-    for outcome in outcomes:
-        if isinstance(outcome, BillingError):
-            raise outcome
-    others = [s.lease for s in settlements if s.lease.id not in ids]
-    if others:  # settled by the same attempt before: this batch is sent again after an unknown outcome
-        rows = await sql.ALREADY_SUCCEEDED.all(
-            conn, [o.org_id for o in others], [o.id for o in others], [o.attempt for o in others]
-        )
-        ids |= {row.id for row in rows}
-    return [s.lease.id in ids for s in settlements]
-
-
-def _capture(settlement: Settlement) -> CaptureRequest:
-    lease = settlement.lease
-    payload: dict[str, int | str] = {
-        "duration_ms": settlement.delivered.duration_ms,
-        "rate_micro_per_s": lease.rate_micro_per_s,
-        "frames": settlement.delivered.frames,
-        "attempt": lease.attempt,
-    }
-    book = "live" if lease.livemode else "test"
-    return CaptureRequest(lease.id, settlement.charge_micro, platform_account_id("revenue:usage", book, lease.currency), payload)
 
 
 class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an attempt that did not deliver.
 
-    `public` is the sentence the client sees, `internal` is for operators; `counts` is False when the job is only handed back.
+    `public` is the sentence the client sees, `internal` is for operators; `counts` is False when the job is only handed back. The
+    device worked for `device_ms`.
     """
 
     lease: Lease
@@ -85,6 +97,7 @@ class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     public: str
     internal: str
+    device_ms: int
     counts: bool = True
     delay_s: float = 0.0
 
@@ -106,9 +119,10 @@ async def give_up(conn: Conn, end: GiveUp) -> str | None:
         end.delay_s,
         end.internal,
         int(end.counts),
+        end.device_ms,
     )
     if changed is None:
         return None
     if changed.state != "queued":
-        await release_holds(conn, [end.lease.id])
+        await release_holds(conn, [JobRef(end.lease.org_id, end.lease.id)])
     return changed.state

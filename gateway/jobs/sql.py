@@ -1,60 +1,27 @@
 """Every statement about jobs. Each change of state names the states it may start from and writes the log in one statement."""
 
-from datetime import datetime
 from typing import LiteralString
-from uuid import UUID
-
-import msgspec
 
 from billing.kit.query import Command, Query
-from gateway.jobs.model import EventRow, JobRef, JobRow, Lease
-
-
-class Created(msgspec.Struct, frozen=True):
-    id: UUID
-    created_at: datetime
-
-
-class Stored(msgspec.Struct, frozen=True):
-    """A remembered answer."""
-
-    org_id: UUID
-    project_id: UUID
-    livemode: bool
-    route: str
-    token: str
-    fingerprint: bytes
-    job_id: UUID
-    status: int
-    body: bytes
-
-
-class Locked(msgspec.Struct, frozen=True):
-    n: int
-    locked: bool
-
-
-class Number(msgspec.Struct, frozen=True):
-    n: int
-
-
-class StateCount(msgspec.Struct, frozen=True):
-    state: str
-    n: int
-
-
-class Changed(msgspec.Struct, frozen=True):
-    """A job whose state a statement changed, and whether its hold must be released."""
-
-    org_id: UUID
-    id: UUID
-    state: str
-
+from gateway.jobs.model import (
+    Changed,
+    Created,
+    Ending,
+    EventRow,
+    JobRef,
+    JobRow,
+    Lease,
+    Locked,
+    Number,
+    StateCount,
+    Stored,
+    Waiting,
+)
 
 _JOB: LiteralString = """
-           j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.currency, j.rate_card_id, j.rate_micro_per_s, j.max_ms,
+           j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.terms, j.max_ms, j.hold_ms,
            j.hold_micro, j.created_at, j.started_at, j.finished_at, j.attempt, j.frames_done, j.frames_total, j.frames,
-           j.delivered_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
+           j.delivered_ms, j.charged_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
            j.event_seq, j.request, j.artifacts
 """
 
@@ -84,16 +51,17 @@ INSERT_JOBS = Query(
     Created,
     """
     WITH added AS (
-        INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
-                                 rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, queue_deadline_at)
-        SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
-               rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total,
-               clock_timestamp() + make_interval(secs => deadline_s)
-        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
-                    $9::jsonb[], $10::bytea[], $11::text[], $12::uuid[], $13::bigint[], $14::int[], $15::bigint[],
-                    $16::int[], $17::int[])
-             AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,
-                   rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, deadline_s)
+        INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
+                                 max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at, available_at)
+        SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
+               max_ms, hold_ms, hold_micro, frames_total, greatest(starts_at, now) + make_interval(secs => deadline_s),
+               coalesce(starts_at, now)
+        FROM (SELECT billing.now() AS now) clock,
+             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
+                    $9::jsonb[], $10::bytea[], $11::jsonb[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[],
+                    $17::timestamptz[])
+             AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
+                   max_ms, hold_ms, hold_micro, frames_total, deadline_s, starts_at)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
@@ -120,7 +88,7 @@ CLAIM_RETRIED = Query(
     UPDATE gateway.job j SET replays = $5, claimed_by = $6
     FROM (SELECT org_id, id FROM gateway.job
           WHERE org_id = $1 AND key_id = $2 AND fingerprint = $3 AND dialect = $4
-            AND (replays < $5 OR claimed_by = $6) AND created_at > clock_timestamp() - interval '2 minutes'
+            AND (replays < $5 OR claimed_by = $6) AND created_at > billing.now() - interval '2 minutes'
           ORDER BY claimed_by IS NOT DISTINCT FROM $6 DESC, created_at LIMIT 1 FOR UPDATE) c
     WHERE j.org_id = c.org_id AND j.id = c.id
     RETURNING """
@@ -188,10 +156,10 @@ CANCEL = Query(
     WITH changed AS (
         UPDATE gateway.job SET
             state = CASE state WHEN 'queued' THEN 'cancelled' ELSE 'cancelling' END,
-            finished_at = CASE state WHEN 'queued' THEN clock_timestamp() END,
+            finished_at = CASE state WHEN 'queued' THEN billing.now() END,
             error_code = CASE state WHEN 'queued' THEN 'cancelled' END,
             error_message = CASE state WHEN 'queued' THEN 'Cancelled before it started; nothing was charged.' END,
-            assets_expire_at = CASE WHEN state = 'queued' AND (request ? 'inputs' OR attempt > 0) THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN state = 'queued' AND (request ? 'inputs' OR attempt > 0) THEN billing.now() END,
             event_seq = event_seq + 1
         WHERE org_id = $1 AND id = $2 AND state IN ('queued', 'running')
         RETURNING org_id, id, state, event_seq
@@ -204,7 +172,7 @@ CANCEL = Query(
 DELETE = Query(
     JobRef,
     """
-    UPDATE gateway.job SET deleted_at = clock_timestamp(), assets_expire_at = clock_timestamp()
+    UPDATE gateway.job SET deleted_at = billing.now(), assets_expire_at = billing.now()
     WHERE org_id = $1 AND id = $2 AND finished_at IS NOT NULL AND deleted_at IS NULL RETURNING org_id, id
     """,
 )
@@ -215,36 +183,46 @@ LEASE = Query(
     """
     WITH next AS (
         SELECT org_id, id FROM gateway.job
-        WHERE state = 'queued' AND available_at <= clock_timestamp()
+        WHERE state = 'queued' AND available_at <= billing.now()
           AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = ANY($1::text[])
         ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
         LIMIT $2 FOR UPDATE SKIP LOCKED
     ), leased AS (
         UPDATE gateway.job j SET state = 'running', attempt = j.attempt + 1, lease_owner = $3,
-            lease_expires_at = clock_timestamp() + make_interval(secs => $4), frames_done = 0,
-            started_at = coalesce(j.started_at, clock_timestamp()), event_seq = j.event_seq + 1
+            lease_expires_at = billing.now() + make_interval(secs => $4), frames_done = 0,
+            started_at = coalesce(j.started_at, billing.now()), event_seq = j.event_seq + 1
         FROM next n WHERE j.org_id = n.org_id AND j.id = n.id
         RETURNING j.*
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
         SELECT org_id, id, event_seq, 'running', jsonb_build_object('attempt', attempt) FROM leased
     ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM leased LIMIT 1) any_)
-    SELECT org_id, id, attempt, livemode, request, rate_micro_per_s, max_ms, hold_micro, currency, $5::int AS retention_s,
-           extract(epoch FROM clock_timestamp() - created_at)::float8 AS waited_s, failures,
+    SELECT org_id, id, attempt, livemode, request, $5::int AS retention_s,
+           extract(epoch FROM billing.now() - created_at)::float8 AS waited_s, failures,
            ARRAY(SELECT a.replica FROM gateway.attempt a WHERE a.org_id = leased.org_id AND a.job_id = leased.id) AS tried
     FROM leased, told ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
     """,
 )
 BEGIN_ATTEMPTS = Command("""
-    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner)
-    SELECT org_id, job_id, attempt, replica, $5 FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[])
-        AS u (org_id, job_id, attempt, replica)
+    INSERT INTO gateway.attempt (org_id, job_id, attempt, replica, owner, accelerator, price_micro_usd_per_hour)
+    SELECT org_id, job_id, attempt, replica, $5, accelerator, price
+    FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $6::text[], $7::bigint[])
+        AS u (org_id, job_id, attempt, replica, accelerator, price)
 """)
+# Which of these models have jobs that wait.
+WAITING = Query(
+    Waiting,
+    """
+    SELECT m AS model FROM unnest($1::text[]) AS m WHERE EXISTS (
+        SELECT 1 FROM gateway.job WHERE state = 'queued' AND available_at <= billing.now()
+          AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = m)
+    """,
+)
 HEARTBEAT = Query(
     Changed,
     """
     WITH beat AS (
-        UPDATE gateway.job j SET lease_expires_at = clock_timestamp() + make_interval(secs => $6), frames_done = u.frames_done
+        UPDATE gateway.job j SET lease_expires_at = billing.now() + make_interval(secs => $6), frames_done = u.frames_done
         FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[]) AS u (org_id, id, attempt, frames_done)
         WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = $5
         RETURNING j.org_id, j.id, j.state
@@ -252,45 +230,65 @@ HEARTBEAT = Query(
     SELECT org_id, id, state FROM beat, told
     """,
 )
-SUCCEED = Query(
-    Changed,
+# What a charge and its record need to know of jobs, and every attempt there was. Locks the jobs: what is true now stays true
+# until they are ended.
+ENDING = Query(
+    Ending,
     """
+    SELECT j.org_id, j.id, j.attempt, j.lease_owner, j.state, j.project_id, j.key_id, j.livemode, j.model, j.tier, j.request,
+           j.terms, j.max_ms, (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
+           tries.numbers, tries.chips, tries.outcomes, tries.device_ms, tries.prices
+    FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
+    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(a.attempt::int ORDER BY a.attempt), '{}') AS numbers,
+               coalesce(array_agg(a.accelerator ORDER BY a.attempt), '{}') AS chips,
+               coalesce(array_agg(coalesce(a.outcome, '') ORDER BY a.attempt), '{}') AS outcomes,
+               coalesce(array_agg(coalesce(a.device_ms, 0) ORDER BY a.attempt), '{}') AS device_ms,
+               coalesce(array_agg(coalesce(a.price_micro_usd_per_hour, 0) ORDER BY a.attempt), '{}') AS prices
+        FROM gateway.attempt a WHERE a.org_id = j.org_id AND a.job_id = j.id
+    ) tries
+    ORDER BY j.org_id, j.id FOR UPDATE OF j
+    """,
+)
+SUCCEED = Command("""
     WITH ended AS (
-        UPDATE gateway.job j SET state = 'succeeded', finished_at = clock_timestamp(),
+        UPDATE gateway.job j SET state = 'succeeded', finished_at = billing.now(),
             lease_owner = NULL, lease_expires_at = NULL, frames_done = u.frames, frames = u.frames,
-            delivered_ms = u.delivered_ms, charged_micro = u.charged_micro,
-            artifacts = u.artifacts, assets_expire_at = clock_timestamp() + make_interval(secs => u.retention_s),
+            delivered_ms = u.delivered_ms, charged_ms = u.charged_ms, charged_micro = u.charged_micro,
+            artifacts = u.artifacts, assets_expire_at = billing.now() + make_interval(secs => u.retention_s),
             event_seq = j.event_seq + 1
-        FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::uuid[], $5::int[], $6::int[], $7::bigint[],
-                    $8::jsonb[], $9::int[])
-             AS u (org_id, id, attempt, owner, frames, delivered_ms, charged_micro, artifacts, retention_s)
-        WHERE j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.lease_owner = u.owner AND j.state = 'running'
-        RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.delivered_ms, j.charged_micro, j.currency
+        FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::int[], $6::bigint[], $7::jsonb[], $8::int[], $9::int[])
+             AS u (org_id, id, frames, delivered_ms, charged_ms, charged_micro, artifacts, retention_s, device_ms)
+        WHERE j.org_id = u.org_id AND j.id = u.id
+        RETURNING j.org_id, j.id, j.attempt, j.event_seq, j.delivered_ms, j.charged_ms, j.charged_micro,
+                  j.terms ->> 'currency' AS currency, u.device_ms
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
         SELECT org_id, id, event_seq, 'succeeded',
-               jsonb_build_object('delivered_ms', delivered_ms, 'charged_micro', charged_micro, 'currency', currency) FROM ended
+               jsonb_build_object('delivered_ms', delivered_ms, 'charged_seconds_ms', charged_ms, 'charged_micro', charged_micro,
+                                  'currency', currency)
+        FROM ended
     ), closed AS (
-        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'succeeded'
+        UPDATE gateway.attempt a SET ended_at = billing.now(), outcome = 'succeeded', device_ms = e.device_ms
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
-    ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
-    SELECT org_id, id, state FROM ended, told
-    """,
-)
+    )
+    SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM ended LIMIT 1) any_
+""")
 # An attempt that did not deliver: back to the queue ('queued'), or the end ('failed'); a cancelling job is cancelled either way.
-# $10 is 1 if the attempt counts against the job, 0 if the job is only handed back.
+# $10 is 1 if the attempt counts against the job, 0 if the job is only handed back; $11 is the device's time.
 GIVE_UP = Query(
     Changed,
     """
     WITH ended AS (
         UPDATE gateway.job j SET
             state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' ELSE $5::text END,
-            finished_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN clock_timestamp() END,
+            finished_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN billing.now() END,
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN $5 = 'failed' THEN $6::text END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN $5 = 'failed' THEN $7::text END,
-            assets_expire_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN clock_timestamp() END,
-            available_at = clock_timestamp() + make_interval(secs => $8), failures = j.failures + $10::smallint,
+            assets_expire_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN billing.now() END,
+            available_at = billing.now() + make_interval(secs => $8), failures = j.failures + $10::smallint,
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -299,7 +297,7 @@ GIVE_UP = Query(
         SELECT org_id, id, event_seq, state, jsonb_strip_nulls(jsonb_build_object('code', error_code, 'message', error_message))
         FROM ended
     ), closed AS (
-        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), code = $6, message = $9,
+        UPDATE gateway.attempt a SET ended_at = billing.now(), code = $6, message = $9, device_ms = $11::int,
             outcome = CASE WHEN e.state = 'cancelled' THEN 'cancelled' WHEN $10 = 0 THEN 'returned' ELSE 'failed' END
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt
     ), told AS (
@@ -307,14 +305,6 @@ GIVE_UP = Query(
     SELECT org_id, id, state FROM ended, told
     """,
 )
-ALREADY_SUCCEEDED = Query(
-    JobRef,
-    """
-    SELECT j.org_id, j.id FROM unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS u (org_id, id, attempt)
-    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id AND j.attempt = u.attempt AND j.state = 'succeeded'
-    """,
-)
-
 # -- what the clerk does -----------------------------------------------------------------------------------------------
 # A lease that ran out: its owner is gone. The fence keeps a late owner from writing: the next lease raises the attempt number.
 RESCUE = Query(
@@ -322,16 +312,16 @@ RESCUE = Query(
     """
     WITH lost AS (
         SELECT org_id, id FROM gateway.job
-        WHERE state IN ('running', 'cancelling') AND lease_expires_at < clock_timestamp()
+        WHERE state IN ('running', 'cancelling') AND lease_expires_at < billing.now()
         ORDER BY lease_expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE gateway.job j SET
             state = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'failed' ELSE 'queued' END,
-            finished_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN clock_timestamp() END,
+            finished_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN billing.now() END,
             error_code = CASE WHEN j.state = 'cancelling' THEN 'cancelled' WHEN j.failures + 1 >= $1 THEN 'backend_lost' END,
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN j.failures + 1 >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
-            assets_expire_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN billing.now() END,
             failures = j.failures + 1, frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -340,7 +330,8 @@ RESCUE = Query(
         SELECT org_id, id, event_seq, state, jsonb_strip_nulls(jsonb_build_object('code', error_code, 'message', error_message))
         FROM ended
     ), closed AS (
-        UPDATE gateway.attempt a SET ended_at = clock_timestamp(), outcome = 'lost', code = 'lease_expired'
+        UPDATE gateway.attempt a SET ended_at = billing.now(), outcome = 'lost', code = 'lease_expired',
+            device_ms = least(extract(epoch FROM billing.now() - a.started_at) * 1000, 2147483647)::int
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt AND a.outcome IS NULL
     ), told AS (
         SELECT pg_notify('tallylight_events', ''), pg_notify('tallylight_queue', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
@@ -351,12 +342,12 @@ EXPIRE = Query(
     Changed,
     """
     WITH late AS (
-        SELECT org_id, id FROM gateway.job WHERE state = 'queued' AND queue_deadline_at < clock_timestamp()
+        SELECT org_id, id FROM gateway.job WHERE state = 'queued' AND queue_deadline_at < billing.now()
         ORDER BY queue_deadline_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), ended AS (
-        UPDATE gateway.job j SET state = 'expired', finished_at = clock_timestamp(), error_code = 'queue_deadline',
+        UPDATE gateway.job j SET state = 'expired', finished_at = billing.now(), error_code = 'queue_deadline',
             error_message = 'Not started before its deadline; nothing was charged.',
-            assets_expire_at = CASE WHEN j.request ? 'inputs' OR j.attempt > 0 THEN clock_timestamp() END,
+            assets_expire_at = CASE WHEN j.request ? 'inputs' OR j.attempt > 0 THEN billing.now() END,
             event_seq = j.event_seq + 1
         FROM late l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.event_seq, j.error_code, j.error_message
@@ -370,16 +361,16 @@ EXPIRE = Query(
 EXPIRED_ASSETS = Query(
     JobRef,
     """
-    SELECT org_id, id FROM gateway.job WHERE assets_expire_at < clock_timestamp() AND assets_deleted_at IS NULL
+    SELECT org_id, id FROM gateway.job WHERE assets_expire_at < billing.now() AND assets_deleted_at IS NULL
     ORDER BY assets_expire_at LIMIT $1
     """,
 )
 FORGET_ASSETS = Command("""
-    UPDATE gateway.job SET assets_deleted_at = clock_timestamp() WHERE org_id = $1 AND id = $2 AND assets_deleted_at IS NULL
+    UPDATE gateway.job SET assets_deleted_at = billing.now() WHERE org_id = $1 AND id = $2 AND assets_deleted_at IS NULL
 """)
 FORGET_ANSWERS = Command("""
     DELETE FROM gateway.idempotency WHERE ctid = ANY(ARRAY(
-        SELECT ctid FROM gateway.idempotency WHERE created_at < clock_timestamp() - interval '48 hours' LIMIT $1))
+        SELECT ctid FROM gateway.idempotency WHERE created_at < billing.now() - interval '48 hours' LIMIT $1))
 """)
 LIVE = Query(
     StateCount,

@@ -1,17 +1,49 @@
 """Prove the jobs against the ledger and against their own log: every job costs what it delivered, once."""
 
+from typing import LiteralString
+from uuid import UUID
+
+import msgspec
+
 from billing.kit.query import Conn, Query
 from billing.ledger.model import Finding
+from billing.pricing.charge import charge
+from billing.pricing.model import decode_terms
+
+_PAGE, _FINDINGS_MAX = 5000, 100
+
+
+class ChargedRow(msgspec.Struct, frozen=True):
+    org_id: UUID
+    id: UUID
+    terms: bytes
+    max_ms: int
+    delivered_ms: int
+    charged_ms: int
+    charged_micro: int
+    position: int
+
 
 # Each of these returns no row when jobs and ledger agree. A hold has the id of its job and a row per account it draws on.
+_PARTS: LiteralString = """
+    SELECT h.id, min(h.state) AS state,
+           coalesce(sum(h.amount) FILTER (WHERE a.asset LIKE 'SEC:%'), 0) AS held_ms,
+           coalesce(sum(h.captured) FILTER (WHERE a.asset LIKE 'SEC:%'), 0) AS charged_ms,
+           coalesce(sum(h.amount) FILTER (WHERE a.asset NOT LIKE 'SEC:%' AND g.kind <> 'budget'), 0) AS held_micro,
+           coalesce(sum(h.captured) FILTER (WHERE a.asset NOT LIKE 'SEC:%' AND g.kind <> 'budget'), 0) AS charged_micro
+    FROM billing.hold h JOIN billing.account a ON a.id = h.account_id JOIN billing.grant g ON g.account_id = h.account_id
+    GROUP BY h.id
+"""
 WRONG_HOLDS = Query(
     Finding,
     """
     SELECT 'job_has_its_hold' AS rule, j.id::text AS subject,
-           'job holds ' || j.hold_micro || ', ledger ' || coalesce(h.amount::text, 'nothing') AS detail
-    FROM gateway.job j
-    LEFT JOIN (SELECT id, sum(amount_micro) AS amount FROM billing.hold GROUP BY id) h ON h.id = j.id
-    WHERE h.id IS NULL OR h.amount <> j.hold_micro LIMIT 100
+           'job holds ' || j.hold_micro || ' and ' || j.hold_ms || ' ms, ledger '
+           || coalesce(h.held_micro || ' and ' || h.held_ms || ' ms', 'nothing') AS detail
+    FROM gateway.job j LEFT JOIN ("""
+    + _PARTS
+    + """) h ON h.id = j.id
+    WHERE h.id IS NULL OR h.held_micro <> j.hold_micro OR h.held_ms <> j.hold_ms LIMIT 100
     """,
 )
 HOLDS_WITHOUT_JOB = Query(
@@ -37,20 +69,39 @@ WRONG_CAPTURES = Query(
     Finding,
     """
     SELECT 'charged_is_captured' AS rule, j.id::text AS subject,
-           'job charged ' || j.charged_micro || ', ledger captured ' || h.captured AS detail
-    FROM gateway.job j JOIN (SELECT id, sum(captured_micro) AS captured FROM billing.hold GROUP BY id) h ON h.id = j.id
-    WHERE h.captured <> j.charged_micro LIMIT 100
+           'job charged ' || j.charged_micro || ' and ' || j.charged_ms || ' ms, ledger captured '
+           || h.charged_micro || ' and ' || h.charged_ms || ' ms' AS detail
+    FROM gateway.job j JOIN ("""
+    + _PARTS
+    + """) h ON h.id = j.id
+    WHERE h.charged_micro <> j.charged_micro OR h.charged_ms <> j.charged_ms LIMIT 100
     """,
 )
-WRONG_CHARGES = Query(
+WRONG_RECORDS = Query(
     Finding,
     """
-    SELECT 'charged_what_was_delivered' AS rule, id::text AS subject,
-           'charged ' || charged_micro || ' for ' || delivered_ms || ' ms at ' || rate_micro_per_s
-           || ' per s, at most ' || hold_micro AS detail
-    FROM gateway.job
-    WHERE state = 'succeeded'
-      AND charged_micro <> least(div(delivered_ms * rate_micro_per_s::numeric, 1000), hold_micro) LIMIT 100
+    SELECT 'job_has_its_usage_record' AS rule, j.id::text AS subject,
+           'job ' || j.state || ' after ' || j.attempt || ' attempts delivered ' || coalesce(j.delivered_ms, 0)
+           || ' ms for ' || j.charged_micro || ', ' || count(u.subject_id) || ' record(s) say '
+           || coalesce(sum(u.delivered_ms), 0) || ' ms for ' || coalesce(sum(u.granted_micro + u.net_micro), 0) AS detail
+    FROM gateway.job j
+    LEFT JOIN (SELECT u.* FROM billing.usage u JOIN billing.usage_series s ON s.id = u.series_id AND s.kind = 'charge') u
+        ON u.subject_id = j.id
+    WHERE j.finished_at IS NOT NULL
+    GROUP BY j.org_id, j.id
+    HAVING count(u.subject_id) <> (CASE WHEN j.attempt > 0 THEN 1 ELSE 0 END)
+        OR coalesce(sum(u.delivered_ms), 0) <> coalesce(j.delivered_ms, 0)
+        OR coalesce(sum(u.granted_micro + u.net_micro), 0) <> j.charged_micro LIMIT 100
+    """,
+)
+# What each delivered job was charged from: `position` is where its part of the month's volume began.
+CHARGED = Query(
+    ChargedRow,
+    """
+    SELECT j.org_id, j.id, j.terms, j.max_ms, j.delivered_ms, j.charged_ms, j.charged_micro,
+           (t.payload ->> 'position')::bigint AS position
+    FROM gateway.job j JOIN billing.transfer t ON t.subject_id = j.id AND t.kind = 'capture'
+    WHERE (j.org_id, j.id) > ($1::uuid, $2::uuid) AND j.state = 'succeeded' ORDER BY j.org_id, j.id LIMIT $3
     """,
 )
 WRONG_LOGS = Query(
@@ -88,7 +139,7 @@ STRAYS = Query(
     """,
 )
 SOUND: tuple[Query[Finding], ...] = (
-    WRONG_HOLDS, HOLDS_WITHOUT_JOB, WRONG_ENDS, WRONG_CAPTURES, WRONG_CHARGES, WRONG_LOGS, WRONG_ATTEMPTS, STRAYS,
+    WRONG_HOLDS, HOLDS_WITHOUT_JOB, WRONG_ENDS, WRONG_CAPTURES, WRONG_RECORDS, WRONG_LOGS, WRONG_ATTEMPTS, STRAYS,
 )  # fmt: skip
 
 
@@ -101,4 +152,18 @@ async def verify_jobs(conn: Conn) -> list[Finding]:
     findings: list[Finding] = []
     for rule in SOUND:
         findings += await rule.all(conn)
-    return findings
+    return findings + await _wrong_charges(conn)
+
+
+async def _wrong_charges(conn: Conn) -> list[Finding]:
+    """Every charge is worked out again, from the frozen terms and what was delivered."""
+    findings: list[Finding] = []
+    last = (UUID(int=0), UUID(int=0))
+    while rows := await CHARGED.all(conn, *last, _PAGE):
+        for row in rows:
+            due_micro = charge(decode_terms(row.terms), min(row.delivered_ms, row.max_ms), row.position, row.charged_ms)
+            if due_micro != row.charged_micro:
+                detail = f"charged {row.charged_micro} for {row.delivered_ms} ms, the terms say {due_micro}"
+                findings.append(Finding("charged_what_was_delivered", str(row.id), detail))
+        last = rows[-1].org_id, rows[-1].id
+    return findings[:_FINDINGS_MAX]

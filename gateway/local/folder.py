@@ -17,9 +17,10 @@ FREE_MIN_BYTES = 768 << 20
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demo organization's clients need, and the secret of this installation's links; kept where only its owner reads."""
+    """What the demo organization's clients need, and the secrets of this installation; kept where only its owner reads."""
 
     link_secret: str
+    operator_token: str
     api_key: str = ""
     test_api_key: str = ""
     base_url: str = ""
@@ -84,7 +85,7 @@ class DataFolder:
         """Those of the last run, or new ones without keys."""
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
             return read_credentials(self.path)
-        return Credentials(link_secret=secrets.token_urlsafe(32))
+        return Credentials(link_secret=secrets.token_urlsafe(32), operator_token=secrets.token_urlsafe(32))
 
     def keep(self, credentials: Credentials) -> None:
         write_private(_credentials_file(self.path), msgspec.json.encode(credentials))

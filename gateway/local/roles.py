@@ -15,6 +15,7 @@ from gateway.local import postgres, triton
 from gateway.local.folder import DataFolder
 from gateway.local.ports import free_port
 from gateway.local.postgres import LocalPostgres
+from gateway.local.rehearse import Chip, chip_paces, write_repository
 from gateway.local.supervise import Launch, Role
 from gateway.settings import ReplicaSettings, Settings
 from gateway.telemetry.multiprocess import VARIABLE as METRICS_VARIABLE
@@ -46,21 +47,26 @@ def postgres_role(cluster: LocalPostgres) -> Role:
 
 
 class Triton:
-    """The local model server with the bundled test card."""
+    """A local model server: with the bundled test card, or as a chip of the demo fleet."""
 
-    def __init__(self, work: Path) -> None:
-        self._work = work
+    def __init__(self, work: Path, chip: Chip | None = None) -> None:
+        self._work, self._chip = work, chip
+        self.name = f"triton-{chip.name}" if chip else "triton"
         self.http_port = free_port()
         self.grpc_port = free_port(not_one_of=frozenset({self.http_port}))
         self.metrics_port = free_port(not_one_of=frozenset({self.http_port, self.grpc_port}))
 
     def replica(self) -> ReplicaSettings:
-        return ReplicaSettings("local", f"127.0.0.1:{self.grpc_port}", (TESTCARD,), TESTCARD_INSTANCES)
+        url, chip = f"127.0.0.1:{self.grpc_port}", self._chip
+        if chip is None:
+            return ReplicaSettings("local", url, (TESTCARD,), TESTCARD_INSTANCES)
+        price = chip.price_micro_usd_per_hour
+        return ReplicaSettings(chip.name, url, chip.models, chip.slots, chip.accelerator, price, True, chip.models_max)
 
     def role(self) -> Role:
         return Role(
-            name="triton",
-            title="Triton",
+            name=self.name,
+            title=f"Triton on {self._chip.name}" if self._chip else "Triton",
             command=self._command,
             ready=self._ready,
             broken=self._broken,
@@ -70,12 +76,17 @@ class Triton:
 
     async def _command(self) -> Launch:
         triton.cleanup(self._work)  # of a run that was killed
+        self._work.mkdir(exist_ok=True)
+        models = triton.BUNDLED_MODELS
+        if self._chip is not None:
+            models = write_repository(self._work / "models", chip_paces(self._chip), instances=self._chip.slots)
         argv, environment = triton.command(
-            [triton.BUNDLED_MODELS],
+            [models],
             self._work,
             http_port=self.http_port,
             grpc_port=self.grpc_port,
             metrics_port=self.metrics_port,
+            loaded=self._chip.loaded if self._chip else None,
         )
         return Launch(argv, environment, self._work)
 
@@ -83,7 +94,12 @@ class Triton:
         await triton.wait_ready("127.0.0.1", self.http_port, timeout_s=60.0)
 
     async def _broken(self, pid: int) -> str:
-        """Triton does not start a dead instance again, and goes on sending it work."""
+        """Triton does not start a dead instance again, and goes on sending it work.
+
+        Where models come and go their number says nothing; there the dispatcher's breakers find out.
+        """
+        if self._chip is not None:
+            await asyncio.Event().wait()
         whole = triton.instances(pid)
         while triton.instances(pid) >= whole:  # noqa: ASYNC110 - no events come from there
             await asyncio.sleep(INSTANCES_LOOK_S)

@@ -1,14 +1,15 @@
-"""What a fresh installation starts with: tables, the packaged prices, a demo organization with money and keys."""
+"""What a fresh installation starts with: tables, the packaged prices and plans, a demo organization with money and keys."""
 
 import msgspec
 
 from billing.kit.migrate import migrate
 from billing.kit.query import Conn
 from billing.ledger.wallets import top_up
+from billing.plans.catalogue import publish_catalogue
 from billing.pricing.book import publish
 from gateway.access.keys import issue_key
 from gateway.access.organizations import open_organization
-from gateway.fleet.catalogue import load_prices
+from gateway.fleet.offers import load_plans, load_prices
 from gateway.local.folder import Credentials
 from gateway.migrations import FOLDERS
 
@@ -22,10 +23,11 @@ async def migrate_database(conn: Conn) -> list[str]:
     return await migrate(conn, FOLDERS)
 
 
-async def publish_prices(conn: Conn, catalogue_dir: str) -> None:
-    """Puts the catalogue's rate cards in force; the same cards again change nothing."""
+async def publish_offers(conn: Conn, catalogue_dir: str) -> None:
+    """Puts the catalogue's rate cards and plans in force; the same ones again change nothing."""
     for card in load_prices(catalogue_dir):
         await publish(conn, card)
+    await publish_catalogue(conn, load_plans(catalogue_dir))
 
 
 async def open_demo(conn: Conn, known: Credentials) -> Credentials:

@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import httpx
@@ -41,10 +41,18 @@ class LocalTritonUnavailable(LocalUnavailable):
 
 
 def command(
-    models: Sequence[Path], work: Path, *, http_port: int, grpc_port: int, metrics_port: int, host: str = "127.0.0.1"
+    models: Sequence[Path],
+    work: Path,
+    *,
+    http_port: int,
+    grpc_port: int,
+    metrics_port: int,
+    host: str = "127.0.0.1",
+    loaded: Collection[str] | None = None,
 ) -> tuple[list[str], dict[str, str]]:
     """The command line and the whole environment of a server for the model repositories `models`.
 
+    With `loaded` it starts with these models alone and is told when to load and unload others; without it, it serves all of them.
     Writes only under `work`, which must belong to this server alone while it runs. Raises `LocalTritonUnavailable` when the
     wheel, its stub for this Python or libpython is missing, when NumPy is too new for the stub, or when a port is taken.
     """
@@ -69,6 +77,7 @@ def command(
         "--allow-gpu-metrics=false",
         # The gateway pings every 30 s; by default Triton allows one ping in 300 s and closes the connection on the third.
         "--grpc-http2-min-recv-ping-interval-without-data=10000",
+        *_control(loaded),
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
         f"--backend-config=python,shm-region-prefix-name={_shm_prefix(work)}",
         f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
@@ -124,6 +133,10 @@ def cleanup(work: Path) -> None:
     """Delete the shared memory a server left behind. Call it after the process ended; a crashed stub does not tidy up itself."""
     for region in SHM.glob(f"{_shm_prefix(work)}*"):
         region.unlink(missing_ok=True)
+
+
+def _control(loaded: Collection[str] | None) -> list[str]:
+    return [] if loaded is None else ["--model-control-mode=explicit", *(f"--load-model={name}" for name in loaded)]
 
 
 def _site() -> Path:

@@ -21,6 +21,15 @@ def input_key(org_id: str, job_id: str, index: int) -> str:
     return f"{job_prefix(org_id, job_id)}/inputs/{index}"
 
 
+PENDING = "pending"
+"""The folder of notes about requests whose inputs were stored and that are not known to have become jobs."""
+
+
+def pending_key(org_id: str, job_id: str) -> str:
+    """The note that inputs of this request may be stored; it is written before them and removed once that is decided."""
+    return f"{PENDING}/{_segment(org_id)}/{_segment(job_id)}"
+
+
 def job_prefix(org_id: str, job_id: str) -> str:
     """The folder of everything a job owns, for `MediaStore.delete_prefix`."""
     return f"orgs/{_segment(org_id)}/jobs/{_segment(job_id)}"

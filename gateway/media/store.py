@@ -177,12 +177,19 @@ class MediaStore:
     async def delete_prefix(self, prefix: str) -> int:
         """Delete every object in the folder `prefix`, and return how many there were. May be repeated after a failure."""
         async with _bounded(prefix, self._transfer_s):
-            # Listed to the end first: a local listing breaks when folders vanish under it.
-            listing = obstore.list(self._backend, prefix)  # pyright: ignore[reportUnknownMemberType] one overload needs arro3
-            keys = [meta["path"] async for batch in listing for meta in batch]
+            keys = await self._keys(prefix)  # to the end first: a local listing breaks when folders vanish under it
             for key in keys:
                 await self._delete(key)
         return len(keys)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """The keys of every object in the folder `prefix`, which must be known to hold few."""
+        async with _bounded(prefix, self._transfer_s):
+            return await self._keys(prefix)
+
+    async def _keys(self, prefix: str) -> list[str]:
+        listing = obstore.list(self._backend, prefix)  # pyright: ignore[reportUnknownMemberType] one overload needs arro3
+        return [meta["path"] async for batch in listing for meta in batch]
 
     async def _delete(self, key: str) -> None:
         try:

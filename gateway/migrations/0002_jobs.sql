@@ -15,16 +15,15 @@ CREATE TABLE gateway.job (
     replays smallint NOT NULL DEFAULT 0,
     claimed_by uuid,
 
-    -- the price, frozen at admission; the hold has the job's own id
-    currency text NOT NULL,
-    rate_card_id uuid NOT NULL,
-    rate_micro_per_s bigint NOT NULL CHECK (rate_micro_per_s >= 0),
+    -- the price, frozen at admission; the hold has the job's own id: prepaid seconds and money
+    terms jsonb NOT NULL,
     max_ms integer NOT NULL CHECK (max_ms > 0),
+    hold_ms integer NOT NULL CHECK (hold_ms >= 0),
     hold_micro bigint NOT NULL CHECK (hold_micro >= 0),
 
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
     queue_deadline_at timestamptz NOT NULL,
-    available_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    available_at timestamptz NOT NULL DEFAULT billing.now(),
     started_at timestamptz,
     finished_at timestamptz,
 
@@ -39,6 +38,7 @@ CREATE TABLE gateway.job (
     -- the outcome
     frames integer,
     delivered_ms integer,
+    charged_ms integer NOT NULL DEFAULT 0,
     charged_micro bigint NOT NULL DEFAULT 0,
     error_code text,
     error_message text,
@@ -59,7 +59,8 @@ CREATE TABLE gateway.job (
         (state = 'succeeded') = (delivered_ms IS NOT NULL) AND (delivered_ms IS NULL) = (frames IS NULL)
         AND (delivered_ms IS NULL OR delivered_ms > 0)),
     CONSTRAINT job_charged_only_if_succeeded CHECK (
-        charged_micro BETWEEN 0 AND hold_micro AND (state = 'succeeded' OR charged_micro = 0)),
+        charged_micro BETWEEN 0 AND hold_micro AND charged_ms BETWEEN 0 AND hold_ms
+        AND (state = 'succeeded' OR charged_micro = 0 AND charged_ms = 0)),
     CONSTRAINT job_error_if_not_delivered CHECK (
         (state IN ('failed', 'cancelled', 'expired')) = (error_code IS NOT NULL)),
     CONSTRAINT job_deleted_only_if_final CHECK (deleted_at IS NULL OR finished_at IS NOT NULL)
@@ -78,7 +79,7 @@ CREATE TABLE gateway.job_event (
     seq integer NOT NULL,
     kind text NOT NULL,
     data jsonb NOT NULL DEFAULT '{}',
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
     PRIMARY KEY (org_id, job_id, seq)
 );
 
@@ -89,7 +90,7 @@ CREATE TABLE gateway.attempt (
     attempt smallint NOT NULL,
     replica text NOT NULL,
     owner uuid NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at timestamptz NOT NULL DEFAULT billing.now(),
     ended_at timestamptz,
     outcome text,
     code text,
@@ -110,7 +111,7 @@ CREATE TABLE gateway.idempotency (
     job_id uuid NOT NULL,
     status smallint NOT NULL,
     body bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
     PRIMARY KEY (org_id, project_id, livemode, route, token)
 );
 CREATE INDEX idempotency_age ON gateway.idempotency (created_at);

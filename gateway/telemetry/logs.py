@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import BinaryIO, Literal, cast
 
@@ -28,6 +29,9 @@ _SENSITIVE_VALUE = re.compile(
 _QUIET = ("uvicorn.access", "httpx", "httpcore")
 
 _encoder = msgspec.json.Encoder(enc_hook=repr)
+
+answering: ContextVar[str] = ContextVar("answering")
+"""The id of the request that this task answers. A variable of its own: structlog takes twenty times as long to bind one."""
 
 
 def configure(level: Level = "info", stream: BinaryIO | None = None) -> None:
@@ -93,6 +97,11 @@ class _Forward(logging.Handler):
             self.handleError(record)
 
 
+def _about_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    request_id = answering.get(None)
+    return event if request_id is None else {"request_id": request_id, **event}
+
+
 def _head(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     return {"at": event.pop("at"), "level": method, "logger": logger.name, "event": event.pop("event"), **event}
 
@@ -140,6 +149,7 @@ def _masked_value(found: re.Match[bytes]) -> bytes:
 
 _PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
+    _about_request,
     structlog.processors.format_exc_info,
     structlog.processors.TimeStamper(fmt="iso", key="at"),
     _head,

@@ -99,10 +99,23 @@ triton_start_seconds = _by(
         "tallylight_triton_start_seconds",
         "Time from sending a request to a replica to its first answer.",
         ["replica"],
-        buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
+        buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
     )
 )
 """(replica)"""
+
+swaps = _by(Counter("tallylight_model_swaps", "Models loaded in the place of others, by how it ended.", ["outcome"]))
+"""(outcome)"""
+
+swap_seconds = _by(
+    Histogram(
+        "tallylight_model_swap_seconds",
+        "Time from the decision to load a model until it was ready, what had to be unloaded first included.",
+        ["model"],
+        buckets=(0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640),
+    )
+)
+"""(model)"""
 
 # Summed over processes, so that anything but 1 in a cell is an alarm.
 leader = _by(Gauge("tallylight_leader", "1 in the process that holds the lock of a role.", ["role"], multiprocess_mode="livesum"))

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from billing.pricing.book import publish
+from billing.pricing.model import ModelRates, RateCard, Step
 from gateway.api.errors_page import every_error, markdown
 from tests.stack import Stack
 
@@ -74,7 +76,7 @@ def test_models_and_prices(desk: Stack) -> None:
     customer = desk.customer()
     with httpx.Client(base_url=desk.base_url, headers=customer.bearer) as client:
         (model,) = client.get("/v1/models").raise_for_status().json()["data"]
-        assert (model["id"], model["object"], model["price"]["per_second_micro"]) == ("testcard", "model", 1_000_000)
+        assert (model["id"], model["object"], model["price"]["price_micro"]) == ("testcard", "model", 1_000_000)
         assert client.get("/v1/models/testcard").json() == model
         assert client.get("/v1/models/nope").status_code == 404
         prices = client.get("/v1/prices")
@@ -87,3 +89,41 @@ def test_health_and_metrics(desk: Stack) -> None:
         assert client.get("/health/live").json() == {"status": "live"}
         assert client.get("/health/ready").json() == {"status": "ready"}
         assert "tallylight_http_request_seconds_count" in client.get("/metrics").text
+
+
+AGREED = RateCard(
+    "CNY",
+    {
+        "testcard": ModelRates(
+            400_000, {"720p": 10_000}, {"standard": 10_000}, volume=(Step(60_000, 9_000),), min_ms=2_000, audio=10_000
+        )
+    },
+)
+
+
+def test_everyone_may_read_and_keep_the_list_of_a_currency(desk: Stack) -> None:
+    with httpx.Client(base_url=desk.base_url) as client:
+        listed = client.get("/v1/prices/USD").raise_for_status()
+        assert listed.headers["cache-control"] == "public, max-age=60" and "vary" not in listed.headers
+        price = listed.json()["models"]["testcard"]
+        assert (price["unit"], price["price_micro"], price["tier"]["flex"], price["own"]) == ("second", 140_000, "0.5", False)
+        again = client.get("/v1/prices/USD", headers={"if-none-match": listed.headers["etag"]})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", listed.headers["etag"])
+        assert client.get("/v1/prices/EUR").status_code == 404
+        assert client.get("/v1/prices").status_code == 401
+
+
+def test_own_prices_are_shown_to_their_customer_alone(desk: Stack) -> None:
+    mine, other = desk.customer(), desk.customer()
+    desk.database(lambda conn: publish(conn, AGREED, customer_id=mine.org_id))
+    with httpx.Client(base_url=desk.base_url) as client:
+        listed, theirs = client.get("/v1/prices", headers=mine.bearer), client.get("/v1/prices", headers=other.bearer)
+        assert listed.headers["cache-control"] == "private, max-age=60" and listed.headers["vary"] == "authorization"
+        price = listed.json()["models"]["testcard"]
+        assert (price["own"], price["price_micro"], price["volume"]) == (True, 400_000, [{"above": 60_000, "factor": "0.9"}])
+        assert (theirs.json()["models"]["testcard"]["own"], theirs.headers["etag"] == listed.headers["etag"]) == (False, False)
+        assert client.get("/v1/models", headers=mine.bearer).json()["data"][0]["price"] == price
+        body = {"model": "testcard", "prompt": "a lamp", "seconds": 1}
+        estimate = client.post("/v1/estimate", headers=mine.bearer, json=body).raise_for_status().json()
+        assert [tier["explanation"] for tier in estimate["tiers"]] == ["2.000 s (minimum 2.000 s for 1.000 s) × ¥0.40 = ¥0.80"]
+        assert estimate["price_version"] == price["version"]

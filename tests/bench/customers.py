@@ -12,7 +12,7 @@ from billing.ledger.wallets import top_up
 from billing.pricing.book import publish
 from gateway.access.keys import issue_key
 from gateway.access.organizations import open_organization
-from gateway.fleet.catalogue import load_prices
+from gateway.fleet.offers import load_prices
 
 MONEY_MICRO = 10**17
 """Enough for any benchmark."""

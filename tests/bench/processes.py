@@ -84,12 +84,12 @@ def pss_mb(pid: int) -> float:
 
 
 @contextmanager
-def database() -> Generator[tuple[str, int]]:
-    """A private, durable PostgreSQL with a migrated database: its DSN and the server's process id."""
+def database(*flags: str) -> Generator[tuple[str, int]]:
+    """A private, durable PostgreSQL with a migrated database: its DSN and the server's process id. `flags` go to the server."""
     with tempfile.TemporaryDirectory(prefix="tallylight-bench-") as folder:
         cluster = postgres.prepare(Path(folder) / "db", free_port(), durable=True)
         with Path(folder, "log").open("wb") as log:
-            server = subprocess.Popen(cluster.command(), cwd=cluster.data, stdout=log, stderr=log)
+            server = subprocess.Popen([*cluster.command(), *flags], cwd=cluster.data, stdout=log, stderr=log)
         try:
             asyncio.run(_create(cluster.dsn_of("postgres")))
             yield on_database(cluster.dsn_of("postgres"), "bench"), server.pid

@@ -25,7 +25,7 @@ def test_help_imports_only_what_it_needs() -> None:
         assert f"'{heavy}'" not in modules, heavy
 
 
-@pytest.mark.parametrize("command", ["up", "generate", "jobs", "serve", "dispatch", "clerk", "migrate", "settings", "orgs", "keys", "wallet", "prices", "ledger", "fleet"])  # fmt: skip
+@pytest.mark.parametrize("command", ["up", "generate", "jobs", "serve", "dispatch", "clerk", "migrate", "settings", "orgs", "keys", "wallet", "prices", "usage", "statement", "margin", "ledger", "fleet"])  # fmt: skip
 def test_every_command_has_help(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0 and "Usage:" in done.stdout
@@ -33,7 +33,9 @@ def test_every_command_has_help(command: str) -> None:
 
 def test_keys_and_money(dsn: str) -> None:
     assert json.loads(run("migrate", "--json", dsn=dsn).stdout) == {"applied": []}
-    assert run("orgs", "create", "acme", "--currency", "USD", dsn=dsn).returncode == 0
+    assert run("orgs", "create", "acme", "--currency", "USD", "--time-zone", "Europe/Berlin", dsn=dsn).returncode == 0
+    nowhere = run("orgs", "create", "nowhere", "--time-zone", "Mars/Olympus", dsn=dsn)
+    assert nowhere.returncode == 1 and "Mars/Olympus" in nowhere.stderr
     made = json.loads(run("keys", "create", "--org", "acme", "--name", "ci", "--json", dsn=dsn).stdout)
     assert made["key"].startswith("tl_live_")
     listed = run("keys", "list", "--org", "acme", dsn=dsn)
@@ -43,7 +45,7 @@ def test_keys_and_money(dsn: str) -> None:
     for _ in range(2):  # the same payment is booked once
         run("wallet", "topup", "--org", "acme", "--amount", "12.50", "--source", "payment-1", dsn=dsn)
     (live, _test) = json.loads(run("wallet", "show", "--org", "acme", "--json", dsn=dsn).stdout)
-    assert (live["asset"], live["posted_micro"]) == ("USD", 12_500_000)
+    assert (live["asset"], live["posted"]) == ("USD", 12_500_000)
     assert run("prices", "publish", dsn=dsn).returncode == 0
     assert "testcard" in run("prices", "show", dsn=dsn).stdout
     assert run("ledger", "verify", dsn=dsn).stdout.strip() == "the ledger is sound"
@@ -78,10 +80,23 @@ def test_a_broken_ledger_is_an_exit_code(dsn: str) -> None:
 
     async def damage() -> None:
         conn = await asyncpg.connect(dsn)
-        await conn.execute("UPDATE billing.balance SET posted_micro = posted_micro + 1")
+        await conn.execute("UPDATE billing.balance SET posted = posted + 1")
         await conn.close()
 
     asyncio.run(damage())
     done = run("ledger", "verify", "--json", dsn=dsn)
     assert done.returncode == 1
     assert {finding["rule"] for finding in json.loads(done.stdout)["findings"]} == {"balance_equals_entries"}
+
+
+def test_the_head_of_the_ledger_proves_its_past(dsn: str) -> None:
+    run("orgs", "create", "acme", "--currency", "CNY", dsn=dsn)
+    run("wallet", "topup", "--org", "acme", "--amount", "10", dsn=dsn)
+    run("wallet", "promo", "--org", "acme", "--amount", "2.50", "--expires", "2100-01-01", dsn=dsn)
+    head = run("ledger", "head", dsn=dsn).stdout.strip()
+    assert head.startswith("2:")
+    assert run("ledger", "verify", "--head", head, dsn=dsn).stdout.strip() == "the ledger is sound"
+    assert "¥2.50" in run("ledger", "trial", dsn=dsn).stdout
+    forged = run("ledger", "verify", "--head", "2:" + "0" * 64, dsn=dsn)
+    assert forged.returncode == 1 and "chain_leads_through_the_kept_head" in forged.stdout
+    assert run("ledger", "verify", "--head", "2", dsn=dsn).returncode == 2

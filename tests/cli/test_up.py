@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,26 @@ import av
 import httpx
 import pytest
 
+from gateway.local import triton
 from tests.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 START_S = 90.0
+NOBODY = 65534
 ROLES = ("api", "dispatch", "clerk", "triton", "postgres")
 
 
 class Up:
     """One run of `up` on a folder."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, become: Sequence[str] = (), **environment: str) -> None:
         self.folder, self.ready, self.log = folder, folder.parent / "ready.json", folder.parent / "up.log"
         self.ready.unlink(missing_ok=True)
-        argv = [sys.executable, "-m", "gateway", "up", "--data", str(folder), "--ready-file", str(self.ready), *flags]
+        argv = [*become, sys.executable, "-m", "gateway", "up", "--data", str(folder), "--ready-file", str(self.ready), *flags]
         with self.log.open("wb") as out:
-            self.process = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
+            self.process = subprocess.Popen(
+                argv, cwd=ROOT, env=os.environ | environment, stdout=out, stderr=out, start_new_session=True
+            )
 
     def state(self) -> dict[str, Any]:
         return json.loads(self.ready.read_text())
@@ -107,7 +111,7 @@ def test_an_installation_lives(running: Up, folder: Path) -> None:
     assert len(listed) == 1 + len(ROLES)
     wallet = json.loads(command("wallet", "show", "--org", "demo", "--dsn", dsn, "--json", folder=folder).stdout)
     spent = sum(job["billing"]["charged_micro"] for job in listed)
-    assert wallet[0]["posted_micro"] == 1_000_000_000 - spent
+    assert wallet[0]["posted"] == 1_000_000_000 - spent
 
     second = command("up", "--port", "0", "--data", str(folder), folder=folder, check=False)
     assert second.returncode == 1 and "already runs" in second.stderr and "Traceback" not in second.stderr
@@ -132,6 +136,55 @@ def test_an_installation_lives(running: Up, folder: Path) -> None:
         time.sleep(0.05)
 
 
+def test_an_ordinary_user_needs_no_more_than_a_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    temporary, data = home / "tmp", home / "data"
+    temporary.mkdir()
+    shared_memory = f"{triton._shm_prefix(data / 'triton')}*"
+    up = Up(
+        data, "--port", "0", "--no-demo-video", become=ordinary_user(home, temporary), HOME="/nonexistent", TMPDIR=str(temporary)
+    )
+    try:
+        state = up.wait_ready()
+        assert list(triton.SHM.glob(shared_memory)), "the test looks for what Triton does not make"
+        made = httpx.post(
+            f"{state['base_url']}/v1/jobs",
+            json={"model": "testcard", "prompt": "a lamp", "frames": 8, "fps": 16, "size": "128x72"},
+            headers={"authorization": f"Bearer {state['api_key']}", "prefer": "wait=60"},
+            timeout=90,
+        )
+        assert made.json()["state"] == "succeeded", made.text
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in state["pids"].values()} == {home.stat().st_uid}
+        assert up.stop() == 0
+    finally:
+        up.process.kill()
+        up.process.wait()
+    assert not any(map(alive, state["pids"].values()))
+    assert not any(str(home) in command_line(process) for process in Path("/proc").glob("[0-9]*"))
+    assert not list(triton.SHM.glob(shared_memory))
+    assert not list(temporary.iterdir()) and not list((data / "spool").iterdir())
+    assert not (data / "postgres" / "pg" / "postmaster.pid").exists()
+
+
+def ordinary_user(*folders: Path) -> list[str]:
+    """Root becomes `nobody`, whose these folders then are; all it keeps is the right to read, for it may own this interpreter."""
+    if os.geteuid() != 0:
+        return []
+    for folder in folders:
+        os.chown(folder, NOBODY, NOBODY)
+    only = "-all,+dac_read_search"
+    # Without the secure bit access(2) would say no where open(2) says yes, and Triton asks before it opens.
+    caps = [f"--bounding-set={only}", f"--inh-caps={only}", f"--ambient-caps={only}", "--securebits=+no_setuid_fixup"]
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs", *caps, "--"]
+
+
+def command_line(process: Path) -> str:
+    with suppress(OSError):
+        return (process / "cmdline").read_text(errors="replace")
+    return ""
+
+
 def test_a_port_that_is_taken_is_said(folder: Path) -> None:
     import socket
 
@@ -149,3 +202,23 @@ def test_a_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     done = command("up", "--port", "0", "--data", str(tmp_path / "file" / "data"), folder=tmp_path / "x", check=False)
     assert done.returncode == 1
     assert "cannot be used" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_demo_fleet_of_unequal_servers(folder: Path) -> None:
+    up = Up(folder, "--port", "0", "--fleet", "demo", "--no-demo-video")
+    try:
+        state = up.wait_ready()
+        assert {"triton-swift", "triton-steady", "triton-thrifty"} < set(state["pids"])
+        listed = json.loads(command("fleet", "list", "--dsn", state["dsn"], "--json", folder=folder).stdout)
+        assert {one["live"]["condition"] for one in listed} == {"up"}
+        assert len({one["accelerator"] for one in listed}) == len({one["price_micro_usd_per_hour"] for one in listed}) == 3
+        for model in ("testcard", "testcard-draft", "testcard-feature"):
+            ask = ("generate", "x", "--model", model, "--seconds", "0.5", "--size", "128x72")
+            made = command(*ask, "--data", str(folder), "--json", folder=folder)
+            assert json.loads(made.stdout)["state"] == "succeeded"
+        cordoned = json.loads(command("fleet", "cordon", "swift", "--dsn", state["dsn"], "--json", folder=folder).stdout)
+        assert cordoned[0]["state"] == "cordoned"
+        refused = command("fleet", "remove", "swift", "--dsn", state["dsn"], folder=folder, check=False)
+        assert refused.returncode == 1 and "declared by the settings" in refused.stderr
+    finally:
+        up.stop()

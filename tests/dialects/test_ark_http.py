@@ -169,7 +169,7 @@ def test_flags_are_obeyed_and_paid_for(http: httpx.Client, stack: Stack, custome
     task = created(http, content=text(words), resolution=None, duration=None)
     seen = {name: task[name] for name in ("resolution", "duration", "ratio", "framespersecond", "seed")}
     assert seen == {"resolution": "1080p", "duration": 5, "ratio": "9:16", "framespersecond": 12, "seed": 11}
-    assert stack.wallet(customer).held_micro == 5 * 1_600_000
+    assert stack.wallet(customer).held == 5 * 1_600_000
     assert http.get(f"/v1/jobs/{task['id']}").json()["prompt"] == "a lamp"
 
 

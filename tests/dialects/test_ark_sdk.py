@@ -68,7 +68,7 @@ def test_a_task_from_request_to_file(tasks: Tasks, stack: Stack, customer: Custo
         assert link.startswith(f"{stack.base_url}/v1/files/{customer.org_id.hex}/{made.id}/")
         assert set(httpx.URL(link).params) == {"expires", "key", "signature"}
     wallet = stack.wallet(customer)
-    assert (wallet.posted_micro, wallet.held_micro) == (1_000_000_000 - 750_000, 0)
+    assert (wallet.posted, wallet.held) == (1_000_000_000 - 750_000, 0)
 
 
 def test_only_what_is_set_counts(tasks: Tasks) -> None:
@@ -101,11 +101,11 @@ def test_a_waiting_task_is_cancelled_and_then_deleted(
     errors: Any,
 ) -> None:
     made = tasks.create(**PARKED)
-    assert stack.wallet(customer).held_micro == 750_000
+    assert stack.wallet(customer).held == 750_000
     tasks.delete(task_id=made.id)
     task = tasks.get(task_id=made.id)
     assert (task.status, task.error.code) == ("cancelled", "cancelled")
-    assert stack.wallet(customer).held_micro == 0
+    assert stack.wallet(customer).held == 0
     tasks.delete(task_id=made.id)
     with pytest.raises(errors.ArkNotFoundError):
         tasks.get(task_id=made.id)

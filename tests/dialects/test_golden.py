@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from billing.pricing.model import Terms
 from gateway import errors
 from gateway.dialects.ark import translate as ark
 from gateway.dialects.ark.wire import CreateTask, Options
@@ -40,9 +41,7 @@ JOB = Job(
     livemode=True,
     dialect="native",
     state="queued",
-    currency="CNY",
-    rate_card_id=UUID(int=4),
-    rate_micro_per_s=1_000_000,
+    terms=Terms(rate_card_id=UUID(int=4), currency="CNY", price_micro=1_000_000),
     max_ms=5000,
     hold_micro=5_000_000,
     created_at=AT,

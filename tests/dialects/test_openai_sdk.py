@@ -36,7 +36,7 @@ def test_a_video_from_request_to_file(client: Sdk, stack: Stack, customer: Custo
     video = client.videos.create(**SMALL)
     assert isinstance(video, Video)
     assert (video.status, video.progress, video.seconds, video.size, video.model) == ("queued", 0, "1", "320x180", "testcard")
-    assert stack.wallet(customer).held_micro == 750_000
+    assert stack.wallet(customer).held == 750_000
 
     done = client.videos.poll(video.id)
     assert (done.id, done.status, done.progress, done.error) == (video.id, "completed", 100, None)
@@ -44,7 +44,7 @@ def test_a_video_from_request_to_file(client: Sdk, stack: Stack, customer: Custo
     assert done.usage == {"output_seconds": 1.0, "frames": 24}
     assert done.cost["amount_micro"] == done.estimated_cost["amount_micro"] == 750_000
     wallet = stack.wallet(customer)
-    assert (wallet.posted_micro, wallet.held_micro) == (1_000_000_000 - 750_000, 0)
+    assert (wallet.posted, wallet.held) == (1_000_000_000 - 750_000, 0)
 
     assert client.videos.download_content(video.id).read()[4:8] == b"ftyp"
     assert client.videos.download_content(video.id, variant="thumbnail").read()[:3] == b"\xff\xd8\xff"
@@ -104,13 +104,13 @@ def test_a_failed_video_is_returned_by_poll(client: Sdk, stack: Stack, customer:
     video = client.videos.poll(client.videos.create(**SMALL | {"model": "giant", "size": "4096x2048"}).id)
     assert (video.status, video.error.code) == ("failed", "request_refused")
     assert video.cost["amount_micro"] == 0
-    assert stack.wallet(customer).held_micro == 0
+    assert stack.wallet(customer).held == 0
 
 
 # -- delete ------------------------------------------------------------------------------------------------------------
 def test_a_finished_video_is_deleted(client: Sdk, stack: Stack, customer: Customer) -> None:
     video = client.videos.poll(client.videos.create(**SMALL).id)
-    spent = stack.wallet(customer).posted_micro
+    spent = stack.wallet(customer).posted
     gone = client.videos.delete(video.id)
     assert (gone.id, gone.object, gone.deleted) == (video.id, "video.deleted", True)
     with pytest.raises(openai.NotFoundError):
@@ -119,13 +119,13 @@ def test_a_finished_video_is_deleted(client: Sdk, stack: Stack, customer: Custom
         client.videos.download_content(video.id)
     with pytest.raises(openai.NotFoundError):
         client.videos.delete(video.id)
-    assert stack.wallet(customer).posted_micro == spent
+    assert stack.wallet(customer).posted == spent
 
 
 def test_a_waiting_video_is_deleted_and_costs_nothing(client: Sdk, stack: Stack, customer: Customer) -> None:
     assert client.videos.delete(client.videos.create(**PARKED).id).deleted
     wallet = stack.wallet(customer)
-    assert (wallet.posted_micro, wallet.held_micro) == (1_000_000_000, 0)
+    assert (wallet.posted, wallet.held) == (1_000_000_000, 0)
     assert list(client.videos.list()) == []
 
 
@@ -134,7 +134,7 @@ def test_a_running_video_is_stopped_deleted_and_costs_nothing(client: Sdk, stack
     stack.wait(lambda: client.videos.retrieve(video.id).status == "in_progress", "the video is made")
     assert client.videos.delete(video.id).deleted
     wallet = stack.wallet(customer)
-    assert (wallet.posted_micro, wallet.held_micro) == (1_000_000_000, 0)
+    assert (wallet.posted, wallet.held) == (1_000_000_000, 0)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_an_answer_that_got_lost_is_given_again(stack: Stack, customer: Customer
         assert [headers["x-stainless-retry-count"] for headers in proxy.seen] == ["0", "1"]
     with closing(sdk(stack, customer.live)) as direct:
         assert [one.id for one in direct.videos.list()] == [video.id]
-    assert stack.wallet(customer).held_micro == 750_000
+    assert stack.wallet(customer).held == 750_000
 
 
 def test_an_idempotency_key_gets_the_same_answer(client: Sdk, stack: Stack, customer: Customer) -> None:

@@ -178,11 +178,11 @@ class Schedules:
                     assert row["charged_micro"] == 0
                     assert row["state"] == "cancelled" or row["failures"] >= self._cell.settings.attempts_max, dict(row)
             wallet = await conn.fetchrow(
-                "SELECT b.posted_micro, b.held_micro FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
+                "SELECT b.posted, b.held FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
                 " WHERE w.customer_id = $1 AND w.book = 'live'", self._cell.account.org_id)  # fmt: skip
             charged = await conn.fetchval("SELECT sum(charged_micro)::bigint FROM gateway.job")
             assert wallet is not None
-            assert (wallet["posted_micro"], wallet["held_micro"]) == (FUNDS_MICRO - charged, 0)
+            assert (wallet["posted"], wallet["held"]) == (FUNDS_MICRO - charged, 0)
             return Counter(row["state"] for row in rows), sum(row["attempt"] for row in rows)
         finally:
             await conn.close()

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,12 +23,15 @@ from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission, submission
 from gateway.clerk import clerk
 from gateway.dispatch import dispatch
+from gateway.fleet.catalogue import PACKAGED
+from gateway.fleet.costs import ComputeCosts
 from gateway.jobs.verify import verify_jobs
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
 from gateway.video import Artifact, VideoRequest
 from tests.conftest import free_port
-from tests.faults.harness import Account, open_account
+from tests.faults.harness import Account, answering, open_account
+from tests.stack import PROGRAMS, Process
 
 FAULTY_MODELS = Path(__file__).parents[1] / "fleet" / "models"
 SOON_S = 30.0
@@ -34,10 +39,15 @@ ROW = """
     {name = "%s", triton_model = "%s", title = "x", edge_min = 64, edge_max = 1920, edge_step = 2, pixels_max = 2088960,
      fps = [16, 24], fps_default = 16, size_default = "128x72", seconds_min = 0.1, seconds_max = 60.0, seconds_default = 0.5,
      auto_length = true, audio = true, roles = ["first_frame", "last_frame", "reference"], steps_default = 1, steps_max = 100,
-     guidance_default = 1.0},
+     guidance_default = 1.0, memory_gib = 1, load_s = 0.1, licence = "none"},
 """
 _ROWS = "".join(" ".join((ROW % (name, name)).split()) + "\n" for name in ("testcard", "faulty"))
 CATALOGUE = f'default_model = "testcard"\nmodels = [{_ROWS}]\n'
+SPEEDS = "".join(
+    f'[[speeds]]\nmodel = "{name}"\naccelerator = "cpu"\nresolution = "480p"\nseconds_per_second = 0.1\n'
+    'provenance = "estimated"\nsource = "made up"\n'
+    for name in ("testcard", "faulty")
+)
 
 
 class Triton(msgspec.Struct, frozen=True):
@@ -79,7 +89,7 @@ class Workshop:
 
     def __init__(self, pool: Pool, account: Account, settings: Settings) -> None:
         self.pool, self.account, self.settings = pool, account, settings
-        self._admission = Admission(pool, PriceBook(), waiting_max=4096)
+        self._admission = Admission(pool, PriceBook(), ComputeCosts({}), waiting_max=4096)
         self._keys = Authenticator(pool, ttl_s=0)
 
     async def order(self, prompt: str = "a lamp", *, token: str | None = None, **changes: Any) -> UUID:
@@ -131,13 +141,13 @@ class Workshop:
                 assert await verify(conn) == []
                 assert await verify_jobs(conn) == []
             row = await conn.fetchrow(
-                "SELECT b.posted_micro, b.held_micro FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
+                "SELECT b.posted, b.held FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
                 " WHERE w.customer_id = $1 AND w.book = $2",
                 self.account.org_id,
                 book,
             )
         assert row is not None
-        return row["posted_micro"], row["held_micro"]
+        return row["posted"], row["held"]
 
     def file(self, artifact: Artifact) -> bytes:
         return (Path(self.settings.media_url.removeprefix("file://")) / artifact.key).read_bytes()
@@ -151,6 +161,20 @@ class Workshop:
         """A dispatcher with these settings; set the event to stop it. A failure of it is raised at the end."""
         async with _running(dispatch, msgspec.structs.replace(self.settings, **changes)) as stop:
             yield stop
+
+    @asynccontextmanager
+    async def serving(self, **changes: Any) -> AsyncGenerator[str]:
+        """The URL of an API in a process of its own, with these settings."""
+        settings = msgspec.structs.replace(self.settings, port=free_port(), **changes)
+        folder = Path(self.settings.spool_dir)
+        api = Process("api", [sys.executable, "-c", PROGRAMS["api"]], settings.environment(), folder / "api.log")
+        api.start()
+        try:
+            url = f"http://{settings.host}:{settings.port}"
+            await answering(url)
+            yield url
+        finally:
+            await asyncio.to_thread(api.stop)
 
     @asynccontextmanager
     async def clerking(self, **changes: Any) -> AsyncGenerator[asyncio.Event]:
@@ -177,7 +201,10 @@ async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **
     """A replica `r0`, `r1`, … per port, two jobs at a time each."""
     async with pool.acquire() as conn:
         account = await open_account(conn)
+    for file in ("accelerators.toml", "prices.toml", "sellers.toml", "plans.toml"):
+        shutil.copyfile(PACKAGED / file, folder / file)
     (folder / "models.toml").write_text(CATALOGUE, encoding="utf-8")
+    (folder / "speeds.toml").write_text(SPEEDS, encoding="utf-8")
     settings = Settings(
         dsn=Secret(dsn),
         link_secret=Secret("x" * 32),

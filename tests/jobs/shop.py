@@ -5,16 +5,18 @@ from uuid import UUID
 
 import msgspec
 
+from billing.charges.hold import hold
+from billing.charges.model import ChargeRequest
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
-from billing.ledger.hold import hold
-from billing.ledger.model import Finding, Held, HoldRequest, wallet_id
+from billing.ledger.model import Finding, Held
 from billing.ledger.verify import verify
 from billing.ledger.wallets import top_up
+from billing.pricing.model import Terms, encode_terms
 from gateway.access.organizations import open_organization
 from gateway.jobs import sql
 from gateway.jobs.lease import begin_attempts, lease
-from gateway.jobs.model import Delivered, Lease
+from gateway.jobs.model import Delivered, Lease, Placed
 from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
 from gateway.jobs.verify import verify_jobs
 from gateway.video import Artifact, InputMedia, VideoRequest
@@ -39,7 +41,6 @@ class Shop:
         tier: str = "standard",
         model: str = "testcard",
         livemode: bool = True,
-        hold_micro: int = 5 * RATE_MICRO,
         rate_micro: int = RATE_MICRO,
         frames: int = 120,
         deadline_s: int = 3600,
@@ -51,12 +52,16 @@ class Shop:
             model=model, prompt="a lamp", width=1280, height=720, fps=24, frames=frames, resolution="720p", ratio="16:9",
             steps=10, guidance=5.0, queue_deadline_s=abs(deadline_s), inputs=tuple(inputs),
         )  # fmt: skip
-        wallet = wallet_id(self.org_id, "live" if livemode else "test", "CNY")
+        terms = Terms(rate_card_id=new_id(), currency="CNY", price_micro=rate_micro)
+        asked = ChargeRequest(
+            id=job_id, customer_id=self.org_id, book="live" if livemode else "test", terms=terms, quantity=request.max_ms
+        )
         async with self.conn.transaction():
-            assert await hold(self.conn, [HoldRequest(job_id, wallet, hold_micro)]) == [Held(job_id, hold_micro)]
+            (held,) = await hold(self.conn, [asked])
+            assert isinstance(held, Held)
             columns = (
                 self.org_id, job_id, self.project_id, self.key_id, livemode, "native", model, tier, msgspec.json.encode(request),
-                b"f", "CNY", new_id(), rate_micro, request.max_ms, hold_micro, frames, deadline_s,
+                b"f", encode_terms(terms), request.max_ms, held.seconds_ms, held.amount_micro, frames, deadline_s, None,
             )  # fmt: skip
             assert len(await sql.INSERT_JOBS.all(self.conn, *[[value] for value in columns])) == 1
         return job_id
@@ -67,29 +72,30 @@ class Shop:
         """Leases and records the attempts. A negative `ttl_s` makes leases that have run out already."""
         async with self.conn.transaction():
             taken = await lease(self.conn, owner or self.owner, [model], limit=limit, ttl_s=ttl_s, retention_s=3600)
-            await begin_attempts(self.conn, owner or self.owner, [(one, "replica-1") for one in taken])
+            await begin_attempts(self.conn, owner or self.owner, [Placed(one, "replica-1", "h100", 2_700_000) for one in taken])
         return taken
 
-    async def running(self, *, ttl_s: float = 60, hold_micro: int = 5 * RATE_MICRO, rate_micro: int = RATE_MICRO) -> Lease:
+    async def running(self, *, ttl_s: float = 60, rate_micro: int = RATE_MICRO, frames: int = 120) -> Lease:
         """A new job on a lease of ours; nothing else may be queued."""
-        job_id = await self.enqueue(hold_micro=hold_micro, rate_micro=rate_micro)
+        job_id = await self.enqueue(rate_micro=rate_micro, frames=frames)
         (taken,) = await self.lease(ttl_s=ttl_s)
         assert taken.id == job_id
         return taken
 
     def delivered(self, held: Lease, *, duration_ms: int = 5000, owner: UUID | None = None) -> Settlement:
-        return Settlement(held, owner or self.owner, Delivered(max(duration_ms * 24 // 1000, 1), duration_ms, (FILM,)))
+        return Settlement(held, owner or self.owner, Delivered(max(duration_ms * 24 // 1000, 1), duration_ms, (FILM,)), 7000)
 
     async def give_up(self, held: Lease, *, final: bool = False, counts: bool = True, owner: UUID | None = None) -> str | None:
         end = GiveUp(
-            lease=held, owner=owner or self.owner, final=final, code="x", public="x", internal="x", counts=counts
+            lease=held, owner=owner or self.owner, final=final, code="x", public="x", internal="x", device_ms=7000, counts=counts
         )  # fmt: skip
         async with self.conn.transaction():
             return await give_up(self.conn, end)
 
     async def settle(self, *settlements: Settlement) -> list[bool]:
+        """Which of them ended their job, now or before."""
         async with self.conn.transaction():
-            return await settle(self.conn, settlements)
+            return [ended is not None for ended in await settle(self.conn, settlements)]
 
     async def state(self, job_id: UUID) -> str:
         return await self.conn.fetchval("SELECT state FROM gateway.job WHERE id = $1", job_id)
@@ -101,13 +107,13 @@ class Shop:
     async def wallet(self, book: str = "live") -> tuple[int, int]:
         """(spent, held)."""
         row = await self.conn.fetchrow(
-            "SELECT b.posted_micro, b.held_micro FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
+            "SELECT b.posted, b.held FROM billing.balance b JOIN billing.wallet w ON w.id = b.wallet_id"
             " WHERE w.customer_id = $1 AND w.book = $2",
             self.org_id,
             book,
         )
         assert row is not None
-        return (FUNDS_MICRO if book == "live" else 0) - row["posted_micro"], row["held_micro"]
+        return (FUNDS_MICRO if book == "live" else 0) - row["posted"], row["held"]
 
     async def findings(self) -> list[Finding]:
         """What is wrong with the ledger and the jobs, in one snapshot."""

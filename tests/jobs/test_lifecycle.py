@@ -59,7 +59,7 @@ async def test_what_was_measured_is_charged_once(shop: Shop) -> None:
 
 
 async def test_never_more_than_the_hold_is_charged(shop: Shop) -> None:
-    held = await shop.running(hold_micro=3_000_000)
+    held = await shop.running(frames=72)
     assert await shop.settle(shop.delivered(held, duration_ms=5000)) == [True]
     assert await shop.wallet() == (3_000_000, 0)
 
@@ -221,21 +221,21 @@ async def test_every_transition_in_the_table_is_one_that_happens(shop: Shop) -> 
 @pytest.mark.parametrize(
     "statement, index",
     [
-        ("SELECT id FROM gateway.job WHERE state = 'queued' AND available_at <= clock_timestamp() ORDER BY CASE tier WHEN"
+        ("SELECT id FROM gateway.job WHERE state = 'queued' AND available_at <= billing.now() ORDER BY CASE tier WHEN"
          " 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id LIMIT 2", "job_queue"),
-        ("SELECT id FROM gateway.job WHERE state IN ('running', 'cancelling') AND lease_expires_at < clock_timestamp()"
+        ("SELECT id FROM gateway.job WHERE state IN ('running', 'cancelling') AND lease_expires_at < billing.now()"
          " ORDER BY lease_expires_at LIMIT 5", "job_leases"),
-        ("SELECT id FROM gateway.job WHERE state = 'queued' AND queue_deadline_at < clock_timestamp()"
+        ("SELECT id FROM gateway.job WHERE state = 'queued' AND queue_deadline_at < billing.now()"
          " ORDER BY queue_deadline_at LIMIT 5", "job_deadlines"),
     ],
 )  # fmt: skip
 async def test_hot_statements_use_their_index(damaged: Shop, statement: str, index: str) -> None:
     await damaged.enqueue()
     await damaged.conn.execute(
-        "INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,"
-        " rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, queue_deadline_at)"
-        " SELECT org_id, gen_random_uuid(), project_id, key_id, livemode, dialect, model, tier, request, fingerprint, currency,"
-        " rate_card_id, rate_micro_per_s, max_ms, hold_micro, frames_total, queue_deadline_at"
+        "INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,"
+        " max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at)"
+        " SELECT org_id, gen_random_uuid(), project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,"
+        " max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at"
         " FROM gateway.job, generate_series(1, 3000)"
     )
     await damaged.conn.execute("ANALYZE gateway.job")

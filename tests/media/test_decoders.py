@@ -138,7 +138,9 @@ async def test_a_cancelled_verification_leaves_no_process(long_clip: Path, clip:
         with pytest.raises(asyncio.CancelledError):
             await job
         assert decoder not in processes()
-        assert not command_line(child)
+        async with asyncio.timeout(20):
+            while command_line(child):  # it has been killed; on a busy machine it takes a moment to be gone
+                await asyncio.sleep(0.01)
         assert (await verify_video(decoders, clip, SECOND)).frames == 24
 
 

@@ -4,19 +4,16 @@ import asyncio
 import hashlib
 import os
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from gateway.media.errors import ObjectMissing, StoreCorrupt, StoreUnavailable
 from gateway.media.keys import artifact_key, input_key, job_prefix
 from gateway.media.store import CHUNK_BYTES, MediaStore, StoredObject
+from tests.media.s3 import running_s3, s3_store
 
 MP4 = "video/mp4"
 
@@ -27,40 +24,8 @@ def sha256(data: bytes) -> str:
 
 @pytest.fixture(scope="session")
 def s3_port() -> Iterator[int]:
-    """A moto server with the bucket `media`."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline_s = time.monotonic() + 30
-        while True:
-            try:
-                httpx.put(f"http://127.0.0.1:{port}/media").raise_for_status()
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < deadline_s
-                assert server.poll() is None
+    with running_s3() as port:
         yield port
-    finally:
-        server.kill()
-        server.wait()
-
-
-def s3_store(port: int, *, prefix: str = "p", request_s: float = 10.0, transfer_s: float = 30.0) -> MediaStore:
-    return MediaStore.open(
-        f"s3://media/{prefix}",
-        s3_endpoint=f"http://127.0.0.1:{port}",
-        s3_access_key="test",
-        s3_secret_key="test",
-        s3_region="us-east-1",
-        s3_allow_http=True,
-        request_s=request_s,
-        transfer_s=transfer_s,
-    )
 
 
 @pytest.fixture(params=["local", "s3"])

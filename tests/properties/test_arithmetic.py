@@ -1,50 +1,63 @@
 """What holds for every amount, every wallet and every request."""
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.kit.money import charge_micro, format_micro, parse_micro
-from billing.ledger.allocate import allocate, split_capture
+from billing.kit.money import charge_micro, format_amount, format_micro, parse_micro
+from billing.ledger.allocate import allocate, split
 from billing.ledger.model import Balance, HoldRequest
 from gateway.access.model import new_token, well_formed
 from gateway.video import parse_public_id, public_id, resolution_class
 
 WALLETS = [UUID(int=n) for n in range(3)]
 amounts = st.integers(0, 10**12)
+
+
+def balance(account_id: UUID, wallet: UUID, posted: int) -> Balance:
+    return Balance(
+        account_id, wallet, "paid", 0, None, None, True, False, None, 0, None, datetime.fromtimestamp(0, UTC), posted, 0, 0
+    )
+
+
 balances = st.lists(
-    st.builds(Balance, st.uuids(), st.sampled_from(WALLETS), amounts, st.just(0), st.just(0)),
-    max_size=6,
-    unique_by=lambda b: b.account_id,
+    st.builds(balance, st.uuids(), st.sampled_from(WALLETS), amounts), max_size=6, unique_by=lambda b: b.account_id
 )
 requests = st.lists(st.builds(HoldRequest, st.uuids(), st.sampled_from(WALLETS), amounts), max_size=12)
 
 
 @given(balances, requests)
 def test_holds_are_decided_in_order_and_never_overdraw(held: list[Balance], wanted: list[HoldRequest]) -> None:
-    free = {wallet: sum(b.free_micro for b in held if b.wallet_id == wallet) for wallet in WALLETS}
-    accounts = {b.account_id: b.free_micro for b in held}
+    free = {wallet: sum(b.free for b in held if b.wallet_id == wallet) for wallet in WALLETS}
+    accounts = {b.account_id: b.free for b in held}
     for request, draws in zip(wanted, allocate(held, wanted), strict=True):
         has_account = any(b.wallet_id == request.wallet_id for b in held)
-        assert (draws is not None) == (has_account and request.amount_micro <= free[request.wallet_id])
-        for draw in draws or ():
-            accounts[draw.account_id] -= draw.amount_micro
-        if draws is not None:
-            assert sum(draw.amount_micro for draw in draws) == request.amount_micro
+        assert isinstance(draws, tuple) == (has_account and request.amount_micro <= free[request.wallet_id])
+        if isinstance(draws, tuple):
+            for draw in draws:
+                accounts[draw.account_id] -= draw.amount
+            assert sum(draw.amount for draw in draws) == request.amount_micro
             free[request.wallet_id] -= request.amount_micro
     assert all(left >= 0 for left in accounts.values())
 
 
-@given(st.lists(amounts, min_size=1, max_size=5), st.data())
-def test_a_capture_falls_on_the_draws_in_order(held: list[int], data: st.DataObject) -> None:
-    amount = data.draw(st.integers(0, sum(held)))
-    parts = split_capture(held, amount)
-    assert sum(parts) == amount
-    assert all(0 <= part <= most for part, most in zip(parts, held, strict=True))
-    first_short = next((i for i, (part, most) in enumerate(zip(parts, held, strict=True)) if part < most), len(held))
-    assert not any(parts[first_short + 1 :])
+@given(st.lists(st.tuples(st.sampled_from(["seconds", "money", "sponsor"]), amounts), max_size=6), st.data())
+def test_what_is_asked_falls_on_the_draws_in_order(draws: list[tuple[str, int]], data: st.DataObject) -> None:
+    most = {part: sum(amount for other, amount in draws if other == part) for part in ("seconds", "money", "sponsor")}
+    asked = {part: data.draw(st.integers(-1, total + 1)) for part, total in most.items()}
+    shares = split(draws, asked)
+    assert (shares is not None) == all(0 <= asked[part] <= most[part] for part in most)
+    for part in most:
+        if shares is None:
+            continue
+        own = [(share, amount) for share, (other, amount) in zip(shares, draws, strict=True) if other == part]
+        assert sum(share for share, _ in own) == asked[part]
+        assert all(0 <= share <= amount for share, amount in own)
+        first_short = next((i for i, (share, amount) in enumerate(own) if share < amount), len(own))
+        assert not any(share for share, _ in own[first_short + 1 :])
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**10))
@@ -57,6 +70,19 @@ def test_a_charge_never_falls_when_time_grows(first_ms: int, second_ms: int, rat
 @given(st.integers(-(10**15), 10**15))
 def test_amounts_survive_writing(amount: int) -> None:
     assert parse_micro(format_micro(amount, "CNY").replace("¥", "").replace(",", "")) == amount
+
+
+@pytest.mark.parametrize(
+    "amount,asset,text",
+    [
+        (-1_500_000, "CNY", "-¥1.50"),
+        (0, "SEC:h100", "0.000 s"),
+        (-1_234_567, "SEC:h100", "-1,234.567 s"),
+        (5, "SEC:a", "0.005 s"),
+    ],
+)
+def test_amounts_are_written_in_their_asset(amount: int, asset: str, text: str) -> None:
+    assert format_amount(amount, asset) == text
 
 
 @given(st.text(max_size=20))

@@ -7,11 +7,24 @@ from collections.abc import Iterable
 from tests.tidy.checks import PACKAGES, ROOT, modules
 
 PURE = (
+    "billing.invoices.model",
+    "billing.invoices.words",
+    "billing.invoices.xml",
     "billing.ledger.allocate",
+    "billing.plans.apportion",
+    "billing.plans.calendar",
+    "billing.plans.prorate",
+    "billing.plans.tax",
+    "billing.pricing.charge",
+    "billing.pricing.check",
+    "billing.pricing.explain",
+    "billing.pricing.hours",
     "billing.pricing.quote",
     "gateway.dialects.*.translate",
     "gateway.dialects.*.wire",
+    "gateway.fleet.chips",
     "gateway.fleet.contract",
+    "gateway.fleet.policy.*",
     "gateway.video",
 )
 

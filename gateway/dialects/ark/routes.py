@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from litestar import Response, Router, delete, get, post
+from litestar import Router, delete, get, post
 
+from billing.kit.pool import transact
+from billing.kit.query import Conn
 from gateway.access.model import Caller
 from gateway.dialects.ark.translate import (
     STATUS,
@@ -27,18 +29,13 @@ from gateway.edge.artifacts import signed_link
 from gateway.edge.bodies import convert, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
-from gateway.edge.replies import admitted_reply, base_url, json_reply
-from gateway.edge.submit import Image, submit
+from gateway.edge.replies import Reply, admitted_reply, base_url, json_reply
+from gateway.edge.submit import ADMISSION_ERRORS, Image, submit
 from gateway.errors import (
-    IdempotencyInProgress,
-    IdempotencyMismatch,
-    InsufficientBalance,
     InvalidMedia,
     InvalidRequest,
     JobNotFinished,
-    NoSpace,
     NotFound,
-    OutcomeUnknown,
     TooLarge,
     UnknownModel,
     UnsupportedContent,
@@ -66,7 +63,7 @@ _CREATE = Described(
     examples={"text": {"model": "testcard", "content": [{"type": "text", "text": "a red lamp --dur 4"}]}},
     parameters=(IDEMPOTENCY_KEY,),
     answers={200: Answer("The id of the task, queued.", TaskId)},
-    errors=(*_BODY_ERRORS, InsufficientBalance, IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, NoSpace),
+    errors=(*_BODY_ERRORS, *ADMISSION_ERRORS),
 )
 _GET = Described(tag=_TAG, answers={200: Answer("The task.", Task)}, errors=(NotFound,))
 _LIST = Described(
@@ -87,8 +84,8 @@ _DELETE = Described(
 )
 
 
-@post("/", status_code=200, operation_id="ark_create_task", opt={"described": _CREATE})
-async def create_task(request: HttpRequest) -> Response[bytes]:
+@post("/", status_code=200, operation_id="ark_create_task", opt={"described": _CREATE, "hot": True})
+async def create_task(request: HttpRequest) -> Reply:
     """Admit a task: priced, held and queued when this returns 200."""
     caller = await authenticate(request)
     given, ignored = without_null(await read_json(request, _object)), ()
@@ -117,15 +114,15 @@ def _link(request: HttpRequest) -> Link:
     return functools.partial(signed_link, gateway, base_url(request, gateway.settings.public_url))
 
 
-@get("/{task_id:str}", operation_id="ark_get_task", opt={"described": _GET})
-async def get_task(request: HttpRequest, task_id: str) -> Response[bytes]:
+@get("/{task_id:str}", operation_id="ark_get_task", opt={"described": _GET, "hot": True})
+async def get_task(request: HttpRequest, task_id: str) -> Reply:
     """The task as it is now. A failed one is a 200 that says so."""
     caller = await authenticate(request)
     return json_reply(render(await read_job(request, caller, task_id), _link(request)))
 
 
 @get("/", operation_id="ark_list_tasks", opt={"described": _LIST})
-async def list_tasks(request: HttpRequest) -> Response[bytes]:
+async def list_tasks(request: HttpRequest) -> Reply:
     """The project's tasks, newest first; those made in other dialects too."""
     caller = await authenticate(request)
     number, size = _number(request, "page_num", 1, 1_000_000), _number(request, "page_size", PAGE_DEFAULT, PAGE_MAX)
@@ -163,16 +160,17 @@ def _filter(request: HttpRequest, caller: Caller) -> Filter:
 
 
 @delete("/{task_id:str}", status_code=200, operation_id="ark_delete_task", opt={"described": _DELETE})
-async def delete_task(request: HttpRequest, task_id: str) -> Response[bytes]:
+async def delete_task(request: HttpRequest, task_id: str) -> Reply:
     """Cancel a task that waits, delete one that has ended; one that runs is neither and is refused."""
     caller = await authenticate(request)
     job = await read_job(request, caller, task_id)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn, conn.transaction():
+
+    async def end(conn: Conn) -> bool:
         if job.state == "queued":
-            done = await cancel(conn, job.org_id, job.id) is not None
-        else:
-            done = await delete_job(conn, job.org_id, job.id)
-    if not done:
+            return await cancel(conn, job.org_id, job.id) is not None
+        return await delete_job(conn, job.org_id, job.id)
+
+    if not await transact(gateway_of(request).pool, end):
         raise JobNotFinished("The task is running and cannot be deleted. Wait until it has ended.")
     return json_reply(b"{}")
 

@@ -3,9 +3,9 @@
 from typing import get_args
 
 import msgspec
-from litestar import Response, post
+from litestar import post
 
-from billing.pricing.model import Quote
+from billing.pricing.quote import Quote
 from gateway.admit import price
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.requests import ROLES, read_request
@@ -14,7 +14,7 @@ from gateway.dialects.native.wire import CreateJob, Estimate
 from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of
 from gateway.edge.described import Answer, Described
-from gateway.edge.replies import json_reply
+from gateway.edge.replies import Reply, json_reply
 from gateway.edge.submit import limits_of
 from gateway.errors import InvalidMedia, InvalidRequest, TooLarge, UnknownModel, UnsupportedContent, UnsupportedField
 from gateway.video import InputMedia, Tier, resolve
@@ -31,7 +31,7 @@ _DESCRIBED = Described(
 
 
 @post("/estimate", status_code=200, operation_id="estimate", opt={"described": _DESCRIBED})
-async def estimate(request: HttpRequest) -> Response[bytes]:
+async def estimate(request: HttpRequest) -> Reply:
     """Price a request before sending it: the body of POST /v1/jobs, answered with the most it may cost in each tier."""
     caller = await authenticate(request)
     body, images, ignored = await read_request(request, caller)
@@ -39,10 +39,10 @@ async def estimate(request: HttpRequest) -> Response[bytes]:
     inputs = tuple(InputMedia(image.role, "", "", "", 0, 0, len(image.data)) for image in images)
     video = resolve(ask, limits_of(gateway, ask.model), queue_deadline_s=gateway.settings.queue_deadline_s, inputs=inputs)
     async with gateway.pool.acquire(timeout=5) as conn:
-        card = (await gateway.prices.in_force(conn)).get(caller.currency)
-    asked = price(card, video)
-    offered = card.card.models[video.model].tier if card else {}
+        book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
+    asked = price(book, video)
+    offered = rates.tier if book and (rates := book.rates(video.model)) else {}
     tiers: list[tuple[Tier, Quote]] = [
-        (tier, price(card, msgspec.structs.replace(video, tier=tier))) for tier in _TIERS if tier in offered
+        (tier, price(book, msgspec.structs.replace(video, tier=tier))) for tier in _TIERS if tier in offered
     ]
     return json_reply(estimate_of(video, asked, tiers), headers=ignored_header(ignored))

@@ -1,9 +1,12 @@
 """/v1/jobs: create, read, list, cancel and delete. Files, events and estimates stand beside this file."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import get_args
 
 from litestar import Response, Router, delete, get, post
 
+from billing.kit.pool import transact
 from gateway.dialects.native.estimate import estimate
 from gateway.dialects.native.events import stream_events
 from gateway.dialects.native.examples import CREATE_JOB
@@ -17,17 +20,13 @@ from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter
 from gateway.edge.follow import final_or_later, preferred_wait_s
 from gateway.edge.query import integer, query_of, single
-from gateway.edge.replies import admitted_reply, json_reply
-from gateway.edge.submit import submit
+from gateway.edge.replies import Reply, admitted_reply, json_reply
+from gateway.edge.submit import ADMISSION_ERRORS, submit
 from gateway.errors import (
-    IdempotencyInProgress,
-    IdempotencyMismatch,
-    InsufficientBalance,
     InvalidMedia,
     InvalidRequest,
     JobNotFinished,
     NotFound,
-    OutcomeUnknown,
     TooLarge,
     UnknownModel,
     UnsupportedContent,
@@ -70,12 +69,9 @@ _CREATE = Described(
         UnsupportedField,
         UnknownModel,
         InvalidMedia,
-        InsufficientBalance,
-        IdempotencyInProgress,
-        IdempotencyMismatch,
         TooLarge,
         UnsupportedContent,
-        OutcomeUnknown,
+        *ADMISSION_ERRORS,
     ),
 )
 _GET = Described(
@@ -108,8 +104,8 @@ _DELETE = Described(
 )
 
 
-@post("/jobs", status_code=201, operation_id="create_job", opt={"described": _CREATE})
-async def create_job(request: HttpRequest) -> Response[bytes]:
+@post("/jobs", status_code=201, operation_id="create_job", opt={"described": _CREATE, "hot": True})
+async def create_job(request: HttpRequest) -> Reply:
     """Create a video. When this returns 201, the job, its price and its hold are durable; any other answer holds nothing."""
     caller = await authenticate(request)
     body, images, ignored = await read_request(request, caller)
@@ -124,8 +120,8 @@ async def create_job(request: HttpRequest) -> Response[bytes]:
     return json_reply(render(job, base, link), admitted.status, {**headers, "preference-applied": f"wait={wait_s}"})
 
 
-@get("/jobs/{job_id:str}", operation_id="get_job", opt={"described": _GET})
-async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
+@get("/jobs/{job_id:str}", operation_id="get_job", opt={"described": _GET, "hot": True})
+async def get_job(request: HttpRequest, job_id: str) -> Reply:
     """The job as it is now, or with `Prefer: wait` once it has ended. A failed job is a 200 that says so."""
     caller, wait_s = await authenticate(request), preferred_wait_s(request)
     if wait_s is None:
@@ -135,7 +131,7 @@ async def get_job(request: HttpRequest, job_id: str) -> Response[bytes]:
 
 
 @get("/jobs", operation_id="list_jobs", opt={"described": _LIST})
-async def list_jobs_page(request: HttpRequest) -> Response[bytes]:
+async def list_jobs_page(request: HttpRequest) -> Reply:
     """The project's jobs, newest first, also those made in other dialects."""
     caller = await authenticate(request)
     query = query_of(request, "limit", "cursor", "state", "model", "tier")
@@ -166,13 +162,11 @@ def _of(query: dict[str, list[str]], name: str, choices: tuple[str, ...]) -> tup
 
 
 @post("/jobs/{job_id:str}/cancel", status_code=200, operation_id="cancel_job", opt={"described": _CANCEL})
-async def cancel_job(request: HttpRequest, job_id: str) -> Response[bytes]:
+async def cancel_job(request: HttpRequest, job_id: str) -> Reply:
     """Cancel a job: a queued one ends at once, a running one is told to stop. Nothing is charged for either."""
     caller, gateway = await authenticate(request), gateway_of(request)
     job = await read_job(request, caller, job_id)
-    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
-        changed = await cancel(conn, caller.org_id, job.id)
-    if changed is not None:
+    if await transact(gateway.pool, lambda conn: cancel(conn, caller.org_id, job.id)) is not None:
         gateway.changes.ring()
     return _reply(request, await read_job(request, caller, job_id))
 
@@ -191,7 +185,7 @@ async def delete_job(request: HttpRequest, job_id: str) -> Response[None]:
     return Response(None, status_code=204)
 
 
-def _reply(request: HttpRequest, job: Job, headers: dict[str, str] | None = None) -> Response[bytes]:
+def _reply(request: HttpRequest, job: Job, headers: Mapping[str, str] = MappingProxyType({})) -> Reply:
     base, link = linked(request)
     return json_reply(render(job, base, link), headers=headers)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from billing.pricing.model import Quote
+from billing.pricing.quote import Quote
 from gateway.dialects.native.wire import (
     ArtifactView,
     CreateJob,
@@ -61,6 +61,7 @@ def ask_of(body: CreateJob) -> Ask:
         end_user=body.end_user,
         external_id=body.external_id,
         metadata=body.metadata,
+        labels=body.labels,
     )
 
 
@@ -92,6 +93,7 @@ def view(job: Job, base: str, link: Link) -> JobView:
         end_user=request.end_user,
         external_id=request.external_id,
         metadata=request.metadata,
+        labels=request.labels,
         urls=Urls(here, f"{here}/events", f"{here}/cancel"),
     )
 
@@ -104,8 +106,17 @@ def money(job: Job) -> Money:
         reason = f"{job.error_code}: nothing was charged"
     else:
         reason = "held until the job ends; only delivered seconds are charged"
-    held = 0 if job.state in FINAL else job.hold_micro
-    return Money(job.currency, held, job.charged_micro, job.rate_micro_per_s, str(job.rate_card_id), reason)
+    held_micro, held_ms = (0, 0) if job.state in FINAL else (job.hold_micro, job.hold_ms)
+    return Money(
+        currency=job.terms.currency,
+        held_micro=held_micro,
+        charged_micro=job.charged_micro,
+        held_seconds_ms=held_ms,
+        charged_seconds_ms=job.charged_ms,
+        rate_micro_per_s=job.terms.rate_micro,
+        price_version=str(job.terms.rate_card_id),
+        reason=reason,
+    )
 
 
 def render(job: Job, base: str, link: Link) -> bytes:
@@ -151,12 +162,12 @@ def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier,
         resolution=request.resolution,
         fps=request.fps,
         frames=request.frames,
-        seconds=asked.duration_ms / 1000,
+        seconds=asked.quantity / 1000,
         audio=request.audio,
-        currency=asked.currency,
-        price_version=str(asked.rate_card_id),
+        currency=asked.terms.currency,
+        price_version=str(asked.terms.rate_card_id),
         amount_max_micro=asked.amount_micro,
-        tiers=tuple(TierPrice(tier, q.rate_micro_per_s, q.amount_micro, q.explanation) for tier, q in tiers),
+        tiers=tuple(TierPrice(tier, q.terms.rate_micro, q.amount_micro, q.explanation) for tier, q in tiers),
     )
     return _encode(estimate)
 

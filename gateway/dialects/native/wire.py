@@ -47,14 +47,22 @@ class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     end_user: Label | None = None
     external_id: Label | None = None
     metadata: Annotated[dict[Label, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] = {}
+    labels: Annotated[
+        dict[Label, Label], Meta(max_length=8, description="What usage is reported by: names with few values each.")
+    ] = {}
 
 
 class Money(msgspec.Struct, frozen=True):
-    """What is held while the job lives, and what it was charged in the end. `price_version` names the frozen rate card."""
+    """What is held while the job lives, and what it was charged in the end: prepaid seconds first, money for the rest.
+
+    `price_version` names the frozen rate card.
+    """
 
     currency: str
     held_micro: int
     charged_micro: int
+    held_seconds_ms: int
+    charged_seconds_ms: int
     rate_micro_per_s: int
     price_version: str
     reason: str
@@ -111,6 +119,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     end_user: str | None
     external_id: str | None
     metadata: dict[str, str]
+    labels: dict[str, str]
     urls: Urls
 
 

@@ -8,6 +8,8 @@ import msgspec
 from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import Stream
 
+from billing.kit.pool import transact
+from billing.kit.query import Conn
 from gateway.access.model import Caller
 from gateway.context import Gateway
 from gateway.dialects.openai.translate import (
@@ -25,19 +27,14 @@ from gateway.edge.artifacts import serve_artifact
 from gateway.edge.bodies import Upload, content_type, convert, nested, read_form, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
-from gateway.edge.replies import admitted_reply, json_reply
-from gateway.edge.submit import Image, submit
+from gateway.edge.replies import Reply, admitted_reply, json_reply
+from gateway.edge.submit import ADMISSION_ERRORS, Image, submit
 from gateway.errors import (
     ArtifactGone,
-    IdempotencyInProgress,
-    IdempotencyMismatch,
-    InsufficientBalance,
     InvalidMedia,
     InvalidRequest,
     JobNotFinished,
-    NoSpace,
     NotFound,
-    OutcomeUnknown,
     RangeNotSatisfiable,
     TooLarge,
     UnknownModel,
@@ -71,7 +68,7 @@ _CREATE = Described(
     examples={"text": {"model": "testcard", "prompt": "a red lamp", "seconds": "4", "size": "1280x720"}},
     parameters=(IDEMPOTENCY_KEY,),
     answers={200: Answer("The video, queued.", Video)},
-    errors=(*_BODY_ERRORS, InsufficientBalance, IdempotencyInProgress, IdempotencyMismatch, OutcomeUnknown, NoSpace),
+    errors=(*_BODY_ERRORS, *ADMISSION_ERRORS),
 )
 _LIST = Described(
     tag=_TAG,
@@ -107,8 +104,8 @@ _REFUSED_GET = Described(
 )
 
 
-@post("/", status_code=200, operation_id="openai_create_video", opt={"described": _CREATE})
-async def create_video(request: HttpRequest) -> Response[bytes]:
+@post("/", status_code=200, operation_id="openai_create_video", opt={"described": _CREATE, "hot": True})
+async def create_video(request: HttpRequest) -> Reply:
     """Admit a video: priced, held and queued when this returns 200."""
     caller = await authenticate(request)
     given, uploads = await _read(request)
@@ -159,7 +156,7 @@ def images_of(body: CreateVideo, uploads: tuple[Upload, ...]) -> list[Image]:
 
 
 @get("/", operation_id="openai_list_videos", opt={"described": _LIST})
-async def list_videos(request: HttpRequest) -> Response[bytes]:
+async def list_videos(request: HttpRequest) -> Reply:
     """The project's videos, newest first unless `order=asc`; those made in other dialects too."""
     caller = await authenticate(request)
     query = request.query_params
@@ -177,8 +174,8 @@ async def list_videos(request: HttpRequest) -> Response[bytes]:
     return json_reply(render_page([job_of(row) for row in rows], has_more=more))
 
 
-@get("/{video_id:str}", operation_id="openai_get_video", opt={"described": _GET})
-async def get_video(request: HttpRequest, video_id: str) -> Response[bytes]:
+@get("/{video_id:str}", operation_id="openai_get_video", opt={"described": _GET, "hot": True})
+async def get_video(request: HttpRequest, video_id: str) -> Reply:
     """The video as it is now. A failed one is a 200 that says so."""
     caller = await authenticate(request)
     job = await read_job(request, caller, video_id)
@@ -186,7 +183,7 @@ async def get_video(request: HttpRequest, video_id: str) -> Response[bytes]:
 
 
 @delete("/{video_id:str}", status_code=200, operation_id="openai_delete_video", opt={"described": _DELETE})
-async def delete_video(request: HttpRequest, video_id: str) -> Response[bytes]:
+async def delete_video(request: HttpRequest, video_id: str) -> Reply:
     """Delete a video with its files. One that has not ended is cancelled first, uncharged: this API has no other way."""
     caller = await authenticate(request)
     job = await read_job(request, caller, video_id)
@@ -197,12 +194,15 @@ async def delete_video(request: HttpRequest, video_id: str) -> Response[bytes]:
 async def _end_and_delete(gateway: Gateway, caller: Caller, job_id: UUID) -> None:
     """Raises JobNotFinished when a running job has not stopped after CANCEL_WAIT_S; then it is still told to."""
     until = monotonic() + CANCEL_WAIT_S
+
+    async def end(conn: Conn) -> bool:
+        await cancel(conn, caller.org_id, job_id)
+        return await delete_job(conn, caller.org_id, job_id)
+
     while True:
         seen = gateway.changes.rung
-        async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
-            await cancel(conn, caller.org_id, job_id)
-            if await delete_job(conn, caller.org_id, job_id):
-                return
+        if await transact(gateway.pool, end):
+            return
         while not await _ended(gateway, caller, job_id):
             left_s = until - monotonic()
             if left_s <= 0 or gateway.closing.is_set():

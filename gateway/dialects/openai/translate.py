@@ -121,8 +121,8 @@ def view(job: Job) -> Video:
         seconds=f"{job.seconds:g}",
         size=request.size,
         usage=Usage(job.seconds, job.frames or request.frames) if delivered else None,
-        estimated_cost=Estimate(job.hold_micro, job.currency),
-        cost=Cost(job.charged_micro, job.currency, _reason(job)) if over else None,
+        estimated_cost=Estimate(job.hold_micro, job.terms.currency),
+        cost=Cost(job.charged_micro, job.terms.currency, _reason(job)) if over else None,
         queue=Queue(job.queue_position) if job.state == "queued" else None,
         metadata=request.metadata,
     )

@@ -35,7 +35,7 @@ class Ledger:
 
     async def capture(self, *requests: tuple[UUID, int]) -> list[Captured | BillingError]:
         async with self.conn.transaction():
-            return await capture(self.conn, [CaptureRequest(key, amount, REVENUE, {"ms": amount}) for key, amount in requests])
+            return await capture(self.conn, [CaptureRequest(key, 0, amount, payload={"ms": amount}) for key, amount in requests])
 
     async def release(self, *ids: UUID) -> list[Released | BillingError]:
         async with self.conn.transaction():
@@ -47,7 +47,7 @@ class Ledger:
                 self.conn, source=source or str(new_id()), customer_id=self.customer, asset="CNY", amount_micro=amount_micro
             )
 
-    async def add_account(self, name: str, posted_micro: int) -> UUID:
+    async def add_account(self, name: str, posted: int) -> UUID:
         """A further account of the wallet, funded from clearing by plain SQL as a grant would be. Returns its id."""
         account, transfer = derived_id("account", self.wallet, name), derived_id("top_up", self.wallet, name)
         clearing = platform_account_id("asset:clearing", "live", "CNY")
@@ -59,12 +59,17 @@ class Ledger:
                 self.wallet,
             )
             await self.conn.execute(
-                "INSERT INTO billing.balance (account_id, wallet_id, posted_micro) VALUES ($1, $2, $3)",
+                "INSERT INTO billing.grant (account_id, wallet_id, kind, source) VALUES ($1, $2, 'paid', 'plain')",
                 account,
                 self.wallet,
-                posted_micro,
             )
-            if posted_micro:
+            await self.conn.execute(
+                "INSERT INTO billing.balance (account_id, wallet_id, posted) VALUES ($1, $2, $3)",
+                account,
+                self.wallet,
+                posted,
+            )
+            if posted:
                 await self.conn.execute(
                     "INSERT INTO billing.transfer (id, kind, subject_id, payload) VALUES ($1, 'top_up', $2, '{}')",
                     transfer,
@@ -75,17 +80,18 @@ class Ledger:
                     transfer,
                     clearing,
                     account,
-                    posted_micro,
+                    posted,
                 )
         return account
 
     async def accounts(self) -> dict[UUID, tuple[int, int]]:
         """(posted, held) of each account of the wallet, in draw order."""
         rows = await self.conn.fetch(
-            "SELECT account_id, posted_micro, held_micro FROM billing.balance WHERE wallet_id = $1 ORDER BY account_id",
+            "SELECT b.account_id, b.posted, b.held FROM billing.balance b JOIN billing.grant g ON g.account_id = b.account_id"
+            " WHERE b.wallet_id = $1 ORDER BY g.created_at",
             self.wallet,
         )
-        return {row["account_id"]: (row["posted_micro"], row["held_micro"]) for row in rows}
+        return {row["account_id"]: (row["posted"], row["held"]) for row in rows}
 
     async def balance(self) -> tuple[int, int]:
         """(posted, held) of the wallet."""
@@ -94,13 +100,13 @@ class Ledger:
 
     async def draws(self, hold_id: UUID) -> list[tuple[UUID, int, int, str]]:
         rows = await self.conn.fetch(
-            "SELECT account_id, amount_micro, captured_micro, state FROM billing.hold WHERE id = $1 ORDER BY seq", hold_id
+            "SELECT account_id, amount, captured, state FROM billing.hold WHERE id = $1 ORDER BY seq", hold_id
         )
-        return [(row["account_id"], row["amount_micro"], row["captured_micro"], row["state"]) for row in rows]
+        return [(row["account_id"], row["amount"], row["captured"], row["state"]) for row in rows]
 
     async def revenue(self) -> int:
         return await self.conn.fetchval(
-            "SELECT coalesce(sum(amount_micro), 0)::bigint FROM billing.entry WHERE account_id = $1", REVENUE
+            "SELECT coalesce(sum(amount), 0)::bigint FROM billing.entry WHERE account_id = $1", REVENUE
         )
 
     async def findings(self) -> list[Finding]:

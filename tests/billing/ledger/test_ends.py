@@ -15,7 +15,7 @@ async def test_charges_the_amount_and_frees_the_rest(ledger: Ledger, amount_micr
     assert await ledger.balance() == (100 - amount_micro, 0)
     assert await ledger.revenue() == amount_micro
     lines = await lines_of(ledger.conn, hold_id)
-    assert [(line.kind, line.amount_micro) for line in lines] == (
+    assert [(line.kind, line.amount) for line in lines] == (
         [("capture", -amount_micro), ("capture", amount_micro)] if amount_micro else []
     )
     assert [draw[1:] for draw in await ledger.draws(hold_id)] == [(60, amount_micro, "captured")]

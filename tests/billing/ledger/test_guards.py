@@ -51,13 +51,13 @@ async def post(conn: Conn, legs: list[tuple[str, int]]) -> None:
     )
 
 
-HOLD = "INSERT INTO billing.hold (id, seq, account_id, amount_micro, captured_micro, state, ended_at) VALUES "
-KEY = "(gen_random_uuid(), 0, gen_random_uuid(), "
+HOLD = "INSERT INTO billing.hold (id, seq, account_id, request, amount, captured, state, ended_at) VALUES "
+KEY = "(gen_random_uuid(), 0, gen_random_uuid(), '', "
 REFUSED = {
-    "held below nothing": ("balance_held_not_negative", "UPDATE billing.balance SET held_micro = -1"),
-    "overspent": ("balance_not_overspent", "UPDATE billing.balance SET posted_micro = held_micro - 1"),
-    "overheld": ("balance_not_overspent", "UPDATE billing.balance SET held_micro = posted_micro + 1"),
-    "a hold below nothing": ("hold_amount_micro_check", HOLD + KEY + "-1, 0, 'held', NULL)"),
+    "held below nothing": ("balance_held_not_negative", "UPDATE billing.balance SET held = -1"),
+    "overspent": ("balance_not_overspent", "UPDATE billing.balance SET posted = held - 1"),
+    "overheld": ("balance_not_overspent", "UPDATE billing.balance SET held = posted + 1"),
+    "a hold below nothing": ("hold_amount_check", HOLD + KEY + "-1, 0, 'held', NULL)"),
     "a state of its own": ("hold_state", HOLD + KEY + "1, 0, 'lost', now())"),
     "captured more than held": ("hold_captured_within", HOLD + KEY + "1, 2, 'captured', now())"),
     "captured below nothing": ("hold_captured_within", HOLD + KEY + "1, -1, 'captured', now())"),
@@ -66,9 +66,12 @@ REFUSED = {
     "ended while held": ("hold_ended_if_not_held", HOLD + KEY + "1, 0, 'held', now())"),
     "captured without an end": ("hold_ended_if_not_held", HOLD + KEY + "1, 1, 'captured', NULL)"),
     "released without an end": ("hold_ended_if_not_held", HOLD + KEY + "1, 0, 'released', NULL)"),
-    "a leg of nothing": ("entry_amount_micro_check", "INSERT INTO billing.entry VALUES " + KEY + "'CNY', 0)"),
+    "a leg of nothing": (
+        "entry_amount_check",
+        "INSERT INTO billing.entry VALUES (gen_random_uuid(), 0, gen_random_uuid(), 'CNY', 0)",
+    ),
     "a kind of its own": (
-        "transfer_kind_check",
+        "transfer_kind",
         "INSERT INTO billing.transfer (id, kind, subject_id, payload) SELECT id, 'gift', id, '{}' FROM billing.wallet",
     ),
     "a book of its own": ("wallet_book_check", "UPDATE billing.wallet SET book = 'mine'"),

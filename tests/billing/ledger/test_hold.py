@@ -8,8 +8,9 @@ import pytest
 from billing.errors import TransferConflict
 from billing.kit.ids import new_id
 from billing.kit.query import Pool
+from billing.ledger.grants import Issue, issue
 from billing.ledger.hold import hold
-from billing.ledger.model import TEST_FLOOR_MICRO, Held, HoldRequest
+from billing.ledger.model import TEST_FLOOR, Held, HoldRequest
 from billing.ledger.wallets import open_wallet
 from tests.billing.ledger.book import Ledger, codes, open_ledger, until_blocked
 
@@ -42,6 +43,18 @@ async def test_a_replay_holds_nothing_more(ledger: Ledger) -> None:
     hold_id = await ledger.held(60)
     assert await ledger.hold((hold_id, 60)) == [Held(hold_id, 60)]
     assert await ledger.balance() == (100, 60)
+
+
+async def test_a_replay_waits_for_no_grant_but_a_sponsors(ledger: Ledger) -> None:
+    """A hold of nothing stands on the wallet's first account, here promotional money that begins later."""
+    async with ledger.conn.transaction():
+        soon = await ledger.conn.fetchval("SELECT billing.now() + interval '1 hour'")
+        await issue(
+            ledger.conn,
+            [Issue(kind="promo", source="p", customer_id=ledger.customer, asset="CNY", amount=5, priority=-1, starts_at=soon)],
+        )
+    hold_id = await ledger.held(0)
+    assert await ledger.hold((hold_id, 0)) == [Held(hold_id, 0)]
 
 
 @pytest.mark.parametrize("end", ["capture", "release"])
@@ -169,4 +182,4 @@ async def test_play_money_does_not_run_out(ledger: Ledger) -> None:
     async with ledger.conn.transaction():
         wallet = await open_wallet(ledger.conn, ledger.customer, "test", "CNY")
     assert codes(await ledger.hold((new_id(), 10**15), wallet=wallet)) == ["ok"]
-    assert codes(await ledger.hold((new_id(), -TEST_FLOOR_MICRO), wallet=wallet)) == ["insufficient_funds"]
+    assert codes(await ledger.hold((new_id(), -TEST_FLOOR), wallet=wallet)) == ["insufficient_funds"]

@@ -12,7 +12,7 @@ async def test_adds_to_the_wallet_and_stands_in_clearing(ledger: Ledger) -> None
     await ledger.top_up(23)
     assert await wallets(ledger.conn, ledger.customer) == [WalletState(ledger.wallet, "live", "CNY", 123, 0)]
     lines = await lines_of(ledger.conn, ledger.customer)
-    assert [(line.kind, line.account, line.amount_micro) for line in lines[-2:]] == [
+    assert [(line.kind, line.account, line.amount) for line in lines[-2:]] == [
         ("top_up", "asset:clearing:live:CNY", -23),
         ("top_up", f"wallet:{ledger.customer}:live:CNY:paid", 23),
     ]
@@ -48,7 +48,7 @@ async def test_nothing_is_no_top_up(ledger: Ledger, amount_micro: int) -> None:
 async def test_opens_the_wallet_it_needs(ledger: Ledger) -> None:
     async with ledger.conn.transaction():
         await top_up(ledger.conn, source="p", customer_id=ledger.customer, asset="USD", amount_micro=5)
-    assert [(w.asset, w.posted_micro) for w in await wallets(ledger.conn, ledger.customer)] == [("CNY", 100), ("USD", 5)]
+    assert [(w.asset, w.posted) for w in await wallets(ledger.conn, ledger.customer)] == [("CNY", 100), ("USD", 5)]
 
 
 async def test_opening_a_wallet_again_changes_nothing(ledger: Ledger) -> None:

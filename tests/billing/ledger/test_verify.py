@@ -32,27 +32,27 @@ async def test_nothing_is_found_where_nothing_is_wrong(ledger: Ledger) -> None:
 
 
 CAPTURED = "(SELECT id FROM billing.transfer WHERE kind = 'capture' AND subject_id = "
-TEN = CAPTURED + "(SELECT id FROM billing.hold WHERE captured_micro = 10 AND amount_micro = 10))"
+TEN = CAPTURED + "(SELECT id FROM billing.hold WHERE captured = 10 AND amount = 10))"
 OPEN = " WHERE state = 'held'"
 PLANTED: dict[str, tuple[set[str], str]] = {
     "a leg was changed": (
         {"transfer_sums_to_zero", "captured_once_in_full"},
-        f"UPDATE billing.entry SET amount_micro = amount_micro + 1 WHERE amount_micro > 0 AND transfer_id = {TEN}",
+        f"UPDATE billing.entry SET amount = amount + 1 WHERE amount > 0 AND transfer_id = {TEN}",
     ),
     "a leg changed its currency": (
         {"transfer_sums_to_zero", "entry_has_transfer_and_account"},
-        f"UPDATE billing.entry SET asset = 'USD' WHERE amount_micro > 0 AND transfer_id = {TEN}",
+        f"UPDATE billing.entry SET asset = 'USD' WHERE amount > 0 AND transfer_id = {TEN}",
     ),
-    "a wallet was given money": ({"balance_equals_entries"}, "UPDATE billing.balance SET posted_micro = posted_micro + 1"),
+    "a wallet was given money": ({"balance_equals_entries"}, "UPDATE billing.balance SET posted = posted + 1"),
     "a leg fell on the wrong wallet": (
         {"balance_equals_entries"},
-        f"UPDATE billing.entry SET account_id = '{REVENUE}' WHERE amount_micro < 0 AND transfer_id = {TEN}",
+        f"UPDATE billing.entry SET account_id = '{REVENUE}' WHERE amount < 0 AND transfer_id = {TEN}",
     ),
     "more is held than the holds say": (
         {"held_equals_open_holds"},
-        "UPDATE billing.balance SET held_micro = held_micro - 1 WHERE held_micro > 0",
+        "UPDATE billing.balance SET held = held - 1 WHERE held > 0",
     ),
-    "an open hold was changed": ({"held_equals_open_holds"}, "UPDATE billing.hold SET amount_micro = 16" + OPEN),
+    "an open hold was changed": ({"held_equals_open_holds"}, "UPDATE billing.hold SET amount = 16" + OPEN),
     "an open hold is gone": ({"held_equals_open_holds"}, "DELETE FROM billing.hold" + OPEN),
     "a hold was freed but not its money": (
         {"held_equals_open_holds"},
@@ -60,7 +60,7 @@ PLANTED: dict[str, tuple[set[str], str]] = {
     ),
     "a hold says it was charged less": (
         {"captured_once_in_full"},
-        "UPDATE billing.hold SET captured_micro = 9 WHERE captured_micro = 10 AND amount_micro = 10",
+        "UPDATE billing.hold SET captured = 9 WHERE captured = 10 AND amount = 10",
     ),
     "a charge is gone": (
         {"captured_once_in_full", "entry_has_transfer_and_account"},
@@ -69,7 +69,7 @@ PLANTED: dict[str, tuple[set[str], str]] = {
     "a charge for nothing is gone": (
         {"captured_once_in_full"},
         f"DELETE FROM billing.transfer WHERE id = {CAPTURED}"
-        "(SELECT id FROM billing.hold WHERE captured_micro = 0 AND state = 'captured'))",
+        "(SELECT id FROM billing.hold WHERE captured = 0 AND state = 'captured'))",
     ),
     "a released hold was charged": (
         {"captured_once_in_full"},
@@ -79,11 +79,11 @@ PLANTED: dict[str, tuple[set[str], str]] = {
     "a hold was charged twice": (
         {"captured_once_in_full"},
         "INSERT INTO billing.transfer (id, kind, subject_id, payload)"
-        " SELECT gen_random_uuid(), 'capture', id, '{}' FROM billing.hold WHERE captured_micro = 10 AND amount_micro = 10",
+        " SELECT gen_random_uuid(), 'capture', id, '{}' FROM billing.hold WHERE captured = 10 AND amount = 10",
     ),
     "half a hold ended": (
         {"hold_has_one_state"},
-        "UPDATE billing.hold SET state = 'released', captured_micro = 0 WHERE seq = 1",
+        "UPDATE billing.hold SET state = 'released', captured = 0 WHERE seq = 1",
     ),
     "an entry has no transfer": (
         {"entry_has_transfer_and_account"},
@@ -95,11 +95,11 @@ PLANTED: dict[str, tuple[set[str], str]] = {
     ),
     "a hold is on no account": (
         {"hold_has_guarded_account"},
-        "INSERT INTO billing.hold (id, seq, account_id, amount_micro) VALUES (gen_random_uuid(), 0, gen_random_uuid(), 1)",
+        "INSERT INTO billing.hold (id, seq, account_id, request, amount) VALUES (gen_random_uuid(), 0, gen_random_uuid(), '', 1)",
     ),
     "a hold is on an account of ours": (
         {"hold_has_guarded_account"},
-        f"INSERT INTO billing.hold (id, seq, account_id, amount_micro) VALUES (gen_random_uuid(), 0, '{REVENUE}', 1)",
+        f"INSERT INTO billing.hold (id, seq, account_id, request, amount) VALUES (gen_random_uuid(), 0, '{REVENUE}', '', 1)",
     ),
     "a charge has no hold": (
         {"capture_has_hold"},
@@ -143,10 +143,10 @@ async def test_a_charge_on_another_account_than_its_hold_is_found(damaged: Ledge
     async with damaged.conn.transaction():
         await damaged.conn.execute(DISARM)
         await damaged.conn.execute(
-            "UPDATE billing.entry SET account_id = $1 WHERE account_id = $2 AND amount_micro = -10", other, drawn
+            "UPDATE billing.entry SET account_id = $1 WHERE account_id = $2 AND amount = -10", other, drawn
         )
-        await damaged.conn.execute("UPDATE billing.balance SET posted_micro = posted_micro - 10 WHERE account_id = $1", other)
-        await damaged.conn.execute("UPDATE billing.balance SET posted_micro = posted_micro + 10 WHERE account_id = $1", drawn)
+        await damaged.conn.execute("UPDATE billing.balance SET posted = posted - 10 WHERE account_id = $1", other)
+        await damaged.conn.execute("UPDATE billing.balance SET posted = posted + 10 WHERE account_id = $1", drawn)
     assert await rules(damaged) == {"captured_from_its_draws"}
 
 

@@ -1,0 +1,1 @@
+"""Invoices: what is owed, as a document that never changes."""

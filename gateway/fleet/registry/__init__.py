@@ -1,0 +1,1 @@
+"""Which replicas there are and what operators want of them; see README.md."""

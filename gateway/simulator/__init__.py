@@ -1,0 +1,1 @@
+"""A fleet on paper: the production scheduler driven through seeded traces; see README.md."""
