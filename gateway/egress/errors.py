@@ -3,6 +3,7 @@
 EgressError
   UrlRefused      the URL names something that is never fetched; nothing was sent
   EgressFailed    the other side did not answer as it must
+  EgressBusy      too much was being fetched: our limit, never the URL's fault
 """
 
 
@@ -21,3 +22,7 @@ class UrlRefused(EgressError):
 
 class EgressFailed(EgressError):
     """Codes: name_unresolved, unreachable, timed_out, redirected, bad_status, too_large, broken_answer."""
+
+
+class EgressBusy(EgressError):
+    """Code: busy."""

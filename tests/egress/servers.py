@@ -32,7 +32,7 @@ class Tripwire:
 
 
 @asynccontextmanager
-async def server(talk: Talk, host: str = "127.0.0.2", tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+async def server(talk: Talk, host: str = "127.0.0.2", port: int = 0, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
     """Its port. `talk` is called after the request's headers were read."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,7 +43,7 @@ async def server(talk: Talk, host: str = "127.0.0.2", tls: ssl.SSLContext | None
         finally:
             writer.close()
 
-    running = await asyncio.start_server(serve, host, 0, ssl=tls)
+    running = await asyncio.start_server(serve, host, port, ssl=tls)
     try:
         yield running.sockets[0].getsockname()[1]
     finally:
