@@ -16,13 +16,13 @@ from billing.invoices import sql
 from billing.invoices.finalise import Paper, finalise
 from billing.invoices.model import Draft, Invoice, Unit, add_up
 from billing.invoices.sql import ContractRow, Used
+from billing.kit.apportion import apportion
 from billing.kit.ids import derived_id
 from billing.kit.query import Conn
 from billing.ledger.grants import lock_grant
 from billing.ledger.model import Balance, credit_account_id, wallet_id
 from billing.ledger.post import Posting, post_all
 from billing.ledger.wallets import set_credit_limit
-from billing.plans.apportion import apportion
 from billing.plans.calendar import Period
 from billing.plans.model import MINOR, ContractPlan, Subscription
 from billing.plans.read import RETRY, store, subscription_of

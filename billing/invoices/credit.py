@@ -10,12 +10,12 @@ from billing.invoices import sql
 from billing.invoices.finalise import Paper, finalise
 from billing.invoices.model import Invoice, Line, Sums
 from billing.invoices.read import find_invoice
+from billing.kit.apportion import apportion, nearest
 from billing.kit.ids import derived_id
 from billing.kit.query import Conn
 from billing.ledger.grants import lock_grant
 from billing.ledger.model import credit_account_id, wallet_id
 from billing.ledger.post import Posting, post_all
-from billing.plans.apportion import apportion, nearest
 from billing.plans.give_back import credited, given_back
 from billing.plans.model import MINOR, Sale
 from billing.plans.sell import sale_of_invoice

@@ -46,7 +46,7 @@ CREATE TABLE billing.grant (
     basis_asset text REFERENCES billing.asset (code),
     source text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT billing.now(),
-    CONSTRAINT grant_kind CHECK (kind IN ('paid', 'promo', 'pack', 'subscription', 'allowance', 'credit', 'budget')),
+    CONSTRAINT grant_kind CHECK (kind IN ('paid', 'promo', 'pack', 'subscription', 'allowance', 'credit', 'budget', 'payable')),
     CONSTRAINT grant_issued CHECK (issued > 0),
     CONSTRAINT grant_starts_before_it_expires CHECK (starts_at < expires_at),
     CONSTRAINT grant_basis CHECK (basis_micro >= 0 AND (basis_asset IS NOT NULL) = (kind IN ('pack', 'subscription')))
@@ -96,7 +96,9 @@ CREATE TABLE billing.transfer (
         'subscription_from_wallet', 'subscription_on_account', 'allowance', 'rollover', 'expire_paid', 'expire_promo',
         'expire_budget', 'expire_pack', 'expire_subscription', 'expire_allowance', 'cash_refund', 'cash_refund_paid',
         'cash_refund_failed', 'pack_refund', 'seconds_return_to_wallet', 'seconds_return_on_account', 'credit_limit', 'close', 'payment', 'payment_from_wallet', 'credit_note',
-        'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'capture', 'refund', 'reversal'))
+        'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'income', 'income_back', 'income_settled', 'share',
+        'share_back', 'share_kept', 'share_kept_back', 'pool_share', 'pool_share_back', 'recovered', 'payout', 'payout_paid',
+        'payout_failed', 'capture', 'refund', 'reversal'))
 );
 CREATE INDEX transfer_subject ON billing.transfer (subject_id);
 CREATE INDEX transfer_xid ON billing.transfer (xid);

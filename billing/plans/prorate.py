@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from billing.plans.apportion import apportion
+from billing.kit.apportion import apportion
 from billing.plans.calendar import Period, seconds_between
 from billing.plans.model import MINOR, SaleLine, SubscriptionPlan
 
