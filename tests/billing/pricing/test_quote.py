@@ -63,7 +63,7 @@ def test_own_prices_come_first_and_the_list_fills_their_gaps() -> None:
     own = RateCard("CNY", {"film": ModelRates(500_000, {"720p": 10_000}, {"standard": 10_000})})
     mine = terms(book(own=own), film())
     assert (mine.rate_card_id, mine.price_micro, mine.min_ms) == (UUID(int=2), 500_000, 0)
-    other = terms(book(own=own), Dimensions("still", "t2v", "1080p", 1, "standard"))
+    other = terms(book(own=own), Dimensions("still", "t2v", "1080p", 1, "standard", unit="image"))
     assert (other.rate_card_id, other.price_micro) == (UUID(int=1), 200_000)
     with pytest.raises(PriceMissing):  # a model's own prices replace all of the list's
         terms(book(own=own), film(tier="flex"))
@@ -77,10 +77,17 @@ def test_a_model_that_neither_card_names_has_no_price() -> None:
 
 
 def test_images_are_priced_by_the_image() -> None:
-    found = quote(book(), Dimensions("still", "t2v", "1080p", 1, "standard"), 3)
+    found = quote(book(), Dimensions("still", "t2v", "1080p", 1, "standard", unit="image"), 3)
     assert (found.terms.unit, found.terms.min_ms, found.terms.seconds_class, found.terms.volume_key) == ("image", 0, "", "")
     assert found.amount_micro == charge(found.terms, 3) == 600_000
     assert found.explanation == "3 images × ¥0.20 = ¥0.60"
+
+
+def test_milliseconds_are_never_counted_as_images_nor_images_as_milliseconds() -> None:
+    with pytest.raises(PriceMissing, match="still by the second"):
+        terms(book(), Dimensions("still", "t2v", "1080p", 1, "standard"))
+    with pytest.raises(PriceMissing, match="film by the image"):
+        terms(book(), msgspec.structs.replace(film(), unit="image"))
 
 
 def test_terms_carry_what_a_later_charge_needs() -> None:
