@@ -36,6 +36,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
@@ -89,6 +90,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
         stack.push_async_callback(egress.close)
+        requests = RequestLog(pool)
+        requests.start()
+        stack.push_async_callback(requests.close)
         stack.callback(closing.set)
         store = open_store(settings)
         models = load_models(settings.catalogue_dir)
@@ -107,6 +111,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             decoders=decoders,
             fetcher=Fetcher(egress),
             signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            requests=requests,
             changes=changes,
             closing=closing,
         )

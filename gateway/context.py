@@ -16,6 +16,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.video import ModelLimits
 
@@ -38,6 +39,7 @@ class Gateway:
     decoders: DecoderPool
     fetcher: Fetcher
     signer: LinkSigner
+    requests: RequestLog
     changes: Wake
     """Rings when some job changed."""
     closing: asyncio.Event

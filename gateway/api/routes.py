@@ -13,6 +13,7 @@ from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, 
 from gateway.api.organizations import change_organization, get_organization
 from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
+from gateway.api.requests import group_requests, list_requests
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
@@ -60,6 +61,8 @@ router = Router(
         list_public_prices,
         get_usage,
         list_used_jobs,
+        list_requests,
+        group_requests,
         get_statement,
         list_plans,
         get_plan,

@@ -5,7 +5,7 @@ from typing import cast
 from gateway.access.managers import find_manager
 from gateway.access.model import Manager, well_formed
 from gateway.access.scopes import Scope, roles_with
-from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of
+from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of, noted
 from gateway.edge.described import Described
 from gateway.errors import Forbidden
 
@@ -17,6 +17,7 @@ async def manager(request: HttpRequest) -> Manager:
         raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         found = await find_manager(conn, token, client_address(request))
+    noted.get().by = found
     _require(found, cast("Described", request.route_handler.opt["described"]).scope)
     return found
 
