@@ -11,6 +11,7 @@ from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.api import routes as api
 from gateway.context import Gateway
@@ -82,6 +83,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
         admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
+        key_uses = KeyUses(pool)
+        key_uses.start()
+        stack.push_async_callback(key_uses.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         stack.callback(closing.set)
@@ -94,6 +98,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             pool=pool,
             prices=prices,
             authenticator=Authenticator(pool, ttl_s=settings.auth_ttl_ms / 1000),
+            key_uses=key_uses,
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),

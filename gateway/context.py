@@ -8,6 +8,7 @@ from billing.kit.listen import Wake
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
@@ -29,6 +30,7 @@ class Gateway:
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
+    key_uses: KeyUses
     admission: Admission
     reader: JobReader
     queue: QueueView

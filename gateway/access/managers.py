@@ -1,13 +1,14 @@
 """From a management key to who may manage what."""
 
+from collections.abc import Iterable
 from typing import cast
 
 from billing.kit.query import Conn
 from gateway.access import sql
 from gateway.access.model import Actor, Manager, token_hash, well_formed
 from gateway.access.restrictions import refuse_address, restrictions_of
-from gateway.access.scopes import SCOPES, Scopes
-from gateway.errors import Unauthenticated
+from gateway.access.scopes import SCOPES, Scope, Scopes
+from gateway.errors import Forbidden, Unauthenticated
 
 
 async def find_manager(conn: Conn, token: str, address: str) -> Manager:
@@ -21,3 +22,12 @@ async def find_manager(conn: Conn, token: str, address: str) -> Manager:
     if (restrictions := restrictions_of(row.restrictions)) is not None:
         refuse_address(restrictions, address)
     return Manager(row.org_id, Actor("key", row.key_id, row.name), cast("Scopes", frozenset(row.scopes) & frozenset(SCOPES)))
+
+
+def require_within(manager: Manager, scopes: Iterable[Scope]) -> None:
+    """Nobody gives, or takes over, what they do not have. Raises Forbidden."""
+    beyond = [scope for scope in SCOPES if scope in set(scopes) - manager.scopes]
+    if beyond:
+        raise Forbidden(
+            f"{manager.actor.name!r} does not have {', '.join(beyond)}, and so cannot give or take them", param="scopes"
+        )

@@ -4,14 +4,26 @@ import hashlib
 import secrets
 import zlib
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
-from gateway.access.scopes import Scopes
+from gateway.access.restrictions import Restrictions, check_restrictions, restrictions_of
+from gateway.access.scopes import SCOPES, Role, Scope, Scopes
+from gateway.errors import InvalidRequest
 
 KeyKind: TypeAlias = Literal["inference", "management"]
+KeyState: TypeAlias = Literal["valid", "expired", "revoked"]
+# No controls, and no blank at either end: two names that look alike are alike, and PostgreSQL takes no NUL.
+Name: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$")
+]
+Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Labels: TypeAlias = Annotated[
+    dict[Label, Label], Meta(max_length=8, description="What usage is reported by; a request's own labels win.")
+]
 _PREFIXES = {"inference": ("tl_live_", "tl_test_"), "management": ("tl_mgmt_",)}
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 43
@@ -72,18 +84,80 @@ class Project(msgspec.Struct, frozen=True):
     version: int
 
 
-class Key(msgspec.Struct, frozen=True):
-    """A key as it may be shown: never the key itself."""
+class Member(msgspec.Struct, frozen=True):
+    """One of an organization's people."""
 
     id: UUID
+    email: str
+    role: Role
+    created_at: datetime
+    version: int
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be said of a key, and said anew. `labels` and `end_user` hold for requests that name none of their own."""
+
+    name: Name
+    lenient: bool = False
+    scopes: tuple[Scope, ...] = ()
+    labels: Labels = {}
+    end_user: Label | None = None
+    restrictions: Restrictions = Restrictions()
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+    def check(self, kind: KeyKind) -> None:
+        """Raises InvalidRequest for what this kind of key does not have, and for an address that is none."""
+        if kind == "inference" and self.scopes:
+            raise InvalidRequest("an inference key has no scopes; it runs jobs of its project", param="scopes")
+        if kind == "management" and not self.scopes:
+            raise InvalidRequest(f"say what the key may do, of: {', '.join(SCOPES)}", param="scopes")
+        if kind == "management" and self != KeySettings(
+            name=self.name,
+            scopes=self.scopes,
+            restrictions=Restrictions(addresses=self.restrictions.addresses),
+            expires_at=self.expires_at,
+        ):
+            raise InvalidRequest("a management key has a name, scopes, an expiry and restrictions.addresses; leave out the rest")
+        check_restrictions(self.restrictions)
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key as it may be shown: never the key itself. `labels` and `restrictions` still encoded."""
+
+    id: UUID
+    kind: str
+    project_id: UUID | None
     project: str | None
     name: str
     hint: str
     livemode: bool
     lenient: bool
+    scopes: list[str]
+    labels: bytes
+    end_user: str | None
+    restrictions: bytes
+    state: str
     created_at: datetime
     expires_at: datetime | None
+    previous_until: datetime | None
+    used_at: datetime | None
     revoked_at: datetime | None
+    revoked_because: str | None
+    version: int
+
+    def settings(self) -> KeySettings:
+        return KeySettings(
+            name=self.name,
+            lenient=self.lenient,
+            scopes=cast("tuple[Scope, ...]", tuple(self.scopes)),
+            labels=_labels(self.labels),
+            end_user=self.end_user,
+            restrictions=restrictions_of(self.restrictions) or Restrictions(),
+            expires_at=self.expires_at,
+        )
+
+
+_labels = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def new_token(kind: KeyKind = "inference", *, livemode: bool = True) -> str:

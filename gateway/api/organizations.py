@@ -1,16 +1,16 @@
 """The manager's own organization: GET and PATCH /v1/organization."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 from litestar import Response, get, patch
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from billing.customers.register import customer
 from billing.kit.pool import transact
 from billing.kit.query import Conn
-from gateway.access.model import OrganizationSettings
+from gateway.access.model import Name, OrganizationSettings
 from gateway.access.organizations import read_organization, rename_organization
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
@@ -21,7 +21,6 @@ from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_
 from gateway.errors import Conflict, InvalidRequest, TooLarge, UnsupportedContent, UnsupportedField
 
 BODY_ERRORS = (InvalidRequest, UnsupportedField, TooLarge, UnsupportedContent)
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
 
 
 class OrganizationView(msgspec.Struct, frozen=True, kw_only=True):

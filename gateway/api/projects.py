@@ -9,9 +9,9 @@ from msgspec import UNSET, UnsetType
 
 from billing.kit.pool import transact
 from billing.kit.query import Conn
-from gateway.access.model import Project
+from gateway.access.model import Name, Project
 from gateway.access.projects import change_project, list_projects, open_project, read_project
-from gateway.api.organizations import BODY_ERRORS, Name
+from gateway.api.organizations import BODY_ERRORS
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter

@@ -6,9 +6,10 @@ from uuid import UUID
 import click
 
 from billing.kit.query import Conn
-from gateway.access.keys import issue_key, issue_management_key, list_keys, revoke_key
+from gateway.access.keys import issue_key, issue_management_key, list_keys
 from gateway.access.model import Key, Organization
 from gateway.access.organizations import find_organization, list_organizations, open_organization
+from gateway.access.revoke import revoke_key
 from gateway.access.scopes import ROLES, SCOPES, Role, Scope, Scopes
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_transaction

@@ -17,6 +17,7 @@ async def manager(request: HttpRequest) -> Manager:
         raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         found = await find_manager(conn, token, client_address(request))
+    gateway_of(request).key_uses.note(found.org_id, found.actor.id)
     _require(found, cast("Described", request.route_handler.opt["described"]).scope)
     return found
 

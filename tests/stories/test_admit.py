@@ -19,9 +19,10 @@ from billing.plans.subscribe import subscribe
 from billing.pricing.book import PriceBook, publish
 from billing.pricing.model import ModelRates, RateCard, decode_terms
 from gateway.access.authenticate import Authenticator
-from gateway.access.keys import issue_key, revoke_key
+from gateway.access.keys import issue_key
 from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
+from gateway.access.revoke import revoke_key
 from gateway.admit import Admission, Admitted, Submission, submission
 from gateway.errors import (
     FreeBudgetSpent,

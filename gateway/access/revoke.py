@@ -1,0 +1,26 @@
+"""End keys: one that somebody asked for, and all that were found where they should not be."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from billing.kit.query import Conn
+from gateway.access import sql
+from gateway.access.keys import read_key
+from gateway.access.model import Key, token_hash, well_formed
+
+
+async def revoke_key(conn: Conn, org_id: UUID, key_id: UUID) -> Key:
+    """Both its secrets are dead. Revoking again keeps the first moment. Raises NotFound."""
+    await sql.REVOKE_KEY.run(conn, org_id, key_id, "asked")
+    return await read_key(conn, org_id, key_id)
+
+
+async def revoke_leaked(conn: Conn, tokens: Iterable[str]) -> list[UUID]:
+    """Whoever holds a key may end it. Returns the ids of those that were valid until now."""
+    hashes = [token_hash(token) for token in tokens if could_be_key(token)]
+    return [row.id for row in await sql.REVOKE_LEAKED.all(conn, hashes)] if hashes else []
+
+
+def could_be_key(token: str) -> bool:
+    """By its checksum alone, so that the answer does not tell an unknown key from a valid or a revoked one."""
+    return well_formed(token) or well_formed(token, "management")

@@ -1,0 +1,76 @@
+"""Keys as managers are shown them, over HTTP and on the command line."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from gateway.access.model import Key, KeyKind, KeyState, Label, Labels
+from gateway.access.restrictions import Restrictions
+from gateway.access.scopes import Scope
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key, never the key itself. `livemode` false: play money, and always the test card."""
+
+    id: str
+    object: Literal["key"] = "key"
+    kind: KeyKind
+    project_id: Annotated[str | None, Meta(description="Null for a management key.")]
+    name: str
+    hint: Annotated[str, Meta(description="The first and the last characters of the key.")]
+    livemode: bool
+    lenient: bool
+    scopes: tuple[Scope, ...]
+    labels: Labels
+    end_user: Label | None
+    restrictions: Restrictions
+    state: KeyState
+    created_at: datetime
+    expires_at: datetime | None
+    previous_works_until: Annotated[datetime | None, Meta(description="How long the secret before the last rotation works.")]
+    last_used_at: Annotated[datetime | None, Meta(description="Within some ten seconds.")]
+    revoked_at: datetime | None
+    revoked_because: Literal["asked", "leaked", "archived"] | None
+
+
+class NewKeyView(KeyView, frozen=True, kw_only=True):
+    """A key with its secret, which is shown this once."""
+
+    key: str
+
+
+class KeyList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page, newest first; pass `next_cursor` as `cursor` for the next one."""
+
+    object: Literal["list"] = "list"
+    data: tuple[KeyView, ...]
+    has_more: bool
+    next_cursor: str | None
+
+
+def view_of(key: Key) -> KeyView:
+    return KeyView(**_fields(key))
+
+
+def new_view_of(key: Key, token: str) -> NewKeyView:
+    return NewKeyView(**_fields(key), key=token)
+
+
+def _fields(key: Key) -> dict[str, Any]:
+    settings = key.settings()
+    return {
+        "id": str(key.id),
+        "kind": key.kind,
+        "project_id": None if key.project_id is None else str(key.project_id),
+        "hint": key.hint,
+        "livemode": key.livemode,
+        **{name: getattr(settings, name) for name in settings.__struct_fields__},
+        "state": key.state,
+        "created_at": key.created_at,
+        "previous_works_until": key.previous_until,
+        "last_used_at": key.used_at,
+        "revoked_at": key.revoked_at,
+        "revoked_because": key.revoked_because,
+    }
