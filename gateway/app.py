@@ -25,6 +25,7 @@ from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
 from gateway.edge.replies import Renderer, failure_reply
+from gateway.edge.trail import note_refusal
 from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[native.router, openai.router, ark.router, api.router],
         lifespan=[lifespan],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
+        after_exception=[note_refusal],
         request_max_body_size=settings.request_body_max_bytes,
         openapi_config=None,  # gateway/api/openapi.py: bodies are read by hand, so the framework cannot see their types
         opt={"errors": ErrorShape(ProblemDocument, native_error)},

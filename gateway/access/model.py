@@ -51,11 +51,12 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class Manager(msgspec.Struct, frozen=True):
-    """Who manages an organization, and what they may do there."""
+    """Who manages an organization, what they may do there, and from where."""
 
     org_id: UUID
     actor: Actor
     scopes: Scopes
+    restrictions: Restrictions | None = None
 
 
 class Organization(msgspec.Struct, frozen=True):

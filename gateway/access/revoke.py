@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from uuid import UUID
 
+import msgspec
+
 from billing.kit.query import Conn
 from gateway.access import sql
 from gateway.access.keys import read_key
@@ -15,10 +17,20 @@ async def revoke_key(conn: Conn, org_id: UUID, key_id: UUID) -> Key:
     return await read_key(conn, org_id, key_id)
 
 
-async def revoke_leaked(conn: Conn, tokens: Iterable[str]) -> list[UUID]:
-    """Whoever holds a key may end it. Returns the ids of those that were valid until now."""
-    hashes = [token_hash(token) for token in tokens if could_be_key(token)]
-    return [row.id for row in await sql.REVOKE_LEAKED.all(conn, hashes)] if hashes else []
+class Leaked(msgspec.Struct, frozen=True):
+    """A key that was ended because it was found."""
+
+    org_id: UUID
+    key_id: UUID
+    name: str
+    token: str
+
+
+async def revoke_leaked(conn: Conn, tokens: Iterable[str]) -> list[Leaked]:
+    """Whoever holds a key may end it. Returns those that were not revoked until now."""
+    by_hash = {token_hash(token): token for token in tokens if could_be_key(token)}
+    rows = await sql.REVOKE_LEAKED.all(conn, list(by_hash)) if by_hash else []
+    return [Leaked(row.org_id, row.id, row.name, by_hash.get(row.hash) or by_hash[row.previous_hash or b""]) for row in rows]
 
 
 def could_be_key(token: str) -> bool:

@@ -30,6 +30,14 @@ class Count(msgspec.Struct, frozen=True):
     count: int
 
 
+class LeakedRow(msgspec.Struct, frozen=True):
+    hash: bytes
+    previous_hash: bytes | None
+    org_id: UUID
+    id: UUID
+    name: str
+
+
 class KeyId(msgspec.Struct, frozen=True):
     id: UUID
 
@@ -127,11 +135,11 @@ REVOKE_KEY = Command("""
     WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL
 """)
 REVOKE_LEAKED = Query(
-    KeyId,
+    LeakedRow,
     """
     UPDATE gateway.api_key SET revoked_at = billing.now(), revoked_because = 'leaked', version = version + 1
     WHERE (hash = ANY($1::bytea[]) OR previous_hash = ANY($1::bytea[])) AND revoked_at IS NULL
-    RETURNING id
+    RETURNING hash, previous_hash, org_id, id, name
     """,
 )
 NOTE_USES = Command("""

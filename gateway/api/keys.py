@@ -18,6 +18,7 @@ from gateway.access.rotate import OVERLAP_S_MAX, rotate_key
 from gateway.access.scopes import Scope
 from gateway.access.view import KeyList, KeyView, NewKeyView, new_view_of, view_of
 from gateway.api.organizations import BODY_ERRORS
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
@@ -26,6 +27,7 @@ from gateway.edge.merge import merged
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of, single
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, NotFound, UnsupportedField
 from gateway.video import Tier
@@ -147,7 +149,9 @@ async def create_one_key(request: HttpRequest) -> Response[bytes]:
 
     async def write(conn: Conn) -> tuple[Key, str]:
         key_id, token = await add_key(conn, who.org_id, settings, kind=body.kind, livemode=body.livemode, project=project)
-        return await read_key(conn, who.org_id, key_id), token
+        made = await read_key(conn, who.org_id, key_id)
+        await record(conn, acted(request, who, key_id, after=view_of(made)))
+        return made, token
 
     return _with_secret(*await transact(gateway_of(request).pool, write), 201)
 
@@ -173,7 +177,11 @@ async def change_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         require_within(who, (*current.scopes, *settings.scopes))
         if settings.restrictions != current.restrictions:
             _require_known(request, settings.restrictions)
-        return found if settings == current else await change_key(conn, who.org_id, found, settings)
+        if settings == current:
+            return found
+        changed = await change_key(conn, who.org_id, found, settings)
+        await record(conn, acted(request, who, found.id, before=view_of(found), after=view_of(changed)))
+        return changed
 
     return _reply(await transact(gateway_of(request).pool, write))
 
@@ -187,7 +195,9 @@ async def rotate_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         found = await read_key(conn, who.org_id, uuid_of(key_id), lock=True)
         require_within(who, found.settings().scopes)
         token = await rotate_key(conn, who.org_id, found, overlap_s=body.overlap_s)
-        return await read_key(conn, who.org_id, found.id), token
+        rotated = await read_key(conn, who.org_id, found.id)
+        await record(conn, acted(request, who, found.id, before=view_of(found), after=view_of(rotated)))
+        return rotated, token
 
     return _with_secret(*await transact(gateway_of(request).pool, write), 200)
 
@@ -196,7 +206,16 @@ async def rotate_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
 async def revoke_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
     """Revoke a key, with both its secrets, for good."""
     who = await manager(request)
-    return _reply(await transact(gateway_of(request).pool, lambda conn: revoke_key(conn, who.org_id, uuid_of(key_id))))
+
+    async def write(conn: Conn) -> Key:
+        found = await read_key(conn, who.org_id, uuid_of(key_id), lock=True)
+        if found.state == "revoked":
+            return found
+        revoked = await revoke_key(conn, who.org_id, found.id)
+        await record(conn, acted(request, who, found.id, before=view_of(found), after=view_of(revoked)))
+        return revoked
+
+    return _reply(await transact(gateway_of(request).pool, write))
 
 
 def _require_known(request: HttpRequest, restrictions: Restrictions) -> None:

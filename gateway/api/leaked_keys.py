@@ -9,12 +9,16 @@ from litestar import Response, post
 from msgspec import Meta
 
 from billing.kit.pool import transact
-from gateway.access.revoke import could_be_key, revoke_leaked
+from billing.kit.query import Conn
+from gateway.access.revoke import Leaked, could_be_key, revoke_leaked
+from gateway.audit.model import Action, Actor, Origin
+from gateway.audit.record import record
 from gateway.edge.bodies import decode_json, read_body
-from gateway.edge.caller import HttpRequest, gateway_of
+from gateway.edge.caller import HttpRequest, client_address, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.replies import json_reply
 from gateway.errors import InvalidRequest, RateLimited, TooLarge
+from gateway.telemetry.logs import answering
 
 _BODY_BYTES_MAX = 64 * 1024
 _EVERY_S, _BURST = 0.2, 20
@@ -74,8 +78,26 @@ async def report_leaked_keys(request: HttpRequest) -> Response[bytes]:
     """
     _bucket.take()
     found = decode_json(await read_body(request, _BODY_BYTES_MAX), _decode)
-    await transact(gateway_of(request).pool, lambda conn: revoke_leaked(conn, [one.token for one in found]))
+    urls = {one.token: one.url for one in found}
+
+    async def write(conn: Conn) -> None:
+        leaked = await revoke_leaked(conn, urls)
+        await record(conn, *[_action(request, one, urls[one.token]) for one in leaked])
+
+    await transact(gateway_of(request).pool, write)
     return json_reply(_encode([_verdict(one) for one in found]))
+
+
+def _action(request: HttpRequest, leaked: Leaked, url: str) -> Action:
+    """Whoever reports it is known by nothing but the key itself."""
+    return Action(
+        org_id=leaked.org_id,
+        actor=Actor("key", str(leaked.key_id), leaked.name),
+        name="key.leaked",
+        object_id=str(leaked.key_id),
+        after={"state": "revoked", "revoked_because": "leaked", "found_at": url},
+        origin=Origin(client_address(request) or None, answering.get(None)),
+    )
 
 
 def _verdict(found: FoundKey) -> Verdict:

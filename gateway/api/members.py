@@ -14,6 +14,7 @@ from gateway.access.members import add_member, change_role, list_members, read_m
 from gateway.access.model import Member
 from gateway.access.scopes import ROLES, Role
 from gateway.api.organizations import BODY_ERRORS
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
@@ -21,6 +22,7 @@ from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, NotFound, UnsupportedField
 
@@ -112,8 +114,13 @@ async def add_one_member(request: HttpRequest) -> Response[bytes]:
     """Add somebody by their e-mail address."""
     who, body = await manager(request), await read_json(request, _add)
     require_within(who, ROLES[body.role])
-    found = await transact(gateway_of(request).pool, lambda conn: add_member(conn, who.org_id, body.email, body.role))
-    return _reply(found, 201)
+
+    async def write(conn: Conn) -> Member:
+        added = await add_member(conn, who.org_id, body.email, body.role)
+        await record(conn, acted(request, who, added.id, after=_view(added)))
+        return added
+
+    return _reply(await transact(gateway_of(request).pool, write), 201)
 
 
 @get("/v1/members/{member_id:str}", operation_id="get_member", opt={"described": _GET})
@@ -133,7 +140,11 @@ async def change_one_member(request: HttpRequest, member_id: str) -> Response[by
         found = await read_member(conn, who.org_id, uuid_of(member_id), lock=True)
         require_match(request, found.version)
         require_within(who, ROLES[found.role] | ROLES[change.role])
-        return found if change.role == found.role else await change_role(conn, who.org_id, found, change.role)
+        if change.role == found.role:
+            return found
+        changed = await change_role(conn, who.org_id, found, change.role)
+        await record(conn, acted(request, who, found.id, before=_view(found), after=_view(changed)))
+        return changed
 
     return _reply(await transact(gateway_of(request).pool, write))
 
@@ -148,6 +159,7 @@ async def remove_one_member(request: HttpRequest, member_id: str) -> Response[No
         require_match(request, found.version)
         require_within(who, ROLES[found.role])
         await remove_member(conn, who.org_id, found)
+        await record(conn, acted(request, who, found.id, before=_view(found)))
 
     await transact(gateway_of(request).pool, write)
     return Response(None, status_code=204)

@@ -12,11 +12,13 @@ from billing.kit.pool import transact
 from billing.kit.query import Conn
 from gateway.access.model import Name, OrganizationSettings
 from gateway.access.organizations import read_organization, rename_organization
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.manager import manager
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, TooLarge, UnsupportedContent, UnsupportedField
 
@@ -69,16 +71,21 @@ async def change_organization(request: HttpRequest) -> Response[bytes]:
     async def write(conn: Conn) -> Response[bytes]:
         found = await read_organization(conn, who.org_id, lock=True)
         require_match(request, found.version)
-        if change.name is not UNSET and change.name != found.name:
-            found = await rename_organization(conn, who.org_id, change.name)
-        return await _reply(conn, found)
+        if change.name is UNSET or change.name == found.name:
+            return await _reply(conn, found)
+        changed = await rename_organization(conn, who.org_id, change.name)
+        await record(conn, acted(request, who, who.org_id, before=await _view(conn, found), after=await _view(conn, changed)))
+        return await _reply(conn, changed)
 
     return await transact(gateway_of(request).pool, write)
 
 
 async def _reply(conn: Conn, found: OrganizationSettings) -> Response[bytes]:
+    return json_reply(_encode(await _view(conn, found)), headers=etag(found.version))
+
+
+async def _view(conn: Conn, found: OrganizationSettings) -> OrganizationView:
     time_zone = (await customer(conn, found.id)).time_zone
-    view = OrganizationView(
+    return OrganizationView(
         id=str(found.id), name=found.name, currency=found.currency, time_zone=time_zone, created_at=found.created_at
     )
-    return json_reply(_encode(view), headers=etag(found.version))

@@ -12,6 +12,7 @@ from billing.kit.query import Conn
 from gateway.access.model import Name, Project
 from gateway.access.projects import change_project, list_projects, open_project, read_project
 from gateway.api.organizations import BODY_ERRORS
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
@@ -19,6 +20,7 @@ from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, NotFound, UnsupportedField
 
@@ -102,8 +104,13 @@ async def list_all_projects(request: HttpRequest) -> Response[bytes]:
 async def create_one_project(request: HttpRequest) -> Response[bytes]:
     """Open a project."""
     who, body = await manager(request), await read_json(request, _create)
-    found = await transact(gateway_of(request).pool, lambda conn: open_project(conn, who.org_id, body.name))
-    return _reply(found, 201)
+
+    async def write(conn: Conn) -> Project:
+        made = await open_project(conn, who.org_id, body.name)
+        await record(conn, acted(request, who, made.id, after=_view(made)))
+        return made
+
+    return _reply(await transact(gateway_of(request).pool, write), 201)
 
 
 @get("/v1/projects/{project_id:str}", operation_id="get_project", opt={"described": _GET})
@@ -126,7 +133,9 @@ async def change_one_project(request: HttpRequest, project_id: str) -> Response[
         archived = found.archived_at is not None if change.archived is UNSET else change.archived
         if (name, archived) == (found.name, found.archived_at is not None):
             return found
-        return await change_project(conn, who.org_id, found.id, name=name, archived=archived)
+        changed = await change_project(conn, who.org_id, found.id, name=name, archived=archived)
+        await record(conn, acted(request, who, found.id, before=_view(found), after=_view(changed)))
+        return changed
 
     return _reply(await transact(gateway_of(request).pool, write))
 
