@@ -20,6 +20,7 @@ KeyState: TypeAlias = Literal["valid", "expired", "revoked"]
 Name: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$")
 ]
+Email: TypeAlias = Annotated[str, Meta(max_length=254, pattern=r"^[!-?A-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Labels: TypeAlias = Annotated[
     dict[Label, Label], Meta(max_length=8, description="What usage is reported by; a request's own labels win.")

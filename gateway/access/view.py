@@ -1,4 +1,4 @@
-"""Keys as managers are shown them, over HTTP and on the command line."""
+"""Organizations, projects, keys and members as managers are shown them, over HTTP and on the command line."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -6,9 +6,30 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway.access.model import Key, KeyKind, KeyState, Label, Labels
+from gateway.access.model import Key, KeyKind, KeyState, Label, Labels, Member, OrganizationSettings, Project
 from gateway.access.restrictions import Restrictions
-from gateway.access.scopes import Scope
+from gateway.access.scopes import Role, Scope
+
+
+class OrganizationView(msgspec.Struct, frozen=True, kw_only=True):
+    """An organization. `currency` and `time_zone` are fixed: prices, invoices and quotas follow them."""
+
+    id: str
+    object: Literal["organization"] = "organization"
+    name: str
+    currency: str
+    time_zone: str
+    created_at: datetime
+
+
+class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
+    """What jobs and keys belong to. When it was archived, its keys were revoked."""
+
+    id: str
+    object: Literal["project"] = "project"
+    name: str
+    created_at: datetime
+    archived_at: datetime | None
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +71,35 @@ class KeyList(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
-def view_of(key: Key) -> KeyView:
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
+    """A member; `role` says which scopes they have."""
+
+    id: str
+    object: Literal["member"] = "member"
+    email: str
+    role: Role
+    created_at: datetime
+
+
+def organization_view(found: OrganizationSettings, time_zone: str) -> OrganizationView:
+    return OrganizationView(
+        id=str(found.id), name=found.name, currency=found.currency, time_zone=time_zone, created_at=found.created_at
+    )
+
+
+def project_view(project: Project) -> ProjectView:
+    return ProjectView(id=str(project.id), name=project.name, created_at=project.created_at, archived_at=project.archived_at)
+
+
+def member_view(member: Member) -> MemberView:
+    return MemberView(id=str(member.id), email=member.email, role=member.role, created_at=member.created_at)
+
+
+def key_view(key: Key) -> KeyView:
     return KeyView(**_fields(key))
 
 
-def new_view_of(key: Key, token: str) -> NewKeyView:
+def new_key_view(key: Key, token: str) -> NewKeyView:
     return NewKeyView(**_fields(key), key=token)
 
 

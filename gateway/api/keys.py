@@ -16,7 +16,7 @@ from gateway.access.restrictions import Addresses, Models, Resolution, Restricti
 from gateway.access.revoke import revoke_key
 from gateway.access.rotate import OVERLAP_S_MAX, rotate_key
 from gateway.access.scopes import Scope
-from gateway.access.view import KeyList, KeyView, NewKeyView, new_view_of, view_of
+from gateway.access.view import KeyList, KeyView, NewKeyView, key_view, new_key_view
 from gateway.api.organizations import BODY_ERRORS
 from gateway.audit.record import record
 from gateway.edge.bodies import read_json
@@ -135,7 +135,7 @@ async def list_all_keys(request: HttpRequest) -> Response[bytes]:
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         rows = await list_keys(conn, who.org_id, limit=limit + 1, after=after, project_id=project_id, kind=kind)
     page, cursor = cut(rows, limit)
-    return json_reply(_encode(KeyList(data=tuple(map(view_of, page)), has_more=cursor is not None, next_cursor=cursor)))
+    return json_reply(_encode(KeyList(data=tuple(map(key_view, page)), has_more=cursor is not None, next_cursor=cursor)))
 
 
 @post("/v1/keys", operation_id="create_key", opt={"described": _CREATE})
@@ -150,7 +150,7 @@ async def create_one_key(request: HttpRequest) -> Response[bytes]:
     async def write(conn: Conn) -> tuple[Key, str]:
         key_id, token = await add_key(conn, who.org_id, settings, kind=body.kind, livemode=body.livemode, project=project)
         made = await read_key(conn, who.org_id, key_id)
-        await record(conn, acted(request, who, key_id, after=view_of(made)))
+        await record(conn, acted(request, who, key_id, after=key_view(made)))
         return made, token
 
     return _with_secret(*await transact(gateway_of(request).pool, write), 201)
@@ -180,7 +180,7 @@ async def change_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         if settings == current:
             return found
         changed = await change_key(conn, who.org_id, found, settings)
-        await record(conn, acted(request, who, found.id, before=view_of(found), after=view_of(changed)))
+        await record(conn, acted(request, who, found.id, before=key_view(found), after=key_view(changed)))
         return changed
 
     return _reply(await transact(gateway_of(request).pool, write))
@@ -196,7 +196,7 @@ async def rotate_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         require_within(who, found.settings().scopes)
         token = await rotate_key(conn, who.org_id, found, overlap_s=body.overlap_s)
         rotated = await read_key(conn, who.org_id, found.id)
-        await record(conn, acted(request, who, found.id, before=view_of(found), after=view_of(rotated)))
+        await record(conn, acted(request, who, found.id, before=key_view(found), after=key_view(rotated)))
         return rotated, token
 
     return _with_secret(*await transact(gateway_of(request).pool, write), 200)
@@ -212,7 +212,7 @@ async def revoke_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         if found.state == "revoked":
             return found
         revoked = await revoke_key(conn, who.org_id, found.id)
-        await record(conn, acted(request, who, found.id, before=view_of(found), after=view_of(revoked)))
+        await record(conn, acted(request, who, found.id, before=key_view(found), after=key_view(revoked)))
         return revoked
 
     return _reply(await transact(gateway_of(request).pool, write))
@@ -228,8 +228,8 @@ def _require_known(request: HttpRequest, restrictions: Restrictions) -> None:
 
 
 def _reply(key: Key) -> Response[bytes]:
-    return json_reply(_encode(view_of(key)), headers=etag(key.version))
+    return json_reply(_encode(key_view(key)), headers=etag(key.version))
 
 
 def _with_secret(key: Key, token: str, status: int) -> Response[bytes]:
-    return json_reply(_encode(new_view_of(key, token)), status, {**etag(key.version), **_SECRET})
+    return json_reply(_encode(new_key_view(key, token)), status, {**etag(key.version), **_SECRET})

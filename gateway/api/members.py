@@ -1,18 +1,17 @@
 """/v1/members, for managers: an organization's people and their roles. How they are invited and sign in is not told here."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 from litestar import Response, delete, get, patch, post
-from msgspec import Meta
 
 from billing.kit.pool import transact
 from billing.kit.query import Conn
 from gateway.access.managers import require_within
 from gateway.access.members import add_member, change_role, list_members, read_member, remove_member
-from gateway.access.model import Member
+from gateway.access.model import Email, Member
 from gateway.access.scopes import ROLES, Role
+from gateway.access.view import MemberView, member_view
 from gateway.api.organizations import BODY_ERRORS
 from gateway.audit.record import record
 from gateway.edge.bodies import read_json
@@ -25,18 +24,6 @@ from gateway.edge.replies import json_reply
 from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, NotFound, UnsupportedField
-
-Email = Annotated[str, Meta(max_length=254, pattern=r"^[!-?A-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
-
-
-class MemberView(msgspec.Struct, frozen=True, kw_only=True):
-    """A member; `role` says which scopes they have."""
-
-    id: str
-    object: Literal["member"] = "member"
-    email: str
-    role: Role
-    created_at: datetime
 
 
 class MemberList(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +93,7 @@ async def list_all_members(request: HttpRequest) -> Response[bytes]:
     who, (limit, after) = await manager(request), page_of(query_of(request, "limit", "cursor"))
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         page, cursor = cut(await list_members(conn, who.org_id, limit=limit + 1, after=after), limit)
-    return json_reply(_encode(MemberList(data=tuple(map(_view, page)), has_more=cursor is not None, next_cursor=cursor)))
+    return json_reply(_encode(MemberList(data=tuple(map(member_view, page)), has_more=cursor is not None, next_cursor=cursor)))
 
 
 @post("/v1/members", operation_id="add_member", opt={"described": _ADD})
@@ -117,7 +104,7 @@ async def add_one_member(request: HttpRequest) -> Response[bytes]:
 
     async def write(conn: Conn) -> Member:
         added = await add_member(conn, who.org_id, body.email, body.role)
-        await record(conn, acted(request, who, added.id, after=_view(added)))
+        await record(conn, acted(request, who, added.id, after=member_view(added)))
         return added
 
     return _reply(await transact(gateway_of(request).pool, write), 201)
@@ -143,7 +130,7 @@ async def change_one_member(request: HttpRequest, member_id: str) -> Response[by
         if change.role == found.role:
             return found
         changed = await change_role(conn, who.org_id, found, change.role)
-        await record(conn, acted(request, who, found.id, before=_view(found), after=_view(changed)))
+        await record(conn, acted(request, who, found.id, before=member_view(found), after=member_view(changed)))
         return changed
 
     return _reply(await transact(gateway_of(request).pool, write))
@@ -159,15 +146,11 @@ async def remove_one_member(request: HttpRequest, member_id: str) -> Response[No
         require_match(request, found.version)
         require_within(who, ROLES[found.role])
         await remove_member(conn, who.org_id, found)
-        await record(conn, acted(request, who, found.id, before=_view(found)))
+        await record(conn, acted(request, who, found.id, before=member_view(found)))
 
     await transact(gateway_of(request).pool, write)
     return Response(None, status_code=204)
 
 
 def _reply(member: Member, status: int = 200) -> Response[bytes]:
-    return json_reply(_encode(_view(member)), status, etag(member.version))
-
-
-def _view(member: Member) -> MemberView:
-    return MemberView(id=str(member.id), email=member.email, role=member.role, created_at=member.created_at)
+    return json_reply(_encode(member_view(member)), status, etag(member.version))

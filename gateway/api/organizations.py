@@ -1,8 +1,5 @@
 """The manager's own organization: GET and PATCH /v1/organization."""
 
-from datetime import datetime
-from typing import Literal
-
 import msgspec
 from litestar import Response, get, patch
 from msgspec import UNSET, UnsetType
@@ -12,6 +9,7 @@ from billing.kit.pool import transact
 from billing.kit.query import Conn
 from gateway.access.model import Name, OrganizationSettings
 from gateway.access.organizations import read_organization, rename_organization
+from gateway.access.view import OrganizationView, organization_view
 from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
@@ -23,17 +21,6 @@ from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_
 from gateway.errors import Conflict, InvalidRequest, TooLarge, UnsupportedContent, UnsupportedField
 
 BODY_ERRORS = (InvalidRequest, UnsupportedField, TooLarge, UnsupportedContent)
-
-
-class OrganizationView(msgspec.Struct, frozen=True, kw_only=True):
-    """An organization. `currency` and `time_zone` are fixed: prices, invoices and quotas follow them."""
-
-    id: str
-    object: Literal["organization"] = "organization"
-    name: str
-    currency: str
-    time_zone: str
-    created_at: datetime
 
 
 class ChangeOrganization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +72,4 @@ async def _reply(conn: Conn, found: OrganizationSettings) -> Response[bytes]:
 
 
 async def _view(conn: Conn, found: OrganizationSettings) -> OrganizationView:
-    time_zone = (await customer(conn, found.id)).time_zone
-    return OrganizationView(
-        id=str(found.id), name=found.name, currency=found.currency, time_zone=time_zone, created_at=found.created_at
-    )
+    return organization_view(found, (await customer(conn, found.id)).time_zone)

@@ -8,6 +8,7 @@ from litestar import Request
 from litestar.types import Scope
 
 from billing.kit.batch import TRANSIENT
+from billing.kit.pool import transact
 from gateway.access.model import Manager
 from gateway.audit.model import Action, Actor, Facts, Origin
 from gateway.audit.record import record
@@ -56,8 +57,7 @@ async def note_refusal(error: Exception, scope: Scope) -> None:
     request: HttpRequest = Request(scope)
     about = next(reversed(scope["path_params"].values()), who.org_id)
     try:
-        async with gateway_of(request).pool.acquire(timeout=5) as conn, conn.transaction():
-            await record(conn, acted(request, who, about, refused=error.code))
+        await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, about, refused=error.code)))
     except TRANSIENT as lost:
         log.warning("refusal_not_recorded", error=type(lost).__name__)
 
