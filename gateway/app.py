@@ -104,7 +104,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             default_model=models.default_model,
             pool=pool,
             prices=prices,
-            authenticator=Authenticator(pool, ttl_s=settings.auth_ttl_ms / 1000),
+            authenticator=Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000),
             key_uses=key_uses,
             admission=admission,
             reader=JobReader(pool),

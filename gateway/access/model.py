@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import zlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias, cast
 from uuid import UUID
@@ -13,6 +14,7 @@ from msgspec import Meta
 from gateway.access.restrictions import Restrictions, check_restrictions, restrictions_of
 from gateway.access.scopes import SCOPES, Role, Scope, Scopes
 from gateway.errors import InvalidRequest
+from gateway.video import VideoRequest
 
 KeyKind: TypeAlias = Literal["inference", "management"]
 KeyState: TypeAlias = Literal["valid", "expired", "revoked"]
@@ -32,7 +34,10 @@ _CHECKSUM_LENGTH = 6
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who a request comes from, as its key says. `wallet_id` is the wallet its jobs are held on."""
+    """Who a request comes from, as its key says. `wallet_id` is the wallet its jobs are held on.
+
+    `labels` and `end_user` stand for what a request does not say itself; `restrictions` is None where there are none.
+    """
 
     org_id: UUID
     project_id: UUID
@@ -41,6 +46,19 @@ class Caller(msgspec.Struct, frozen=True):
     lenient: bool
     currency: str
     wallet_id: UUID
+    labels: Mapping[str, str] = {}
+    end_user: str | None = None
+    restrictions: Restrictions | None = None
+
+    def may_use(self, model: str) -> bool:
+        return self.restrictions is None or self.restrictions.models is None or model in self.restrictions.models
+
+    def complete(self, request: VideoRequest) -> VideoRequest:
+        """The request with what its key says where it says nothing itself."""
+        if not self.labels and self.end_user is None:
+            return request
+        labels = {**self.labels, **request.labels}
+        return msgspec.structs.replace(request, labels=labels, end_user=request.end_user or self.end_user)
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -152,14 +170,14 @@ class Key(msgspec.Struct, frozen=True):
             name=self.name,
             lenient=self.lenient,
             scopes=cast("tuple[Scope, ...]", tuple(self.scopes)),
-            labels=_labels(self.labels),
+            labels=labels_of(self.labels),
             end_user=self.end_user,
             restrictions=restrictions_of(self.restrictions) or Restrictions(),
             expires_at=self.expires_at,
         )
 
 
-_labels = msgspec.json.Decoder(dict[str, str]).decode
+labels_of = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def new_token(kind: KeyKind = "inference", *, livemode: bool = True) -> str:

@@ -15,6 +15,9 @@ class KeyRow(msgspec.Struct, frozen=True):
     key_id: UUID
     livemode: bool
     lenient: bool
+    labels: bytes
+    end_user: str | None
+    restrictions: bytes
     currency: str
 
 
@@ -160,9 +163,14 @@ MANAGER = Query(
 VALID_KEYS = Query(
     KeyRow,
     """
-    SELECT k.hash, k.org_id, k.project_id, k.id AS key_id, k.livemode, k.lenient, o.currency
-    FROM gateway.api_key k JOIN gateway.organization o ON o.id = k.org_id
-    WHERE k.hash = ANY($1::bytea[]) AND k.revoked_at IS NULL
+    SELECT s.hash, k.org_id, k.project_id, k.id AS key_id, k.livemode, k.lenient, k.labels, k.end_user, k.restrictions, o.currency
+    FROM (SELECT hash, org_id, id FROM gateway.api_key WHERE hash = ANY($1::bytea[])
+          UNION ALL
+          SELECT previous_hash, org_id, id FROM gateway.api_key
+          WHERE previous_hash = ANY($1::bytea[]) AND previous_until > billing.now()) s
+    JOIN gateway.api_key k ON k.org_id = s.org_id AND k.id = s.id AND k.kind = 'inference'
+    JOIN gateway.organization o ON o.id = k.org_id
+    WHERE k.revoked_at IS NULL
       AND (k.expires_at IS NULL OR k.expires_at > billing.now())
     """,
 )
