@@ -11,6 +11,7 @@ from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.api import routes as api
 from gateway.context import Gateway
@@ -24,6 +25,7 @@ from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
 from gateway.edge.replies import Renderer, failure_reply
+from gateway.edge.trail import note_refusal
 from gateway.egress.addresses import networks
 from gateway.egress.fetch import Fetcher
 from gateway.egress.guard import Egress
@@ -57,6 +59,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[native.router, openai.router, ark.router, api.router],
         lifespan=[lifespan],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
+        after_exception=[note_refusal],
         request_max_body_size=settings.request_body_max_bytes,
         openapi_config=None,  # gateway/api/openapi.py: bodies are read by hand, so the framework cannot see their types
         opt={"errors": ErrorShape(ProblemDocument, native_error)},
@@ -86,6 +89,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
         admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
+        key_uses = KeyUses(pool)
+        key_uses.start()
+        stack.push_async_callback(key_uses.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
@@ -102,7 +108,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             default_model=models.default_model,
             pool=pool,
             prices=prices,
-            authenticator=Authenticator(pool, ttl_s=settings.auth_ttl_ms / 1000),
+            authenticator=Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000),
+            key_uses=key_uses,
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),

@@ -8,6 +8,7 @@ from billing.kit.listen import Wake
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
 from gateway.jobs.queue import QueueView
@@ -31,6 +32,7 @@ class Gateway:
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
+    key_uses: KeyUses
     admission: Admission
     reader: JobReader
     queue: QueueView
