@@ -47,6 +47,8 @@ def differences(value: Any, hint: Any, path: str) -> Iterator[str]:
     if hint is Any:
         return
     if origin in {Union, types.UnionType}:
+        if any(get_origin(option) is Literal for option in inner):
+            inner = tuple(option for option in inner if option is not str)  # a newer Stripe may say more; this one does not
         if not any(not list(differences(value, option, path)) for option in inner):
             yield from min((list(differences(value, option, path)) for option in inner if option is not type(None)), key=len)
     elif origin is Literal:
