@@ -108,7 +108,9 @@ async def _origin(conn: Conn, row: TransactionRow) -> Origin | None:
         payment = await sql.PAYMENT.one(conn, refund.payment_id)
         assert payment.booked is not None
         if row.type in CAME_BACK:
-            return Origin(derived_id(KINDS["returned"][payment.booked], row.source_id or ""), payment.currency, refund.amount_minor)
+            return Origin(
+                derived_id(KINDS["returned"][payment.booked], row.source_id or ""), payment.currency, refund.amount_minor
+            )
         if refund.ours:
             return Origin(derived_id("cash_refund_paid", str(refund.id)), payment.currency, -refund.amount_minor)
         return Origin(derived_id(KINDS["taken"][payment.booked], row.source_id or ""), payment.currency, -refund.amount_minor)

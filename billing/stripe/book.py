@@ -5,8 +5,6 @@ Money that has arrived is booked whatever was thought of the payment before; not
 
 from uuid import UUID
 
-import msgspec
-
 from billing.errors import PaymentConflict
 from billing.kit.ids import derived_id
 from billing.kit.money import format_micro
@@ -22,7 +20,7 @@ from billing.plans.sellers import Sellers
 from billing.plans.subscribe import subscribe
 from billing.stripe import sql
 from billing.stripe.account import book_transaction, store_transaction
-from billing.stripe.model import Booked, Payment
+from billing.stripe.model import Booked, Payment, Purpose
 from billing.stripe.note import open_minor
 from billing.stripe.postings import posting
 from billing.stripe.wire import Checkout, Intent, Transaction
@@ -56,8 +54,8 @@ async def book_intent(conn: Conn, sellers: Sellers, intent: Intent, *, refused: 
 async def book_checkout(conn: Conn, checkout: Checkout) -> Payment | None:
     """Notes the session of a payment, and its end where nobody paid on it. None for one that is not ours."""
     known = await sql.PAYMENT_OF_SESSION.maybe(conn, checkout.id)
-    id = known.id if known else checkout.payment_id
-    payment = await sql.LOCK_PAYMENT.maybe(conn, id) if id else None
+    named = known.id if known else checkout.payment_id
+    payment = await sql.LOCK_PAYMENT.maybe(conn, named) if named else None
     if payment is None or payment.session_id not in (None, checkout.id):
         return None
     await sql.PAYMENT_KNOWN.run(conn, payment.id, None, checkout.id, None)
@@ -87,12 +85,12 @@ async def _lock(conn: Conn, intent: Intent) -> Payment | None:
 
 async def _second(conn: Conn, payment: Payment, intent: Intent) -> Payment:
     """A payment that was paid twice: the second money is the customer's too, and stands in the wallet."""
-    id = derived_id("stripe_payment", payment.id, intent.id)
+    second = derived_id("stripe_payment", payment.id, intent.id)
     await sql.ADD_PAYMENT.run(
-        conn, id, payment.customer_id, "top_up", "", payment.flow, payment.methods, payment.currency, intent.amount,
+        conn, second, payment.customer_id, "top_up", "", payment.flow, payment.methods, payment.currency, intent.amount,
         payment.return_url, False,
     )  # fmt: skip
-    return await sql.LOCK_PAYMENT.one(conn, id)
+    return await sql.LOCK_PAYMENT.one(conn, second)
 
 
 async def _receive(conn: Conn, sellers: Sellers, payment: Payment, intent: Intent, refused: str) -> None:
@@ -139,7 +137,11 @@ def _facts(payment: Payment, amount_minor: int) -> dict[str, int | str]:
     }
 
 
+_WORDS: dict[Purpose, str] = {
+    "top_up": "Balance", "recharge": "Balance", "pack": "Seconds", "subscription": "Plan", "invoice": "Invoice",
+}  # fmt: skip
+
+
 def paid_for(payment: Payment) -> str:
     """What stands on Stripe's page."""
-    words = {"top_up": "Balance", "recharge": "Balance", "pack": "Seconds", "subscription": "Plan", "invoice": "Invoice"}
-    return msgspec.json.decode(msgspec.json.encode(f"{words[payment.purpose]} {payment.subject}".strip()))
+    return f"{_WORDS[payment.purpose]} {payment.subject}".strip()

@@ -249,7 +249,10 @@ async def _each(listed: Any) -> AsyncGenerator[stripe.StripeObject]:  # noqa: AN
 
 
 def _read(answer: stripe.StripeObject, kind: type[Struct]) -> Struct:
-    return msgspec.convert(answer.to_dict(), kind)
+    try:
+        return msgspec.convert(answer.to_dict(), kind)
+    except msgspec.ValidationError as error:
+        raise StripeAway(f"{kind.__name__} is not as version {API_VERSION} has it: {error}") from error
 
 
 def _word(error: stripe.StripeError) -> str:

@@ -39,7 +39,8 @@ async def book_dispute(conn: Conn, told: Dispute) -> bool:
         await store_transaction(conn, one)
         await book_transaction(conn, one.id)
     facts = {"id": told.id, "payment": str(payment.id), "currency": payment.currency, "amount_minor": told.amount}
-    for kind in {_TOLD["open"], _TOLD[state]}:
+    kinds: list[EventKind] = ["dispute.opened", *([_TOLD[state]] if state != "open" else [])]
+    for kind in kinds:
         await tell(conn, kind, told.id, payment.customer_id, facts)
     return True
 

@@ -23,17 +23,17 @@ async def note_payment(conn: Conn, sellers: Sellers, *, customer_id: UUID, order
     with another order.
     """
     buyer = await customer(conn, customer_id)
-    id = payment_id(customer_id, source)
-    stored = await sql.PAYMENT.maybe(conn, id)
+    derived = payment_id(customer_id, source)
+    stored = await sql.PAYMENT.maybe(conn, derived)
     if stored is None:
         amount_minor = await price_of(conn, sellers, buyer, order)
         if amount_minor <= 0:
             raise PaymentRefused("there is nothing to pay", "nothing_to_pay")
         await sql.ADD_PAYMENT.run(
-            conn, id, customer_id, order.purpose, order.subject, order.flow, list(order.methods), buyer.currency, amount_minor,
-            order.return_url, order.saves,
+            conn, derived, customer_id, order.purpose, order.subject, order.flow, list(order.methods), buyer.currency,
+            amount_minor, order.return_url, order.saves,
         )  # fmt: skip
-        stored = await sql.PAYMENT.one(conn, id)
+        stored = await sql.PAYMENT.one(conn, derived)
     if not _same(stored, order):
         raise PaymentConflict(source)
     return stored

@@ -5,7 +5,7 @@ from uuid import UUID
 from billing.errors import RefundRefused, UnknownPayment
 from billing.kit.ids import derived_id
 from billing.kit.query import Conn
-from billing.ledger.post import post_all
+from billing.ledger.post import Posting, post_all
 from billing.plans.events import tell
 from billing.stripe import sql
 from billing.stripe.account import book_transaction, store_transaction
@@ -16,6 +16,7 @@ from billing.stripe.wire import Refund, Transaction
 
 _STATES: dict[str, State] = {"succeeded": "succeeded", "failed": "failed", "canceled": "failed"}
 """What Stripe calls it; anything else is open."""
+_ORDER: tuple[State, ...] = ("created", "open", "succeeded", "failed")
 
 
 async def note_refund(
@@ -28,8 +29,8 @@ async def note_refund(
     """
     await find_payment(conn, customer_id, payment)
     paid = await sql.LOCK_PAYMENT.one(conn, payment)
-    id = refund_id(payment, source)
-    stored = await sql.REFUND.maybe(conn, id)
+    derived = refund_id(payment, source)
+    stored = await sql.REFUND.maybe(conn, derived)
     if stored is not None:
         if amount_minor not in (None, stored.amount_minor):
             raise RefundRefused(f"{source} has paid back {stored.amount_minor}, not {amount_minor}")
@@ -38,9 +39,9 @@ async def note_refund(
     wanted_minor = left_minor if amount_minor is None else amount_minor
     if paid.booked is None or not 0 < wanted_minor <= left_minor:
         raise RefundRefused(f"{max(left_minor, 0)} is left of payment {payment}, not {wanted_minor}")
-    await sql.ADD_REFUND.run(conn, id, payment, wanted_minor, reason, True, None)
-    await post_all(conn, [posting("set_aside", paid, paid.booked, source=str(id), amount_minor=wanted_minor)])
-    return await sql.REFUND.one(conn, id)
+    await sql.ADD_REFUND.run(conn, derived, payment, wanted_minor, reason, True, None)
+    await post_all(conn, [posting("set_aside", paid, paid.booked, source=str(derived), amount_minor=wanted_minor)])
+    return await sql.REFUND.one(conn, derived)
 
 
 async def book_refund(conn: Conn, told: Refund) -> PaymentRefund | None:
@@ -79,8 +80,7 @@ async def give_up_refund(conn: Conn, id: UUID) -> PaymentRefund:
 
 def _later(stored: State, told: State) -> State:
     """A refund goes on, and may fail at any time; what Stripe said before it said that is no news."""
-    order: tuple[State, ...] = ("created", "open", "succeeded", "failed")
-    return max(stored, told, key=order.index)
+    return told if _ORDER.index(told) > _ORDER.index(stored) else stored
 
 
 def _transactions(told: Refund) -> list[Transaction]:
@@ -100,16 +100,17 @@ async def _find(conn: Conn, payment: Payment, told: Refund) -> PaymentRefund:
     given_up = stored is not None and stored.state == "failed" and stored.stripe_id is None
     if stored is not None and stored.payment_id == payment.id and not given_up:
         return stored
-    id = derived_id("stripe_refund", payment.id, told.id)
-    await sql.ADD_REFUND.run(conn, id, payment.id, told.amount, told.reason or "", False, told.id)
-    return await sql.REFUND.one(conn, id)
+    derived = derived_id("stripe_refund", payment.id, told.id)
+    await sql.ADD_REFUND.run(conn, derived, payment.id, told.amount, told.reason or "", False, told.id)
+    return await sql.REFUND.one(conn, derived)
 
 
 async def _post(conn: Conn, payment: Payment, refund: PaymentRefund, *, stripe_id: str, gone: bool, back: bool) -> None:
     """Every movement up to here; those that were posted before are met again."""
     if payment.booked is None:
         raise UnknownPayment(str(payment.id))
-    amount, postings = refund.amount_minor, []
+    amount = refund.amount_minor
+    postings: list[Posting] = []
     if gone and refund.ours:
         postings.append(refund_gone(payment, refund.id, amount))
     elif gone:

@@ -97,13 +97,15 @@ PAYMENTS = Query(
 )  # fmt: skip
 # By Stripe's id where it is known, else by ours: a message may come before the answer that it is about.
 PAYMENT_OF_INTENT = Query(Id, "SELECT id FROM billing.payment WHERE intent_id = $1")
+BOOKED_INTENT = Query(Id, "SELECT id FROM billing.payment WHERE intent_id = $1 AND booked IS NOT NULL")
 PAYMENT_OF_SESSION = Query(Id, "SELECT id FROM billing.payment WHERE session_id = $1")
 PAYMENT_OF_CHARGE = Query(Payment, _PAYMENT + " WHERE charge_id = $1")
 # Asked again sooner at first, then every six hours.
 LEASE_PAYMENTS = Query(
     Payment,
     """
-    UPDATE billing.payment SET tries = least(tries + 1, 100), due_at = billing.now() + least(interval '1 minute' * 2 ^ least(tries, 9), interval '6 hours')
+    UPDATE billing.payment SET tries = least(tries + 1, 100),
+           due_at = billing.now() + least(interval '1 minute' * 2 ^ least(tries, 9), interval '6 hours')
     WHERE id IN (
         SELECT id FROM billing.payment WHERE state IN ('created', 'open') AND due_at <= (SELECT billing.now())
         ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
@@ -120,7 +122,8 @@ PAYMENT_SUCCEEDED = Command("""
     WHERE id = $1
 """)
 PAYMENT_FAILED = Command("""
-    UPDATE billing.payment SET state = 'failed', failure = $2, ended_at = billing.now() WHERE id = $1 AND state IN ('created', 'open')
+    UPDATE billing.payment SET state = 'failed', failure = $2, ended_at = billing.now()
+    WHERE id = $1 AND state IN ('created', 'open')
 """)
 
 # What is left to pay of invoice $1: what it says is due, less credit notes, less what was paid and not taken back.
@@ -153,7 +156,8 @@ REFUND_IS = Command("UPDATE billing.payment_refund SET state = $2, stripe_id = c
 LEASE_REFUNDS = Query(
     PaymentRefund,
     """
-    UPDATE billing.payment_refund SET tries = least(tries + 1, 100), due_at = billing.now() + least(interval '1 minute' * 2 ^ least(tries, 9), interval '6 hours')
+    UPDATE billing.payment_refund SET tries = least(tries + 1, 100),
+           due_at = billing.now() + least(interval '1 minute' * 2 ^ least(tries, 9), interval '6 hours')
     WHERE id IN (
         SELECT id FROM billing.payment_refund WHERE state IN ('created', 'open') AND due_at <= (SELECT billing.now())
         ORDER BY due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)
