@@ -24,8 +24,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class _Object(msgspec.Struct, frozen=True):
-    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_]{1,255}\Z")]
+    """The balance has no id."""
+
     object: Annotated[str, Meta(pattern=r"\A[a-z_.]{1,60}\Z")]
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_]{0,255}\Z")] = ""
 
 
 class _Data(msgspec.Struct, frozen=True):

@@ -160,7 +160,7 @@ def unexpected(intent: Json, verb: str, wanted: str) -> Exception:
 
 def automatic_methods(p: Params) -> Json:
     """The types an intent takes, and whether they came from the Dashboard."""
-    types = p.texts("allowed_payment_method_types") or p.texts("payment_method_types")
+    types = p.texts("payment_method_types")
     inner = p.inner("automatic_payment_methods")
     enabled, redirects = inner.flag("enabled"), inner.choice("allow_redirects", ("always", "never"), "always")
     if unknown := [type for type in types if type not in payment_methods.TYPES]:
