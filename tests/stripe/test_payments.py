@@ -24,7 +24,7 @@ async def test_a_card_pays_and_the_balance_shows_it_less_the_fee(stripe_client: 
             "payment_method": method,
             "off_session": True,
             "confirm": True,
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
             "metadata": {"top_up": "t1"},
             "expand": ["latest_charge.balance_transaction"],
         }
@@ -32,7 +32,7 @@ async def test_a_card_pays_and_the_balance_shows_it_less_the_fee(stripe_client: 
     assert intent.status == "succeeded"
     charge = intent.latest_charge
     assert isinstance(charge, stripe.Charge)
-    assert charge.metadata["top_up"] == "t1"
+    assert charge.metadata.to_dict() == {"top_up": "t1"}
     movement = charge.balance_transaction
     assert isinstance(movement, stripe.BalanceTransaction)
     assert (movement.amount, movement.fee, movement.net, movement.status) == (10000, 320, 9680, "pending")
@@ -51,13 +51,14 @@ async def test_a_declined_card_says_why(stripe_client: StripeClient) -> None:
                 "payment_method": method,
                 "off_session": True,
                 "confirm": True,
-                "payment_method_types": ["card"],
+                "allowed_payment_method_types": ["card"],
             }
         )
     assert caught.value.code == "card_declined"
     error = caught.value.error
     assert error is not None
     assert error.decline_code == "generic_decline"
+    assert error.payment_intent is not None
     assert error.payment_intent["status"] == "requires_payment_method"
     assert caught.value.request_id
 
@@ -72,7 +73,7 @@ async def test_an_authentication_needed_off_session_is_a_decline_and_on_session_
         "customer": customer,
         "payment_method": method,
         "confirm": True,
-        "payment_method_types": ["card"],
+        "allowed_payment_method_types": ["card"],
     }
     with pytest.raises(stripe.CardError) as caught:
         await stripe_client.v1.payment_intents.create_async({**wanted, "off_session": True})
@@ -94,8 +95,8 @@ async def test_a_wallet_is_paid_on_its_own_page(
         {
             "amount": 10000,
             "currency": "cny",
-            "payment_method_types": [type],  # pyright: ignore[reportArgumentType] - a parameter of this test
-            "payment_method_data": {"type": type},  # pyright: ignore[reportArgumentType] - a parameter of this test
+            "allowed_payment_method_types": [type],
+            "payment_method_data": {"type": type},
             "payment_method_options": {"wechat_pay": {"client": "web"}},
             "return_url": "https://example.com/back",
             "confirm": True,
@@ -116,7 +117,7 @@ async def test_a_refund_may_succeed_pend_or_fail_later(stripe_client: StripeClie
                 "currency": "usd",
                 "payment_method": token,
                 "confirm": True,
-                "payment_method_types": ["card"],
+                "allowed_payment_method_types": ["card"],
             }
         )
         refund = await stripe_client.v1.refunds.create_async({"payment_intent": intent.id, "amount": 400})
@@ -135,7 +136,7 @@ async def test_more_than_was_paid_is_not_refunded(stripe_client: StripeClient) -
             "currency": "usd",
             "payment_method": "pm_card_visa",
             "confirm": True,
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
         }
     )
     with pytest.raises(stripe.InvalidRequestError):
@@ -155,7 +156,7 @@ async def test_a_dispute_takes_the_money_and_a_fee_and_gives_the_money_back_when
             "currency": "usd",
             "payment_method": "pm_card_createDispute",
             "confirm": True,
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
         }
     )
     (dispute,) = (await stripe_client.v1.disputes.list_async({"payment_intent": intent.id})).data

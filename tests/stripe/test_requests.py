@@ -10,7 +10,7 @@ from stripe import StripeClient
 from tests.stripe.control import Control
 from tests.stripe.server.server import Server
 
-KEY = {"idempotency_key": "k1"}
+KEY: stripe.RequestOptions = {"idempotency_key": "k1"}
 
 
 async def test_the_same_key_replays_and_other_parameters_are_refused(stripe_client: StripeClient) -> None:
@@ -81,7 +81,7 @@ async def test_a_decline_is_replayed_and_a_malformed_request_is_not(stripe_clien
         "currency": "usd",
         "payment_method": "pm_card_visa_chargeDeclined",
         "confirm": True,
-        "payment_method_types": ["card"],
+        "allowed_payment_method_types": ["card"],
     }
     for _ in range(2):
         with pytest.raises(stripe.CardError):

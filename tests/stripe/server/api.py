@@ -8,12 +8,11 @@ import json
 from fnmatch import fnmatchcase
 from typing import Any
 
-import tests.stripe.server.resources  # noqa: F401 - fills the table of routes
 from tests.stripe.server.errors import Json, StripeError, malformed, unauthorized
 from tests.stripe.server.expand import expanded
 from tests.stripe.server.form import Params, Tree, parse
 from tests.stripe.server.http import Answer, Fate, Request
-from tests.stripe.server.routes import call
+from tests.stripe.server.resources import call
 from tests.stripe.server.world import API_VERSION, Fault, Kept, World
 
 KEY_CHARS_MAX = 255

@@ -133,7 +133,7 @@ class Params:
             return {}
         if sent is not None and not isinstance(sent, dict):
             raise malformed("Invalid object", param=self.name(key))
-        merged: dict[str, str] = {**(before or {}), **(sent or {})}
+        merged: Tree = {**(before or {}), **(sent or {})}
         for word, value in merged.items():
             if not isinstance(value, str) or len(word) > METADATA_KEY_CHARS_MAX or len(value) > METADATA_VALUE_CHARS_MAX:
                 raise malformed(

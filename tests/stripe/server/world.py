@@ -6,7 +6,7 @@ Verbs are plain functions that run to their end between two awaits, so each of t
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -171,7 +171,7 @@ class World:
         return self.state.owner.get(id, self.settings.platform) == self.acting
 
     @contextmanager
-    def acting_as(self, account: str) -> Iterator[None]:
+    def acting_as(self, account: str) -> Generator[None]:
         before, self.acting = self.acting, account
         try:
             yield

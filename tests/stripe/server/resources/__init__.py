@@ -1,4 +1,4 @@
-"""One module per resource; importing this package fills the table of routes."""
+"""One module per resource. Importing this package fills the table of routes, so `call` is taken from here."""
 
 from tests.stripe.server.resources import (
     balance,
@@ -11,9 +11,11 @@ from tests.stripe.server.resources import (
     refunds,
     webhook_endpoints,
 )
+from tests.stripe.server.routes import call
 
 __all__ = [
     "balance",
+    "call",
     "charges",
     "customers",
     "disputes",

@@ -73,12 +73,12 @@ def create(world: World, p: Params) -> Json:
     method, tax_ids = p.text("payment_method"), [(data.need("type"), data.need("value")) for data in p.items("tax_id_data")]
     p.end()
     row |= said
-    if method:
-        found = payment_methods.resolve(world, method)
+    found = payment_methods.resolve(world, method) if method else None
+    if found:
         payment_methods.check_attachable(world, found)
     world.add(row)
     world.emit("customer.created", row)
-    if method:
+    if found:
         payment_methods.attach_to(world, found, row["id"])
     for type, value in tax_ids:
         _add_tax_id(world, row["id"], type, value)

@@ -39,6 +39,7 @@ def new(world: World, amount: int, currency: str, customer: str | None, **said: 
     row: Json = {
         "id": id,
         "object": "payment_intent",
+        "allowed_payment_method_types": None,
         "amount": amount,
         "amount_capturable": 0,
         "amount_details": {"tip": {}},
@@ -123,8 +124,7 @@ class Confirmation:
                 payment_intent=intent,
             )
         check_method(intent, method)
-        automatic = intent["automatic_payment_methods"]
-        if automatic and automatic["allow_redirects"] == "always" and not self.return_url:
+        if "alipay" in intent["payment_method_types"] and not self.return_url:
             raise refused(REDIRECTS, param="return_url")
         if method["type"] == "wechat_pay" and self.client is None:
             name = "payment_method_options[wechat_pay][client]"
@@ -158,26 +158,27 @@ def unexpected(intent: Json, verb: str, wanted: str) -> Exception:
     )
 
 
-def automatic_methods(p: Params) -> Json:
-    """The types an intent takes, and whether they came from the Dashboard."""
-    types = p.texts("payment_method_types")
+def offered_methods(p: Params) -> Json:
+    """The types an intent takes: those of the Dashboard, filtered by what the request allows."""
+    allowed = p.texts("allowed_payment_method_types")
     inner = p.inner("automatic_payment_methods")
-    enabled, redirects = inner.flag("enabled"), inner.choice("allow_redirects", ("always", "never"), "always")
-    if unknown := [type for type in types if type not in payment_methods.TYPES]:
-        raise malformed(f"The payment method type provided: {unknown[0]} is invalid.", param="payment_method_types")
-    if types and enabled:
-        raise malformed("You may only specify one of these parameters: payment_method_types, automatic_payment_methods.")
-    if types:
-        return {"payment_method_types": types, "automatic_payment_methods": None}
-    offered = ["card"] if redirects == "never" else list(payment_methods.TYPES)
-    return {"payment_method_types": offered, "automatic_payment_methods": {"allow_redirects": redirects, "enabled": True}}
+    inner.flag("enabled")
+    redirects = inner.choice("allow_redirects", ("always", "never"), "always")
+    if unknown := [type for type in allowed if type not in payment_methods.TYPES]:
+        raise malformed(f"The payment method type provided: {unknown[0]} is invalid.", param="allowed_payment_method_types")
+    enabled = ["card"] if redirects == "never" else list(payment_methods.TYPES)
+    return {
+        "allowed_payment_method_types": allowed or None,
+        "automatic_payment_methods": {"allow_redirects": redirects, "enabled": True},
+        "payment_method_types": [type for type in enabled if not allowed or type in allowed],
+    }
 
 
 @route("POST", "/v1/payment_intents")
 def create(world: World, p: Params) -> Json:
     amount, currency = checked_amount(p)
     customer = p.text("customer")
-    said: Json = automatic_methods(p) | p.given("description", "receipt_email", "statement_descriptor", "transfer_group")
+    said: Json = offered_methods(p) | p.given("description", "receipt_email", "statement_descriptor", "transfer_group")
     said |= p.given("statement_descriptor_suffix") | {"metadata": p.metadata()}
     said["capture_method"] = p.choice("capture_method", ("automatic", "automatic_async", "manual"), "automatic_async")
     said["setup_future_usage"] = p.choice("setup_future_usage", ("off_session", "on_session"))

@@ -28,7 +28,7 @@ def create(world: World, p: Params) -> Json:
 
 def make(world: World, charge: Json, amount: int | None, reason: str | None, metadata: Json) -> Json:
     """Gives back `amount`, or all that is left, of a captured charge."""
-    left = charge["amount"] - charge["amount_refunded"]
+    left: int = charge["amount"] - charge["amount_refunded"]
     if charge["disputed"] and not world.secret(charge["id"]).get("refundable"):
         raise refused(f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed")
     if left == 0:
