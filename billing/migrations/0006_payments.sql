@@ -1,16 +1,5 @@
 -- Money that Stripe moves. What is owned stands in the ledger alone; here is what was asked of Stripe and what became of it.
 
--- The events that Stripe's movements are posted as (billing/ledger/rules.py).
-ALTER TABLE billing.transfer DROP CONSTRAINT transfer_kind;
-ALTER TABLE billing.transfer ADD CONSTRAINT transfer_kind CHECK (kind IN (
-    'top_up', 'voucher', 'promo', 'sla', 'budget', 'pack', 'pack_from_wallet', 'pack_on_account', 'subscription',
-    'subscription_from_wallet', 'subscription_on_account', 'allowance', 'rollover', 'expire_paid', 'expire_promo',
-    'expire_budget', 'expire_pack', 'expire_subscription', 'expire_allowance', 'cash_refund', 'cash_refund_paid',
-    'cash_refund_failed', 'cash_taken', 'cash_returned', 'pack_refund', 'seconds_return_to_wallet', 'seconds_return_on_account',
-    'credit_limit', 'close', 'payment', 'payment_from_wallet', 'payment_refund', 'payment_refund_failed', 'payment_taken',
-    'payment_returned', 'credit_note', 'sla_note', 'write_off', 'stripe_fee', 'exchange', 'bank_payout', 'cost', 'cost_true_up',
-    'cost_paid', 'capture', 'refund', 'reversal'));
-
 -- A customer as Stripe knows it, and how it wants to pay: invoices are sent or charged; a wallet is recharged when what is
 -- left falls below `threshold_micro`, by `recharge_minor`, up to `month_max_minor` in a month of its own clock.
 CREATE TABLE billing.payer (
