@@ -1,7 +1,8 @@
 -- Money that Stripe moves. What is owned stands in the ledger alone; here is what was asked of Stripe and what became of it.
 
 -- A customer as Stripe knows it, and how it wants to pay: invoices are sent or charged; a wallet is recharged when what is
--- left falls below `threshold_micro`, by `recharge_minor`, up to `month_max_minor` in a month of its own clock.
+-- left falls below `threshold_micro`, by `recharge_minor`, up to `month_max_minor` in a month of its own clock. Where a bank
+-- wants the customer itself, it comes back to `return_url`.
 CREATE TABLE billing.payer (
     customer_id uuid PRIMARY KEY REFERENCES billing.customer (id),
     stripe_id text UNIQUE,  -- null until Stripe has answered
@@ -12,6 +13,7 @@ CREATE TABLE billing.payer (
     threshold_micro bigint CHECK (threshold_micro >= 0),
     recharge_minor bigint CHECK (recharge_minor > 0),
     month_max_minor bigint CHECK (month_max_minor >= recharge_minor),
+    return_url text NOT NULL DEFAULT '',
     paused text NOT NULL DEFAULT '',  -- why nothing is recharged any more
     created_at timestamptz NOT NULL DEFAULT billing.now(),
     CONSTRAINT payer_recharges_whole CHECK (num_nulls(threshold_micro, recharge_minor, month_max_minor) IN (0, 3))
@@ -112,6 +114,19 @@ CREATE TABLE billing.payment_method (
 );
 CREATE INDEX payment_method_of_customer ON billing.payment_method (customer_id, created_at);
 
+-- The invoices that are not paid when they are issued, and where each stands in the calendar of reminders.
+CREATE TABLE billing.collection (
+    invoice_id uuid PRIMARY KEY REFERENCES billing.invoice (id),
+    customer_id uuid NOT NULL REFERENCES billing.customer (id),
+    state text NOT NULL DEFAULT 'open',  -- open -> past_due -> settled; open -> settled; settled -> open
+    step smallint NOT NULL DEFAULT 0,
+    due_at timestamptz NOT NULL DEFAULT billing.now(),
+    created_at timestamptz NOT NULL DEFAULT billing.now(),
+    CONSTRAINT collection_state CHECK (state IN ('open', 'past_due', 'settled'))
+);
+CREATE INDEX collection_due ON billing.collection (due_at);
+CREATE INDEX collection_of_customer ON billing.collection (customer_id);
+
 -- Stripe's events, each stored before anything is done about it. They only say what to look at: the object is asked for again.
 CREATE TABLE billing.stripe_event (
     id text PRIMARY KEY,
@@ -148,5 +163,5 @@ CREATE INDEX stripe_transaction_source ON billing.stripe_transaction (source_id)
 CREATE INDEX stripe_transaction_transfer ON billing.stripe_transaction (transfer_id);
 CREATE INDEX stripe_transaction_not_booked ON billing.stripe_transaction (created_at) WHERE booked_at IS NULL;
 
-REVOKE DELETE ON billing.payer, billing.payment, billing.payment_refund, billing.dispute, billing.stripe_event,
-    billing.stripe_transaction FROM tallylight_app;
+REVOKE DELETE ON billing.payer, billing.payment, billing.payment_refund, billing.dispute, billing.collection,
+    billing.stripe_event, billing.stripe_transaction FROM tallylight_app;

@@ -23,6 +23,7 @@ from billing.stripe.account import book_transaction, store_transaction
 from billing.stripe.model import Booked, Payment, Purpose
 from billing.stripe.note import open_minor
 from billing.stripe.postings import posting
+from billing.stripe.recharge import recharge_failed
 from billing.stripe.wire import Checkout, Intent, Transaction
 
 EXPIRED = "expired"
@@ -59,6 +60,9 @@ async def book_checkout(conn: Conn, checkout: Checkout) -> Payment | None:
     if payment is None or payment.session_id not in (None, checkout.id):
         return None
     await sql.PAYMENT_KNOWN.run(conn, payment.id, None, checkout.id, None)
+    if payment.purpose == "recharge" and checkout.url:
+        facts = {**_facts(payment, payment.amount_minor), "url": checkout.url}
+        await tell(conn, "payment.action_required", str(payment.id), payment.customer_id, facts)
     if checkout.status == "expired":
         await fail(conn, payment, EXPIRED)
     return await sql.PAYMENT.one(conn, payment.id)
@@ -70,6 +74,8 @@ async def fail(conn: Conn, payment: Payment, reason: str) -> None:
         return
     facts = {**_facts(payment, payment.amount_minor), "reason": reason}
     await tell(conn, "payment.failed", str(payment.id), payment.customer_id, facts)
+    if payment.purpose == "recharge":
+        await recharge_failed(conn, payment, reason)
 
 
 async def _lock(conn: Conn, intent: Intent) -> Payment | None:
@@ -101,8 +107,10 @@ async def _receive(conn: Conn, sellers: Sellers, payment: Payment, intent: Inten
     (transfer,) = await post_all(conn, [money])
     await sql.PAYMENT_SUCCEEDED.run(conn, payment.id, intent.id, received_minor, transfer, booked, refused)
     await tell(conn, "payment.succeeded", str(payment.id), payment.customer_id, _facts(payment, received_minor))
-    if booked == "receivable" and not await open_minor(conn, payment.customer_id, UUID(payment.subject)):
-        await tell(conn, "invoice.paid", f"{payment.subject}/{payment.id}", payment.customer_id, {"id": payment.subject})
+    if booked == "receivable":
+        await sql.LOOK_AGAIN.run(conn, payment.subject)
+        if not await open_minor(conn, payment.customer_id, UUID(payment.subject)):
+            await tell(conn, "invoice.paid", f"{payment.subject}/{payment.id}", payment.customer_id, {"id": payment.subject})
     if refused:
         facts = {**_facts(payment, received_minor), "reason": refused}
         await tell(conn, "purchase.refused", str(payment.id), payment.customer_id, facts)

@@ -14,6 +14,7 @@ import stripe
 from stripe.params import (
     BalanceTransactionListParamsCreated,
     CustomerCreateParams,
+    CustomerTaxIdCreateParams,
     CustomerUpdateParams,
     PaymentIntentCreateParams,
     PaymentIntentListParams,
@@ -23,7 +24,7 @@ from stripe.params.checkout import SessionCreateParams, SessionListParams
 
 from billing.customers.model import Customer
 from billing.errors import PaymentRefused, StripeAway
-from billing.stripe.model import Payment, PaymentRefund, key_of
+from billing.stripe.model import Payment, PaymentRefund, key_of, tax_id_kind
 from billing.stripe.wire import PAYMENT, REFUND, Charge, Checkout, Dispute, Intent, Method, Refund, Transaction
 
 API_VERSION = "2026-10-28.endive"
@@ -64,6 +65,23 @@ class Stripe:
         }
         await _answer(self._v1.customers.update_async(stripe_id, params))
 
+    async def tell_tax_id(self, stripe_id: str, customer: Customer) -> str:
+        """Puts the tax number on the customer, in place of any other. Returns what Stripe makes of it, such as `verified`."""
+        listed = await _answer(self._v1.customers.tax_ids.list_async(stripe_id, {"limit": _PAGE}))
+        for other in listed.data:
+            if other.value != customer.tax_id:
+                await _answer(self._v1.customers.tax_ids.delete_async(stripe_id, other.id))
+        kind = tax_id_kind(customer.country)
+        if not customer.tax_id or kind is None:
+            return ""
+        params: CustomerTaxIdCreateParams = {"type": kind, "value": customer.tax_id}
+        try:
+            made = next((one for one in listed.data if one.value == customer.tax_id), None)
+            made = made or await _answer(self._v1.customers.tax_ids.create_async(stripe_id, params))
+        except PaymentRefused:
+            return "refused"
+        return made.verification.status if made.verification else ""
+
     async def portal(self, stripe_id: str, return_url: str) -> str:
         """The address of a page where the customer sees and removes its saved methods."""
         made = await _answer(
@@ -75,6 +93,9 @@ class Stripe:
         """What the customer has saved."""
         listed = await _answer(self._v1.customers.payment_methods.list_async(stripe_id, {"limit": _PAGE}))
         return [_read(one, Method) for one in listed.data]
+
+    async def method(self, method_id: str) -> Method:
+        return _read(await _answer(self._v1.payment_methods.retrieve_async(method_id)), Method)
 
     async def detach(self, method_id: str) -> None:
         await _answer(self._v1.payment_methods.detach_async(method_id))

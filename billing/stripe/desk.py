@@ -3,7 +3,8 @@
 A crash between two of them loses nothing: the janitors below find what is noted and not booked, and ask again with the same key.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID
@@ -13,15 +14,16 @@ import structlog
 
 from billing.customers.model import Customer
 from billing.customers.register import customer
-from billing.errors import BillingError, PaymentRefused, StripeAway
+from billing.errors import BillingError, PaymentRefused, StripeAway, UnknownPayment
 from billing.kit.pool import transact
 from billing.kit.query import Conn, Pool
 from billing.plans.sellers import Sellers
 from billing.stripe import sql
 from billing.stripe.account import book_transaction, store_transaction
 from billing.stripe.book import book_checkout, book_intent, fail, paid_for
-from billing.stripe.client import Stripe
+from billing.stripe.client import Stripe, open_stripe
 from billing.stripe.dispute import book_dispute
+from billing.stripe.methods import method_owner, set_methods
 from billing.stripe.model import Order, Payer, Payment, PaymentRefund, Started
 from billing.stripe.note import find_payment, note_payment
 from billing.stripe.refund import book_refund, give_up_refund, note_refund
@@ -77,29 +79,53 @@ class Desk:
         assert payer.stripe_id is not None
         if payer.told != (now := _digest(buyer)):
             await self._stripe.tell_customer(payer.stripe_id, buyer)
-            await transact(self._pool, lambda conn: sql.PAYER_TOLD.run(conn, customer_id, now))
+            said = await self._stripe.tell_tax_id(payer.stripe_id, buyer)
+            await transact(self._pool, lambda conn: sql.PAYER_TOLD.run(conn, customer_id, now, said))
         return payer, payer.stripe_id
 
+    async def save_method(self, customer_id: UUID, return_url: str, source: str) -> str:
+        """The address of a page of Stripe's on which the customer saves a card. Raises UnknownCustomer, StripeAway."""
+        _, stripe_id = await self.payer(customer_id)
+        page = await self._stripe.create_setup(stripe_id, return_url, f"{customer_id}-{source}")
+        return page.url or ""
+
+    async def forget_method(self, customer_id: UUID, method_id: str) -> None:
+        """Removes a saved method. Raises UnknownPayment for one that is not the customer's, and StripeAway."""
+        if await transact(self._pool, lambda conn: method_owner(conn, method_id)) != customer_id:
+            raise UnknownPayment(method_id)
+        _, stripe_id = await self.payer(customer_id)
+        await self._stripe.detach(method_id)
+        await self._refresh_methods(stripe_id)
+
+    async def portal(self, customer_id: UUID, return_url: str) -> str:
+        """The address of Stripe's own page about what the customer has saved. Raises UnknownCustomer, StripeAway."""
+        _, stripe_id = await self.payer(customer_id)
+        return await self._stripe.portal(stripe_id, return_url)
+
     # -- what Stripe tells or is asked ---------------------------------------------------------------------------------
-    async def refresh(self, kind: str, id: str) -> None:
+    async def refresh(self, kind: str, named: str) -> None:
         """Asks Stripe for the object and books what it says. Objects that are none of ours change nothing."""
         match kind:
             case "payment_intent":
-                await self._book(await self._stripe.intent(id))
+                await self._book(await self._stripe.intent(named))
             case "checkout.session":
-                await self._refresh_checkout(id)
+                await self._refresh_checkout(named)
             case "charge":
-                charge = await self._stripe.charge(id)
+                charge = await self._stripe.charge(named)
                 if charge.payment_intent:
                     await self._refresh_all_of(charge.payment_intent)
             case "refund":
-                refund = await self._stripe.refund(id)
+                refund = await self._stripe.refund(named)
                 await self._book_first(refund.payment_intent)
                 await transact(self._pool, lambda conn: book_refund(conn, refund))
             case "dispute":
-                dispute = await self._stripe.dispute(id)
+                dispute = await self._stripe.dispute(named)
                 await self._book_first(dispute.payment_intent)
                 await transact(self._pool, lambda conn: book_dispute(conn, dispute))
+            case "payment_method":
+                await self._refresh_methods((await self._stripe.method(named)).customer)
+            case "customer":
+                await self._refresh_methods(named)
             case _:
                 pass
 
@@ -189,8 +215,16 @@ class Desk:
         )
         return Started(await self._book_page(page) or payment, url=page.url)
 
-    async def _refresh_checkout(self, id: str) -> None:
-        await self._book_page(await self._stripe.checkout(id))
+    async def _refresh_checkout(self, named: str) -> None:
+        page = await self._stripe.checkout(named)
+        await self._book_page(page)
+        if page.mode == "setup" and page.status == "complete":
+            await self._refresh_methods(page.customer)
+
+    async def _refresh_methods(self, stripe_id: str | None) -> None:
+        if stripe_id:
+            listed = await self._stripe.methods(stripe_id)
+            await transact(self._pool, lambda conn: set_methods(conn, stripe_id, listed))
 
     async def _book_page(self, page: Checkout) -> Payment | None:
         """The page's payment first: a page that is over may have been paid."""
@@ -273,6 +307,16 @@ class Desk:
             await transact(self._pool, lambda conn: sql.EVENTS_FAILED.run(conn, list(told), failure))
             return False
         return True
+
+
+@asynccontextmanager
+async def open_desk(pool: Pool, sellers: Sellers, api_key: str, base_url: str = "") -> AsyncGenerator[Desk | None]:
+    """The desk of the account with that key, None without one. `base_url`: where Stripe is, if not at its own address."""
+    if not api_key:
+        yield None
+        return
+    async with open_stripe(api_key, base_url) as stripe:
+        yield Desk(pool, stripe, sellers)
 
 
 async def _payer(conn: Conn, customer_id: UUID) -> tuple[Customer, Payer]:

@@ -38,6 +38,8 @@ async def book_dispute(conn: Conn, told: Dispute) -> bool:
         await post_all(conn, [moved])
         await store_transaction(conn, one)
         await book_transaction(conn, one.id)
+    if payment.booked == "receivable":
+        await sql.LOOK_AGAIN.run(conn, payment.subject)
     facts = {"id": told.id, "payment": str(payment.id), "currency": payment.currency, "amount_minor": told.amount}
     kinds: list[EventKind] = ["dispute.opened", *([_TOLD[state]] if state != "open" else [])]
     for kind in kinds:

@@ -103,7 +103,17 @@ class Payer(msgspec.Struct, frozen=True):
     threshold_micro: int | None
     recharge_minor: int | None
     month_max_minor: int | None
+    return_url: str
     paused: str
+
+
+class SavedMethod(msgspec.Struct, frozen=True):
+    """What a customer has saved, as people see it."""
+
+    id: str
+    kind: str
+    label: str
+    expires: str
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -112,6 +122,21 @@ class Started(msgspec.Struct, frozen=True):
     payment: Payment
     client_secret: str | None = None
     url: str | None = None
+
+
+_UNION = frozenset((
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV", "MT",
+    "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+))  # fmt: skip
+_TAX_IDS = {
+    "AU": "au_abn", "CA": "ca_bn", "CH": "ch_vat", "CN": "cn_tin", "GB": "gb_vat", "HK": "hk_br", "IN": "in_gst", "JP": "jp_cn",
+    "KR": "kr_brn", "NO": "no_vat", "NZ": "nz_gst", "SG": "sg_gst", "TW": "tw_vat", "US": "us_ein",
+}  # fmt: skip
+
+
+def tax_id_kind(country: str) -> str | None:
+    """What Stripe calls a tax number of that country; None where it knows none of ours."""
+    return "eu_vat" if country in _UNION else _TAX_IDS.get(country)
 
 
 def payment_id(customer_id: UUID, source: str) -> UUID:

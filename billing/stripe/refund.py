@@ -59,7 +59,9 @@ async def book_refund(conn: Conn, told: Refund) -> PaymentRefund | None:
     state = _later(refund.state, _STATES.get(told.status or "", "open"))
     await _post(conn, payment, refund, stripe_id=told.id, gone=gone, back=state == "failed")
     await sql.REFUND_IS.run(conn, refund.id, state, told.id, gone)
-    await _tell(conn, payment, refund, state)
+    await _tell(conn, payment, refund, state, gone=gone)
+    if payment.booked == "receivable":
+        await sql.LOOK_AGAIN.run(conn, payment.subject)
     for one in moved:
         await store_transaction(conn, one)
         await book_transaction(conn, one.id)
@@ -74,7 +76,7 @@ async def give_up_refund(conn: Conn, id: UUID) -> PaymentRefund:
     if refund.state == "created":
         await _post(conn, payment, refund, stripe_id="", gone=False, back=True)
         await sql.REFUND_IS.run(conn, id, "failed", None, False)
-        await _tell(conn, payment, refund, "failed")
+        await _tell(conn, payment, refund, "failed", gone=False)
     return await sql.REFUND.one(conn, id)
 
 
@@ -122,8 +124,10 @@ async def _post(conn: Conn, payment: Payment, refund: PaymentRefund, *, stripe_i
     await post_all(conn, postings)
 
 
-async def _tell(conn: Conn, payment: Payment, refund: PaymentRefund, state: State) -> None:
-    if state in ("succeeded", "failed"):
-        facts = {"payment": str(payment.id), "currency": payment.currency, "amount_minor": refund.amount_minor}
-        kind = "payment.refunded" if state == "succeeded" else "refund.failed"
-        await tell(conn, kind, str(refund.id), payment.customer_id, facts)
+async def _tell(conn: Conn, payment: Payment, refund: PaymentRefund, state: State, *, gone: bool) -> None:
+    """One that failed after it had left was paid back first, whether or not anybody heard of that."""
+    facts = {"payment": str(payment.id), "currency": payment.currency, "amount_minor": refund.amount_minor}
+    if state == "succeeded" or (state == "failed" and gone):
+        await tell(conn, "payment.refunded", str(refund.id), payment.customer_id, facts)
+    if state == "failed":
+        await tell(conn, "refund.failed", str(refund.id), payment.customer_id, facts)

@@ -1,12 +1,13 @@
 """Every statement of payments. A payment's row is locked before its refunds, disputes and balances."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from billing.kit.query import Command, Query
-from billing.stripe.model import DisputeState, Payer, Payment, PaymentRefund
+from billing.stripe.model import DisputeState, Payer, Payment, PaymentRefund, SavedMethod
 
 
 class Id(msgspec.Struct, frozen=True):
@@ -25,6 +26,34 @@ class Now(msgspec.Struct, frozen=True):
 
 class Amount(msgspec.Struct, frozen=True):
     amount_minor: int
+
+
+class Known(msgspec.Struct, frozen=True):
+    known: bool
+
+
+class LowWallet(msgspec.Struct, frozen=True):
+    """A wallet to recharge, and what was recharged in `month` already."""
+
+    customer_id: UUID
+    currency: str
+    method_id: str
+    recharge_minor: int
+    month_max_minor: int
+    return_url: str
+    month: str
+    nth: int
+    month_minor: int
+
+
+class Collecting(msgspec.Struct, frozen=True):
+    """An invoice whose next step is due."""
+
+    invoice_id: UUID
+    customer_id: UUID
+    state: Literal["open", "past_due", "settled"]
+    step: int
+    due_at: datetime
 
 
 class DisputeRow(msgspec.Struct, frozen=True):
@@ -68,12 +97,88 @@ NOW = Query(Now, "SELECT billing.now() AS at")
 ADD_PAYER = Command("INSERT INTO billing.payer (customer_id) VALUES ($1) ON CONFLICT DO NOTHING")
 _PAYER = """
     SELECT customer_id, stripe_id, told, tax_id_state, method_id, collects, threshold_micro, recharge_minor, month_max_minor,
-           paused
+           return_url, paused
     FROM billing.payer
 """
 PAYER = Query(Payer, _PAYER + " WHERE customer_id = $1")
 PAYER_KNOWN_AS = Command("UPDATE billing.payer SET stripe_id = $2 WHERE customer_id = $1 AND stripe_id IS NULL")
-PAYER_TOLD = Command("UPDATE billing.payer SET told = $2 WHERE customer_id = $1")
+PAYER_TOLD = Command("UPDATE billing.payer SET told = $2, tax_id_state = $3 WHERE customer_id = $1")
+PAYER_AT_STRIPE = Query(Payer, _PAYER + " WHERE stripe_id = $1 FOR UPDATE")
+PAYER_CHARGES = Command("UPDATE billing.payer SET method_id = $2 WHERE customer_id = $1")
+PAYER_PAYS = Command("""
+    UPDATE billing.payer SET collects = $2, threshold_micro = $3, recharge_minor = $4, month_max_minor = $5, return_url = $6,
+           paused = ''
+    WHERE customer_id = $1
+""")
+PAUSE = Command("UPDATE billing.payer SET paused = $2 WHERE customer_id = $1 AND paused = ''")
+
+# -- what is charged while the customer is away ------------------------------------------------------------------------
+METHODS = Query(
+    SavedMethod, "SELECT id, kind, label, expires FROM billing.payment_method WHERE customer_id = $1 ORDER BY created_at DESC, id"
+)
+METHOD_OWNER = Query(Id, "SELECT customer_id AS id FROM billing.payment_method WHERE id = $1")
+ADD_METHODS = Command("""
+    INSERT INTO billing.payment_method (id, customer_id, kind, label, expires)
+    SELECT u.id, $1, u.kind, u.label, u.expires
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS u (id, kind, label, expires)
+    ON CONFLICT (id) DO UPDATE SET label = excluded.label, expires = excluded.expires
+""")
+FORGET_METHODS = Command("DELETE FROM billing.payment_method WHERE customer_id = $1 AND id <> ALL($2::text[])")
+# Wallets that have less left than their customers want, with what was recharged in this month of theirs. `nth` counts what was
+# tried before, so that the next one is another payment.
+LOCK_LOW_WALLETS = Query(
+    LowWallet,
+    """
+    SELECT p.customer_id, c.currency, p.method_id, p.recharge_minor, p.month_max_minor, p.return_url,
+           to_char(billing.now() AT TIME ZONE c.time_zone, 'YYYY-MM') AS month,
+           (SELECT count(*) FROM billing.payment r WHERE r.customer_id = p.customer_id AND r.purpose = 'recharge')::int AS nth,
+           (SELECT coalesce(sum(r.amount_minor), 0) FROM billing.payment r
+            WHERE r.customer_id = p.customer_id AND r.purpose = 'recharge' AND r.state <> 'failed'
+              AND date_trunc('month', r.created_at AT TIME ZONE c.time_zone)
+                  = date_trunc('month', billing.now() AT TIME ZONE c.time_zone))::bigint AS month_minor
+    FROM billing.payer p JOIN billing.customer c ON c.id = p.customer_id
+    WHERE p.threshold_micro IS NOT NULL AND p.paused = '' AND p.method_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM billing.payment r WHERE r.customer_id = p.customer_id AND r.purpose = 'recharge'
+                      AND r.state IN ('created', 'open'))
+      AND p.threshold_micro > (
+          SELECT coalesce(sum(b.posted - b.held - b.floor), 0) FROM billing.wallet w
+          JOIN billing.grant g ON g.wallet_id = w.id AND coalesce(g.expires_at, 'infinity') > billing.now()
+          JOIN billing.balance b ON b.account_id = g.account_id
+          WHERE w.customer_id = p.customer_id AND w.book = 'live' AND w.asset = c.currency)
+    ORDER BY p.customer_id LIMIT $1 FOR UPDATE OF p SKIP LOCKED
+    """,
+)
+
+# -- what is collected -------------------------------------------------------------------------------------------------
+ADD_COLLECTIONS = Command("""
+    INSERT INTO billing.collection (invoice_id, customer_id)
+    SELECT i.id, i.customer_id FROM billing.invoice i
+    WHERE i.kind = 'invoice' AND i.total_minor > i.paid_minor
+      AND NOT EXISTS (SELECT FROM billing.collection c WHERE c.invoice_id = i.id)
+    ORDER BY i.position LIMIT $1 ON CONFLICT DO NOTHING
+""")
+LOCK_COLLECTIONS = Query(
+    Collecting,
+    """
+    SELECT invoice_id, customer_id, state, step, due_at FROM billing.collection
+    WHERE due_at <= (SELECT billing.now()) ORDER BY due_at, invoice_id LIMIT $1 FOR UPDATE SKIP LOCKED
+    """,
+)
+COLLECTION_IS = Command("UPDATE billing.collection SET state = $2, step = $3, due_at = $4 WHERE invoice_id = $1")
+LOOK_AGAIN = Command("UPDATE billing.collection SET due_at = billing.now() WHERE invoice_id::text = $1")
+OTHERS_PAST_DUE = Query(
+    Known,
+    """
+    SELECT EXISTS (SELECT FROM billing.collection WHERE customer_id = $1 AND state = 'past_due' AND invoice_id <> $2) AS known
+    """,
+)
+PAYING_INVOICE = Query(
+    Known,
+    """
+    SELECT EXISTS (SELECT FROM billing.payment WHERE purpose = 'invoice' AND subject = $1::uuid::text AND flow = 'saved'
+                   AND state IN ('created', 'open')) AS known
+    """,
+)
 
 # -- payments ----------------------------------------------------------------------------------------------------------
 ADD_PAYMENT = Command("""

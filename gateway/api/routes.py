@@ -11,6 +11,18 @@ from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
 from gateway.api.organizations import change_organization, get_organization
+from gateway.api.payments import (
+    change_paying,
+    create_payment,
+    forget_method,
+    get_paying,
+    get_payment,
+    list_methods,
+    list_payments,
+    open_portal,
+    save_method,
+    take_event,
+)
 from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
@@ -82,5 +94,15 @@ router = Router(
         create_one_project,
         get_one_project,
         change_one_project,
+        create_payment,
+        list_payments,
+        get_payment,
+        get_paying,
+        change_paying,
+        list_methods,
+        save_method,
+        forget_method,
+        open_portal,
+        take_event,
     ],
 )
