@@ -112,6 +112,7 @@ class Stripe:
         }
         if payment.flow == "saved":
             params["payment_method"] = payment.methods[0]
+            params["automatic_payment_methods"] = {"enabled": True, "allow_redirects": "never"}
             params["confirm"] = True
             params["off_session"] = True
         else:

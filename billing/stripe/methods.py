@@ -8,9 +8,6 @@ from billing.stripe import sql
 from billing.stripe.model import SavedMethod
 from billing.stripe.wire import Method
 
-CHARGEABLE = ("card", "alipay")
-"""Kinds that may be charged while the customer is away."""
-
 
 async def set_methods(conn: Conn, stripe_customer: str, listed: Sequence[Method]) -> bool:
     """Puts what Stripe lists in place of what we knew, in the caller's transaction. False for a customer that is not ours.
@@ -24,7 +21,8 @@ async def set_methods(conn: Conn, stripe_customer: str, listed: Sequence[Method]
     columns = zip(*((one.id, one.type, one.label, one.expires) for one in listed), strict=True)
     if listed:
         await sql.ADD_METHODS.run(conn, payer.customer_id, *[list(column) for column in columns])
-    chargeable = [one.id for one in listed if one.type in CHARGEABLE]
+    # Nobody is there to be sent to a page, so nothing that works by one.
+    chargeable = [one.id for one in listed if one.type == "card"]
     if payer.method_id not in chargeable:
         await sql.PAYER_CHARGES.run(conn, payer.customer_id, chargeable[0] if chargeable else None)
     return True
