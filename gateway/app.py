@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
@@ -32,6 +33,7 @@ from gateway.egress.guard import Egress
 from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.offers import load_sellers
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -99,6 +101,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         requests = RequestLog(pool)
         requests.start()
         stack.push_async_callback(requests.close)
+        desk = await stack.enter_async_context(
+            open_desk(pool, load_sellers(settings.catalogue_dir), settings.stripe_api_key.reveal(), settings.stripe_url)
+        )
         stack.callback(closing.set)
         store = open_store(settings)
         models = load_models(settings.catalogue_dir)
@@ -119,6 +124,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             fetcher=Fetcher(egress),
             signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
             requests=requests,
+            desk=desk,
             changes=changes,
             closing=closing,
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from billing.kit.listen import Wake
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import Desk
 from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
@@ -42,6 +43,8 @@ class Gateway:
     fetcher: Fetcher
     signer: LinkSigner
     requests: RequestLog
+    desk: Desk | None
+    """Where payments are taken; None where none are."""
     changes: Wake
     """Rings when some job changed."""
     closing: asyncio.Event
