@@ -22,10 +22,19 @@ def read_card(raw: object) -> RateCard:
         raise RateCardInvalid(_of_a_model(raw) or str(error)) from error
 
 
+class _Unread(msgspec.Struct, frozen=True):
+    """A card whose models nobody has looked at."""
+
+    models: dict[str, object]
+
+
 def _of_a_model(raw: object) -> str:
     """What is wrong with the first model that is; the decoder itself does not say which."""
-    models: object = raw.get("models") if isinstance(raw, dict) else None
-    for name, rates in models.items() if isinstance(models, dict) else ():
+    try:
+        models = msgspec.convert(raw, _Unread).models
+    except msgspec.ValidationError:
+        return ""
+    for name, rates in models.items():
         try:
             msgspec.convert(rates, ModelRates)
         except msgspec.ValidationError as error:
