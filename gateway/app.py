@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
@@ -32,12 +33,14 @@ from gateway.egress.guard import Egress
 from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.offers import load_sellers
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
@@ -95,6 +98,12 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
         stack.push_async_callback(egress.close)
+        requests = RequestLog(pool)
+        requests.start()
+        stack.push_async_callback(requests.close)
+        desk = await stack.enter_async_context(
+            open_desk(pool, load_sellers(settings.catalogue_dir), settings.stripe_api_key.reveal(), settings.stripe_url)
+        )
         stack.callback(closing.set)
         store = open_store(settings)
         models = load_models(settings.catalogue_dir)
@@ -114,6 +123,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             decoders=decoders,
             fetcher=Fetcher(egress),
             signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            requests=requests,
+            desk=desk,
             changes=changes,
             closing=closing,
         )

@@ -6,9 +6,8 @@ from gateway.access.managers import find_manager
 from gateway.access.model import Manager, well_formed
 from gateway.access.restrictions import refuse_address
 from gateway.access.scopes import Scope, roles_with
-from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of
+from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of, noted
 from gateway.edge.described import Described
-from gateway.edge.trail import known
 from gateway.errors import Forbidden
 
 
@@ -19,7 +18,7 @@ async def manager(request: HttpRequest) -> Manager:
         raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
     async with gateway.pool.acquire(timeout=5) as conn:
         found = await find_manager(conn, token)
-    known(request, found)
+    noted.get().by = found
     if found.restrictions is not None:
         refuse_address(found.restrictions, client_address(request))
     gateway.key_uses.note(found.org_id, found.actor.id)

@@ -12,18 +12,11 @@ from billing.kit.pool import transact
 from gateway.access.model import Manager
 from gateway.audit.model import Action, Actor, Facts, Origin
 from gateway.audit.record import record
-from gateway.edge.caller import HttpRequest, client_address, gateway_of
+from gateway.edge.caller import HttpRequest, client_address, gateway_of, noted
 from gateway.errors import Forbidden, KeyRestricted
 from gateway.telemetry.logs import answering
 
 log = structlog.get_logger(__name__)
-
-_MANAGER = "manager"
-
-
-def known(request: HttpRequest, who: Manager) -> None:
-    """From here on, what this request is refused stands in the organization's trail."""
-    request.scope["state"][_MANAGER] = who
 
 
 def acted(
@@ -51,8 +44,8 @@ def acted(
 
 async def note_refusal(error: Exception, scope: Scope) -> None:
     """For every failure of a route: what a known manager may not do is recorded, in a transaction of its own."""
-    who = cast("Manager | None", scope["state"].get(_MANAGER))
-    if who is None or not isinstance(error, Forbidden | KeyRestricted):
+    who = noted.get().by
+    if not isinstance(who, Manager) or not isinstance(error, Forbidden | KeyRestricted):
         return
     request: HttpRequest = Request(scope)
     about = next(reversed(scope["path_params"].values()), who.org_id)
