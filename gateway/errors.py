@@ -1,18 +1,20 @@
 """Every error a client can meet, on one page: a stable code, an HTTP status, and a sentence that says what to do.
 
     GatewayError
-    ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
+    ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia · WebhookRefused
     ├── 401 Unauthenticated
-    ├── 402 InsufficientBalance · PlanPastDue
-    ├── 403 LinkRefused
+    ├── 402 InsufficientBalance · PlanPastDue · PaymentRefused
+    ├── 403 LinkRefused · Forbidden · KeyRestricted
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
-    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict
+    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict · Conflict
+    ├── 412 PreconditionFailed
     ├── 413 TooLarge
     ├── 415 UnsupportedContent
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
-    ├── 429 FreeBudgetSpent
+    ├── 428 PreconditionRequired
+    ├── 429 FreeBudgetSpent · RateLimited
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -56,9 +58,15 @@ class UnknownModel(GatewayError):
 
 
 class InvalidMedia(GatewayError):
-    """An input image could not be accepted. Send a PNG, JPEG or WebP within the stated limits."""
+    """An input image could not be accepted or fetched. Send a PNG, JPEG or WebP within the stated limits."""
 
     code, status = "invalid_media", 400
+
+
+class WebhookRefused(GatewayError):
+    """This is no message of the payment provider as it sent it. Check the signing secret, the clock and the proxies."""
+
+    code, status, retry = "webhook_refused", 400, False
 
 
 class Unauthenticated(GatewayError):
@@ -74,15 +82,33 @@ class InsufficientBalance(GatewayError):
 
 
 class PlanPastDue(GatewayError):
-    """Your plan's fee could not be paid, so no new job may start; jobs that run are finished. Top the wallet up to go on."""
+    """A fee or an invoice of your plan is not paid, so no new job may start; jobs that run are finished. Pay it to go on."""
 
     code, status, retry = "plan_past_due", 402, False
+
+
+class PaymentRefused(GatewayError):
+    """The payment was refused and nothing was charged. Use another method or amount; the message says why."""
+
+    code, status, retry = "payment_refused", 402, False
 
 
 class LinkRefused(GatewayError):
     """This link is not valid or has expired. Fetch the job again for a new one."""
 
     code, status = "link_refused", 403
+
+
+class Forbidden(GatewayError):
+    """This key or role may not do this. The message names the scope that is missing and the roles that have it."""
+
+    code, status, retry = "forbidden", 403, False
+
+
+class KeyRestricted(GatewayError):
+    """This key is restricted. The message names the rule, the value and what is accepted; ask for that or use another key."""
+
+    code, status, retry = "key_restricted", 403, False
 
 
 class NotFound(GatewayError):
@@ -121,6 +147,18 @@ class ReplicaConflict(GatewayError):
     code, status, retry = "replica_conflict", 409, False
 
 
+class Conflict(GatewayError):
+    """What is there does not allow this. The message says what stands against it."""
+
+    code, status, retry = "conflict", 409, False
+
+
+class PreconditionFailed(GatewayError):
+    """This was changed since you read it. Read it again and send its new ETag as If-Match."""
+
+    code, status, retry = "precondition_failed", 412, False
+
+
 class TooLarge(GatewayError):
     """The request body is larger than this route accepts. Send a smaller one."""
 
@@ -145,10 +183,22 @@ class IdempotencyMismatch(GatewayError):
     code, status, retry = "idempotency_mismatch", 422, False
 
 
+class PreconditionRequired(GatewayError):
+    """Say what you have read: send the ETag of its last answer as If-Match, or If-Match: * to change it whatever it is now."""
+
+    code, status, retry = "precondition_required", 428, False
+
+
 class FreeBudgetSpent(GatewayError):
     """What free work may cost us today is used up. Try again tomorrow, or top your wallet up to pay for this job."""
 
     code, status, retry = "free_budget_spent", 429, False
+
+
+class RateLimited(GatewayError):
+    """This route takes only so many requests a second. Send it again after Retry-After."""
+
+    code, status, retry = "rate_limited", 429, True
 
 
 class HeadersTooLarge(GatewayError):

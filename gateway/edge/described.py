@@ -6,12 +6,21 @@ with the path, the methods and the docstring.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
+from gateway.access.scopes import Scope
 from gateway.edge.replies import Renderer
-from gateway.errors import GatewayError, InternalError, MethodNotAllowed, Unauthenticated, Unavailable
+from gateway.errors import (
+    Forbidden,
+    GatewayError,
+    InternalError,
+    KeyRestricted,
+    MethodNotAllowed,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -40,7 +49,8 @@ class Parameter(msgspec.Struct, frozen=True):
 class Described(msgspec.Struct, frozen=True, kw_only=True):
     """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
 
-    `errors` are those of this route; the ones any route may give are added. `public` routes need no key.
+    `errors` are those of this route; the ones any route may give are added. `public` routes need no key; those with a
+    `scope` are for managers who have it (gateway/edge/caller.py).
     """
 
     answers: Mapping[int, Answer]
@@ -51,10 +61,15 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
+    scope: Scope | None = None
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """The framework copies `opt` deeply, which types with constraints cannot bear; nothing in here ever changes."""
+        return self
 
     def every_error(self) -> tuple[type[GatewayError], ...]:
         anywhere = (MethodNotAllowed, InternalError, Unavailable)
-        return (*self.errors, *(() if self.public else (Unauthenticated,)), *anywhere)
+        return (*self.errors, *(() if self.public else (Unauthenticated, Forbidden, KeyRestricted)), *anywhere)
 
 
 class ErrorShape(msgspec.Struct, frozen=True):

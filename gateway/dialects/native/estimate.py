@@ -6,6 +6,7 @@ import msgspec
 from litestar import post
 
 from billing.pricing.quote import Quote
+from gateway.access.restrictions import refuse_request
 from gateway.admit import price
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.requests import ROLES, read_request
@@ -17,7 +18,7 @@ from gateway.edge.described import Answer, Described
 from gateway.edge.replies import Reply, json_reply
 from gateway.edge.submit import limits_of
 from gateway.errors import InvalidMedia, InvalidRequest, TooLarge, UnknownModel, UnsupportedContent, UnsupportedField
-from gateway.video import InputMedia, Tier, resolve
+from gateway.video import Tier, resolve
 
 _TIERS: tuple[Tier, ...] = get_args(Tier)
 _DESCRIBED = Described(
@@ -36,8 +37,10 @@ async def estimate(request: HttpRequest) -> Reply:
     caller = await authenticate(request)
     body, images, ignored = await read_request(request, caller)
     gateway, ask = gateway_of(request), ask_of(body)
-    inputs = tuple(InputMedia(image.role, "", "", "", 0, 0, len(image.data)) for image in images)
+    inputs = tuple(image.named for image in images)
     video = resolve(ask, limits_of(gateway, ask.model), queue_deadline_s=gateway.settings.queue_deadline_s, inputs=inputs)
+    if caller.restrictions is not None:
+        refuse_request(caller.restrictions, video)
     async with gateway.pool.acquire(timeout=5) as conn:
         book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
     asked = price(book, video)
