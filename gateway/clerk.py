@@ -36,6 +36,7 @@ from gateway.jobs.janitors import (
     expired_assets,
     forget_answers,
     forget_assets,
+    forget_prompts,
     rescue_lost_leases,
     without_jobs,
 )
@@ -43,6 +44,7 @@ from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.store import MediaStore, open_store
+from gateway.requests.read import forget_requests
 from gateway.settings import Settings
 from gateway.telemetry import metrics
 
@@ -122,6 +124,8 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
         Janitor("remove_expired_assets", 10.0, remove_assets),
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
+        Janitor("forget_prompts", 15.0, _alone(8, forget_prompts)),
+        Janitor("forget_requests", 60.0, _alone(9, forget_requests)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
         *_money(settings),
         *(_payments(desk) if desk else ()),

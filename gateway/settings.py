@@ -169,6 +169,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     json_body_max_bytes: Count = 16 * MIB
     """The largest JSON request."""
 
+    trusted_proxies: tuple[str, ...] = ()
+    """Proxies in front of the API, as blocks such as 10.1.0.0/16: what they say in X-Forwarded-For and X-Forwarded-Proto is
+    believed, so that keys restricted to networks see the client's address. In the environment as JSON."""
     egress_networks: tuple[str, ...] = ()
     """Blocks such as 10.1.0.0/16 that URLs named by customers may lead to although they are private, also without TLS: an
     operator's own object store. In the environment as JSON. Whoever has a key can reach what is in them."""
@@ -241,11 +244,12 @@ def _contradictions(s: Settings) -> Iterator[str]:
         yield "stripe_url has no TLS: use https://; only a Stripe on this machine may do without"
     if s.s3_endpoint.startswith("http://") and not s.s3_allow_http:
         yield "s3_endpoint has no TLS: use https://, or set s3_allow_http = true"
-    for block in s.egress_networks:
-        try:
-            ip_network(block)
-        except ValueError as cause:
-            yield f"egress_networks must be blocks such as 10.1.0.0/16: {cause}"
+    for name in ("trusted_proxies", "egress_networks"):
+        for block in getattr(s, name):
+            try:
+                ip_network(block)
+            except ValueError as cause:
+                yield f"{name} must be blocks such as 10.1.0.0/16: {cause}"
     names = [replica.name for replica in s.replicas]
     if len(names) != len(set(names)):
         yield f"replicas must have different names, got {', '.join(sorted(names))}"

@@ -1,6 +1,7 @@
 """Post: write events by their rule, once each."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -212,15 +213,15 @@ def _columns(moves: Sequence[Move]) -> list[list[object]]:
 
 async def _insert(conn: Conn, moves: Sequence[Move], free: Mapping[UUID, int]) -> list[Move]:
     """Writes the moves and returns those that somebody else has written meanwhile. `free`: what accounts had before."""
-    added = {row.id for row in await sql.ADD_TRANSFERS.all(conn, *_columns(moves))}
-    legs: list[tuple[UUID, int, UUID, str, int]] = []
+    added = {row.id: row.at for row in await sql.ADD_TRANSFERS.all(conn, *_columns(moves))}
+    legs: list[tuple[UUID, int, UUID, str, int, datetime]] = []
     shifts: dict[UUID, list[int]] = {}
     taken: dict[UUID, int] = {}
     for move in moves:
         if move.id not in added:
             continue
         for leg, entry in enumerate(move.entries):
-            legs.append((move.id, leg, entry.account_id, entry.asset, entry.amount))
+            legs.append((move.id, leg, entry.account_id, entry.asset, entry.amount, added[move.id]))
             if not entry.path:
                 shifts.setdefault(entry.account_id, [0, 0])[0] += entry.amount
                 if move.taken:
@@ -231,7 +232,7 @@ async def _insert(conn: Conn, moves: Sequence[Move], free: Mapping[UUID, int]) -
         await sql.LOWER_FLOORS.run(conn, list(taken), list(taken.values()))
     await sql.POST_ENTRIES.run(
         conn,
-        *([list(column) for column in zip(*legs, strict=True)] or [[], [], [], [], []]),
+        *([list(column) for column in zip(*legs, strict=True)] or [[], [], [], [], [], []]),
         list(shifts),
         [posted for posted, _ in shifts.values()],
         [floor for _, floor in shifts.values()],

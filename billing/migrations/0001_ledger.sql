@@ -110,9 +110,10 @@ CREATE TABLE billing.entry (
     account_id uuid NOT NULL,
     asset text NOT NULL,
     amount bigint NOT NULL CHECK (amount <> 0),
+    booked_at timestamptz NOT NULL, -- the moment of its transfer: a statement reads the entries of its period and no others
     PRIMARY KEY (transfer_id, leg)
 );
-CREATE INDEX entry_account ON billing.entry (account_id);
+CREATE INDEX entry_account ON billing.entry (account_id, booked_at);
 
 -- What a subject may cost at most, set aside; the id is the subject's own. `seq` is the draw order over the accounts: a hold
 -- has a row for each, seconds before money before a sponsor's part. `request` is a digest of what was asked for.

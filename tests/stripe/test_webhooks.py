@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import stripe
@@ -43,7 +44,8 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 async def listen(client: StripeClient, receiver: Receiver, *types: str) -> str:
     """The secret of a new endpoint at the receiver."""
-    endpoint = await client.v1.webhook_endpoints.create_async({"url": receiver.url, "enabled_events": list(types or ["*"])})
+    wanted: list[Any] = list(types or ["*"])
+    endpoint = await client.v1.webhook_endpoints.create_async({"url": receiver.url, "enabled_events": wanted})
     assert endpoint.secret is not None
     return endpoint.secret
 
@@ -94,6 +96,7 @@ async def test_an_event_carries_the_request_and_what_changed(
     assert created.request is not None
     assert created.request.idempotency_key == "k1"
     assert created.pending_webhooks == 1
+    assert updated.data.previous_attributes is not None
     assert updated.data.previous_attributes.to_dict() == {"name": "Ada"}
     await control.deliver()
     assert (await stripe_client.v1.events.retrieve_async(created.id)).pending_webhooks == 0

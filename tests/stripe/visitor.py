@@ -3,7 +3,7 @@
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from typing import Any
@@ -13,6 +13,8 @@ import httpx
 import msgspec
 
 START_S = 30.0
+FIND_MS = 20_000
+"""How long a page may take to show what is looked for."""
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """How WebDriver names a reference to an element."""
 FLAGS = (
@@ -105,14 +107,10 @@ class Browser:
     async def open(self, url: str) -> None:
         await self._tell("url", {"url": url})
 
-    async def url(self) -> str:
-        return (await self._client.get(f"/session/{self._session}/url")).json()["value"]
-
     async def type(self, selector: str, text: str) -> None:
         await self._tell(f"element/{await self._find(selector)}/value", {"text": text})
 
     async def click(self, selector: str) -> None:
-        """Returns once the page that follows has loaded."""
         await self._tell(f"element/{await self._find(selector)}/click", {})
 
     async def text(self, selector: str) -> str:
@@ -129,7 +127,7 @@ class Browser:
 
 
 @asynccontextmanager
-async def browsing(driver: str) -> AsyncIterator[Browser]:
+async def browsing(driver: str) -> AsyncGenerator[Browser]:
     """A headless Chromium driven by the ChromeDriver at that path."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
@@ -144,7 +142,9 @@ async def browsing(driver: str) -> AsyncIterator[Browser]:
                 except httpx.TransportError:
                     assert time.monotonic() < deadline_s
                     assert process.poll() is None
-            wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": list(FLAGS)}}}}
+            wanted = {
+                "capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": list(FLAGS)}, "timeouts": {"implicit": FIND_MS}}}
+            }
             session = (await client.post("/session", json=wanted)).json()["value"]["sessionId"]
             yield Browser(client, session)
             await client.delete(f"/session/{session}")

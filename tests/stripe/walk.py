@@ -1,6 +1,7 @@
 """One life of a platform at Stripe, through the official SDK: every resource is made, read, changed and listed at least once."""
 
 from contextlib import suppress
+from decimal import Decimal
 
 import stripe
 from stripe import StripeClient
@@ -129,7 +130,7 @@ async def invoice(client: StripeClient, control: Control, customer: str) -> None
         {"customer": customer, "collection_method": "send_invoice", "days_until_due": 14}
     )
     await client.v1.invoice_items.create_async(
-        {"customer": customer, "invoice": sent.id, "quantity": 3, "unit_amount_decimal": "150.5"}
+        {"customer": customer, "invoice": sent.id, "quantity": 3, "unit_amount_decimal": Decimal("150.5")}
     )
     await client.v1.invoices.send_invoice_async(sent.id)
     await control.advance(15 * DAY_S)

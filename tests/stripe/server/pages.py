@@ -130,7 +130,7 @@ def answer(world: World, request: Request) -> Answer:
         if found := re.fullmatch(pattern, request.path):
             return _page(world, request, found[1], show, act)
     if request.path == "/done":
-        return _html(200, html.document("Done", "<p>You may close this page.</p>"))
+        return _html(200, html.document("Done", '<p id="done">You may close this page.</p>'))
     return _html(404, html.document("Nothing here", ""))
 
 
