@@ -89,14 +89,16 @@ LOCK_ACCOUNTS = Query(
     """,
 )  # fmt: skip
 
-# Nothing at all where one of the holds is there already.
+# Nothing at all where one of the holds is there already. LIMIT makes that one look into the index for each.
 INSERT_HOLDS = Query(
     Amount,
     """
     WITH added AS (
         INSERT INTO billing.hold (id, seq, account_id, request, amount)
         SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::bytea[], $5::bigint[])
-        WHERE NOT EXISTS (SELECT FROM billing.hold WHERE id = ANY($1::uuid[]))
+        WHERE NOT EXISTS (
+            SELECT FROM unnest($1::uuid[]) AS u (id) JOIN LATERAL (SELECT FROM billing.hold h WHERE h.id = u.id LIMIT 1) h ON true
+        )
         ON CONFLICT (id, seq) DO NOTHING
         RETURNING account_id, amount
     ), moved AS (
