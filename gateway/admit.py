@@ -5,8 +5,9 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TypeAlias
 from uuid import UUID
 
@@ -34,11 +35,15 @@ from gateway.errors import (
     InvalidRequest,
     OutcomeUnknown,
     PlanPastDue,
+    QuotaExceeded,
     Unavailable,
 )
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
 from gateway.jobs.model import fingerprint, job_of
+from gateway.quotas.model import Claim
+from gateway.quotas.reserve import Refusal, Room, Taken, open_room
+from gateway.quotas.words import exceeded, fields
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
 
@@ -69,6 +74,8 @@ class Admitted(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     replayed: bool = False
+    limits: Mapping[str, str] = MappingProxyType({})
+    """What quotas have left, as header fields."""
 
 
 def submission(
@@ -114,6 +121,8 @@ class Admission:
 
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs = pool, prices, costs
+        self._sent: set[UUID] = set()
+        """Jobs whose COMMIT was sent and may not have been answered: when they are sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -148,6 +157,10 @@ class Admission:
 
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         ready_to_commit = False
+        jobs = {one.job_id for one in batch}
+        again = jobs & self._sent
+        if not again:  # the next batch: whatever was sent before has been answered
+            self._sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 turn = _Turn(batch)
@@ -156,9 +169,11 @@ class Admission:
                 customers = turn.customers()
                 turn.price(await self._prices.in_force(conn, customers))
                 turn.sponsor(await authorize(conn, customers), self._costs)
+                await turn.recognise(conn, again)
                 await turn.hold(conn)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
+                self._sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:
@@ -170,14 +185,22 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "of", "outcome", "quote", "sponsor")
+    __slots__ = ("held", "known", "of", "outcome", "quote", "sponsor", "taken")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.quote: Quote
         self.held: Held
+        self.taken = Taken(())
+        self.known = False
         self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
+
+    def take(self, room: Room) -> None:
+        if not self.known:
+            taken = room.take(_claim(self))
+            self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
+            self.taken = Taken(()) if isinstance(taken, Refusal) else taken
 
 
 class _Turn:
@@ -254,15 +277,34 @@ class _Turn:
                 cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
                 entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
+    async def recognise(self, conn: Conn, again: set[UUID]) -> None:
+        """Of the jobs that are sent again, those that had been committed: quotas count them already."""
+        doubtful = [entry.of for entry in self._undecided() if entry.of.job_id in again]
+        if doubtful:
+            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in doubtful], [one.job_id for one in doubtful])
+            there = {row.id for row in rows}
+            for entry in self._undecided():
+                entry.known = entry.of.job_id in there
+
     async def hold(self, conn: Conn) -> None:
-        entries = self._undecided()
-        if not entries:
-            return
-        for entry, held in zip(entries, await hold(conn, list(map(_request, entries))), strict=True):
-            if isinstance(held, Held):
-                entry.held = held
-            else:
-                entry.outcome = _refusal(held, entry.quote)
+        """Takes from quotas and wallets: all, or nothing of either. Where a wallet refuses, quotas have room for those behind."""
+        waiting = self._undecided()
+        room = await open_room(conn, [_claim(entry) for entry in waiting if not entry.known])
+        while waiting:
+            for entry in waiting:
+                entry.take(room)
+            fitting = [entry for entry in waiting if entry.outcome is None]
+            freed = False
+            for entry, held in zip(fitting, await hold(conn, list(map(_request, fitting))) if fitting else [], strict=True):
+                if isinstance(held, Held):
+                    entry.held = held
+                    room.hold(entry.taken, held.amount_micro)
+                else:
+                    room.give_back(entry.taken)
+                    entry.outcome = _refusal(held, entry.quote)
+                    freed = freed or bool(entry.taken.parts)
+            waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
+        await room.write(conn)
 
     async def enqueue(self, conn: Conn) -> None:
         entries = self._undecided()
@@ -276,7 +318,7 @@ class _Turn:
             created |= {row.id: row.created_at for row in rows}
         for entry in entries:
             body = entry.of.render(_job(entry, created[entry.of.job_id]))
-            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body)
+            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=fields(entry.taken))
 
     async def remember(self, conn: Conn) -> None:
         rows = [
@@ -292,6 +334,22 @@ def _token(one: Submission) -> _Token:
     """What an Idempotency-Key is unique within."""
     caller = one.caller
     return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
+
+
+def _claim(entry: _Entry) -> Claim:
+    one, quoted = entry.of, entry.quote
+    video = quoted.terms.unit == "ms"
+    return Claim(
+        org_id=one.caller.org_id,
+        livemode=one.caller.livemode,
+        project_id=one.caller.project_id,
+        key_id=one.caller.key_id,
+        model=one.request.model,
+        end_user=one.request.end_user or "",
+        generated_ms=quoted.quantity if video else 0,
+        money_micro=quoted.amount_micro,
+        images=0 if video else quoted.quantity,
+    )
 
 
 def _request(entry: _Entry) -> ChargeRequest:
@@ -338,6 +396,7 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         request.frames,
         request.queue_deadline_s,
         entry.held.starts_at,
+        entry.taken.counters,
     )
 
 

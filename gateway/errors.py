@@ -7,12 +7,12 @@
     ├── 403 LinkRefused
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
-    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict
+    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict · QuotaConflict
     ├── 413 TooLarge
     ├── 415 UnsupportedContent
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
-    ├── 429 FreeBudgetSpent
+    ├── 429 FreeBudgetSpent · QuotaExceeded · TooManyReads
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -20,7 +20,12 @@ The class docstring is the public text; a dialect only chooses the shape it is w
 `x-should-retry` header that Stainless-made SDKs obey: None leaves it to the client.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
 from typing import ClassVar
+
+import msgspec
 
 
 class GatewayError(Exception):
@@ -28,7 +33,9 @@ class GatewayError(Exception):
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
-    retry: ClassVar[bool | None] = None
+    retry: bool | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What is said besides, in fields of its own."""
 
     def __init__(self, message: str = "", *, param: str | None = None, retry_after_s: int | None = None) -> None:
         self.message = message or type(self).__doc__ or self.code
@@ -121,6 +128,12 @@ class ReplicaConflict(GatewayError):
     code, status, retry = "replica_conflict", 409, False
 
 
+class QuotaConflict(GatewayError):
+    """A quota with this name exists, or this one was changed since you read it. Read it again and repeat your change."""
+
+    code, status, retry = "quota_conflict", 409, False
+
+
 class TooLarge(GatewayError):
     """The request body is larger than this route accepts. Send a smaller one."""
 
@@ -149,6 +162,45 @@ class FreeBudgetSpent(GatewayError):
     """What free work may cost us today is used up. Try again tomorrow, or top your wallet up to pay for this job."""
 
     code, status, retry = "free_budget_spent", 429, False
+
+
+class QuotaFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The quota that refused a request, in the unit of its meter. `resets_at` is null where only the end of a job makes room."""
+
+    name: str
+    scope: str
+    subject: str
+    meter: str
+    limit: int
+    used: int
+    held: int
+    requested: int
+    resets_at: datetime | None
+
+
+class QuotaExceeded(GatewayError):
+    """A quota of your organization does not allow this now. The message names it, what is used and held, and when it resets."""
+
+    code, status = "quota_exceeded", 429
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        quota: QuotaFigures | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        final: bool = False,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """`final`: waiting does not help soon."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.quota, self.headers, self.retry = quota, headers, False if final else None
+
+
+class TooManyReads(GatewayError):
+    """This key reads faster than one process answers it. Read again after Retry-After; use Prefer: wait, events or webhooks."""
+
+    code, status = "too_many_reads", 429
 
 
 class HeadersTooLarge(GatewayError):

@@ -13,7 +13,7 @@ from billing.plans import sql
 
 EventKind: TypeAlias = Literal[
     "plan.started", "plan.renewed", "plan.changed", "plan.past_due", "plan.ended", "budget.reached", "wallet.runs_dry",
-    "invoice.finalised", "credit_note.finalised",
+    "invoice.finalised", "credit_note.finalised", "quota.reached",
 ]  # fmt: skip
 Facts: TypeAlias = Mapping[str, int | str]
 

@@ -52,16 +52,16 @@ INSERT_JOBS = Query(
     """
     WITH added AS (
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                                 max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at, available_at)
+                                 max_ms, hold_ms, hold_micro, frames_total, quota_counters, queue_deadline_at, available_at)
         SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-               max_ms, hold_ms, hold_micro, frames_total, greatest(starts_at, now) + make_interval(secs => deadline_s),
-               coalesce(starts_at, now)
+               max_ms, hold_ms, hold_micro, frames_total, quota_counters::bigint[],
+               greatest(starts_at, now) + make_interval(secs => deadline_s), coalesce(starts_at, now)
         FROM (SELECT billing.now() AS now) clock,
              unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
                     $9::jsonb[], $10::bytea[], $11::jsonb[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[],
-                    $17::timestamptz[])
+                    $17::timestamptz[], $18::text[])
              AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                   max_ms, hold_ms, hold_micro, frames_total, deadline_s, starts_at)
+                   max_ms, hold_ms, hold_micro, frames_total, deadline_s, starts_at, quota_counters)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
@@ -236,7 +236,8 @@ ENDING = Query(
     Ending,
     """
     SELECT j.org_id, j.id, j.attempt, j.lease_owner, j.state, j.project_id, j.key_id, j.livemode, j.model, j.tier, j.request,
-           j.terms, j.max_ms, (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
+           j.terms, j.max_ms, j.quota_counters IS NOT NULL AS counted,
+           (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
            tries.numbers, tries.chips, tries.outcomes, tries.device_ms, tries.prices
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id

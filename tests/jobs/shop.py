@@ -61,7 +61,7 @@ class Shop:
             assert isinstance(held, Held)
             columns = (
                 self.org_id, job_id, self.project_id, self.key_id, livemode, "native", model, tier, msgspec.json.encode(request),
-                b"f", encode_terms(terms), request.max_ms, held.seconds_ms, held.amount_micro, frames, deadline_s, None,
+                b"f", encode_terms(terms), request.max_ms, held.seconds_ms, held.amount_micro, frames, deadline_s, None, None,
             )  # fmt: skip
             assert len(await sql.INSERT_JOBS.all(self.conn, *[[value] for value in columns])) == 1
         return job_id

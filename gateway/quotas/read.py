@@ -1,0 +1,70 @@
+"""Read: an organization's quotas, and what counts against them now."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from billing.kit.query import Conn
+from gateway.errors import NotFound
+from gateway.quotas import sql
+from gateway.quotas.model import Quota, span
+
+SUBJECTS_MAX = 20
+"""How many subjects of one quota are shown; those that have the most."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What counts against a quota for one subject. `resets_at`: when something becomes free; None: when a job ends."""
+
+    subject: str
+    used: int
+    held: int
+    remaining: int
+    resets_at: datetime | None
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A quota with its standings."""
+
+    quota: Quota
+    standings: tuple[Standing, ...]
+
+
+async def read_quota(conn: Conn, org_id: UUID, quota_id: UUID, subject: str | None = None) -> Shown:
+    """`subject`: only this one's standing. Raises NotFound."""
+    quota = await sql.READ.maybe(conn, org_id, quota_id)
+    if quota is None:
+        raise NotFound("there is no such quota")
+    (shown,) = await _shown(conn, org_id, [quota], [subject])
+    return shown
+
+
+async def list_quotas(conn: Conn, org_id: UUID, *, after: UUID | None = None, limit: int = 100) -> list[Shown]:
+    """In the order they were made, with the standings of the subjects that have the most."""
+    quotas = await sql.LIST.all(conn, org_id, after, limit)
+    return await _shown(conn, org_id, quotas, [None] * len(quotas))
+
+
+async def _shown(conn: Conn, org_id: UUID, quotas: list[Quota], subjects: list[str | None]) -> list[Shown]:
+    now = (await sql.NOW.one(conn)).at
+    counted: dict[UUID, list[Standing]] = {quota.id: [] for quota in quotas}
+    known = {quota.id: quota for quota in quotas}
+    for row in await sql.COUNTED.all(conn, org_id, list(known), subjects, SUBJECTS_MAX):
+        quota = known[row.quota_id]
+        left = max(quota.most - row.used - row.held, 0)
+        resets_at = None if quota.per is None else row.frees_at
+        counted[quota.id].append(Standing(row.subject, row.used, row.held, left, resets_at))
+    return [
+        Shown(quota, tuple(counted[quota.id]) or _untouched(quota, subject, now))
+        for quota, subject in zip(quotas, subjects, strict=True)
+    ]
+
+
+def _untouched(quota: Quota, subject: str | None, now: datetime) -> tuple[Standing, ...]:
+    """Nothing counts yet: said of whom it is about, where that is one."""
+    whom = quota.subject or subject or ""
+    if not whom and quota.scope != "organization":
+        return ()
+    here = span(quota.per, now, quota.time_zone, rolling=quota.rolling)
+    return (Standing(whom, 0, 0, quota.most, None if quota.per is None else here.counts_until),)

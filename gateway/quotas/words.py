@@ -1,0 +1,103 @@
+"""What a client is told of its quotas: a sentence, and the fields of draft-ietf-httpapi-ratelimit-headers; pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from math import ceil
+
+from billing.plans.calendar import zone_of
+from gateway.errors import QuotaExceeded, QuotaFigures
+from gateway.quotas.model import Quota, window_s
+from gateway.quotas.reserve import Refusal, Taken
+
+_UNITS = {
+    "images": "images",
+    "generated_ms": "generated-ms",
+    "money_micro": "money-micro",
+    "concurrent_jobs": "concurrent-requests",
+}
+"""Quota units other than requests. Only `concurrent-requests` is registered; without any name a client would take the rest for
+requests."""
+_SOON_S = 60
+"""What a client that obeys Retry-After waits out by itself."""
+_JOBS_END_S = 5
+"""When to look again whether a job has ended."""
+
+
+def exceeded(refusal: Refusal) -> QuotaExceeded:
+    """The error that a refused request is answered with."""
+    quota, never = refusal.quota, refusal.requested > refusal.quota.most
+    left_s = _JOBS_END_S if quota.per is None else seconds_until(refusal.frees_at, refusal.at)
+    return QuotaExceeded(
+        _sentence(refusal, never=never),
+        final=never or left_s > _SOON_S,
+        retry_after_s=None if never else left_s,
+        headers=_fields([(quota, quota.most - refusal.used - refusal.held, refusal.frees_at, refusal.at)]),
+        quota=QuotaFigures(
+            name=quota.name,
+            scope=quota.scope,
+            subject=refusal.subject,
+            meter=quota.meter,
+            limit=quota.most,
+            used=refusal.used,
+            held=refusal.held,
+            requested=refusal.requested,
+            resets_at=None if quota.per is None else refusal.frees_at,
+        ),
+    )
+
+
+def fields(taken: Taken) -> dict[str, str]:
+    """RateLimit and RateLimit-Policy of an admitted request: every quota that could have refused it."""
+    return _fields(
+        (tally.quota, left, tally.frees_at, tally.at) for tally, _, left in taken.parts if not tally.quota.soft
+    )  # fmt: skip
+
+
+def seconds_until(then: datetime, now: datetime) -> int:
+    """Whole seconds, rounded up, so that whoever waits for them is not early."""
+    return max(ceil((then - now).total_seconds()), 0)
+
+
+def _fields(found: Iterable[tuple[Quota, int, datetime, datetime]]) -> dict[str, str]:
+    policies: list[str] = []
+    limits: list[str] = []
+    for quota, left, frees_at, at in found:
+        unit, window = _UNITS.get(quota.meter), f";w={window_s(quota.per)}" if quota.per else ""
+        policies.append(f'"{quota.name}";q={quota.most}{window}' + (f';qu="{unit}"' if unit else ""))
+        reset = f";t={seconds_until(frees_at, at)}" if quota.per else ""
+        limits.append(f'"{quota.name}";r={max(left, 0)}{reset}')
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)} if limits else {}
+
+
+def _sentence(refusal: Refusal, *, never: bool) -> str:
+    quota = refusal.quota
+    match quota.per:
+        case None:
+            window, frees = "at a time", "Room is made when a job ends."
+        case _ if quota.rolling:
+            window, frees = f"in any {quota.per}", f"Some becomes free at {_local(refusal)}."
+        case _:
+            window, frees = f"per {quota.per}", f"It resets at {_local(refusal)}."
+    if never:
+        frees = "This request alone exceeds it: ask for less, or have the quota raised."
+    return (
+        f"The quota {quota.name!r} allows {quota.text(quota.most)} {window} for {_whom(refusal)}. {quota.text(refusal.used)} are "
+        f"used, {quota.text(refusal.held)} held for jobs that have not ended, and this request may take "
+        f"{quota.text(refusal.requested)}. {frees}"
+    )
+
+
+def _whom(refusal: Refusal) -> str:
+    match refusal.quota.scope:
+        case "organization":
+            return "the organization"
+        case "project" | "key":
+            return f"this {refusal.quota.scope}"
+        case "model":
+            return f"the model {refusal.subject!r}"
+        case "end_user":
+            return f"the end user {refusal.subject!r}"
+
+
+def _local(refusal: Refusal) -> str:
+    return refusal.frees_at.astimezone(zone_of(refusal.quota.time_zone)).isoformat(timespec="seconds")
