@@ -33,6 +33,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.quotas.pace import ReadPace
 from gateway.settings import Settings
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
@@ -94,6 +95,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             pool=pool,
             prices=prices,
             authenticator=Authenticator(pool, ttl_s=settings.auth_ttl_ms / 1000),
+            reads=ReadPace(settings.reads_per_s),
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),

@@ -15,6 +15,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.quotas.pace import ReadPace
 from gateway.settings import Settings
 from gateway.video import ModelLimits
 
@@ -29,6 +30,7 @@ class Gateway:
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
+    reads: ReadPace
     admission: Admission
     reader: JobReader
     queue: QueueView

@@ -173,7 +173,7 @@ _HEADERS: Json = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 
 def _failures(operation: Operation, schema_of: Mapping[str, Json]) -> Json:
     by_status: dict[int, list[type[GatewayError]]] = {}
-    for error in dict.fromkeys(operation.described.every_error()):
+    for error in dict.fromkeys(operation.described.every_error(reads=operation.method in ("get", "head"))):
         by_status.setdefault(error.status, []).append(error)
     return {str(status): _failure(operation, errors, schema_of) for status, errors in sorted(by_status.items())}
 

@@ -1,5 +1,6 @@
 """From an HTTP request to a caller."""
 
+from time import monotonic
 from typing import Any, cast
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from gateway.video import Job, parse_public_id
 HttpRequest = Request[Any, Any, Any]
 
 _TOKEN_MAX = 255
+_READS = ("GET", "HEAD")
 
 
 def gateway_of(request: HttpRequest) -> Gateway:
@@ -29,11 +31,15 @@ def header(request: HttpRequest, name: bytes) -> str | None:
 
 
 async def authenticate(request: HttpRequest) -> Caller:
-    """Raises Unauthenticated."""
+    """Raises Unauthenticated, or TooManyReads for a key that only asks, too often."""
     value = header(request, b"authorization") or ""
     if value[:7].lower() != "bearer ":
         raise Unauthenticated
-    return await gateway_of(request).authenticator.caller(value[7:].strip())
+    gateway = gateway_of(request)
+    caller = await gateway.authenticator.caller(value[7:].strip())
+    if request.method in _READS:
+        gateway.reads.take(caller.key_id, monotonic())
+    return caller
 
 
 def idempotency_key(request: HttpRequest) -> str | None:

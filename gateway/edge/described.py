@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.edge.replies import Renderer
-from gateway.errors import GatewayError, InternalError, MethodNotAllowed, Unauthenticated, Unavailable
+from gateway.errors import GatewayError, InternalError, MethodNotAllowed, TooManyReads, Unauthenticated, Unavailable
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -52,9 +52,10 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
 
-    def every_error(self) -> tuple[type[GatewayError], ...]:
-        anywhere = (MethodNotAllowed, InternalError, Unavailable)
-        return (*self.errors, *(() if self.public else (Unauthenticated,)), *anywhere)
+    def every_error(self, *, reads: bool) -> tuple[type[GatewayError], ...]:
+        """`reads`: the method is GET or HEAD."""
+        with_key = (Unauthenticated, TooManyReads) if reads else (Unauthenticated,)
+        return (*self.errors, *(() if self.public else with_key), MethodNotAllowed, InternalError, Unavailable)
 
 
 class ErrorShape(msgspec.Struct, frozen=True):

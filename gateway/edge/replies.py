@@ -58,13 +58,13 @@ def json_reply(body: bytes, status: int = 200, headers: Mapping[str, str] = Mapp
 
 
 def admitted_reply(admitted: Admitted, headers: Mapping[str, str]) -> Reply:
-    """The stored answer, marked when it was given before."""
-    marked = {**headers, "idempotent-replayed": "true"} if admitted.replayed else headers
+    """The stored answer with what quotas have left, or marked when it was given before."""
+    marked = {**headers, "idempotent-replayed": "true"} if admitted.replayed else {**headers, **admitted.limits}
     return json_reply(admitted.body, admitted.status, marked)
 
 
 def failure_headers(error: GatewayError) -> dict[str, str]:
-    headers: dict[str, str] = {}
+    headers = dict(error.headers)
     if error.retry is not None:
         headers["x-should-retry"] = str(error.retry).lower()
     if error.retry_after_s is not None:

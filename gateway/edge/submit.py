@@ -21,6 +21,7 @@ from gateway.errors import (
     NoSpace,
     OutcomeUnknown,
     PlanPastDue,
+    QuotaExceeded,
     Unavailable,
     UnknownModel,
 )
@@ -37,6 +38,7 @@ ADMISSION_ERRORS = (
     IdempotencyInProgress,
     IdempotencyMismatch,
     FreeBudgetSpent,
+    QuotaExceeded,
     OutcomeUnknown,
     NoSpace,
 )
