@@ -39,6 +39,8 @@ from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.store import MediaStore, open_store
+from gateway.quotas.alerts import tell_reached
+from gateway.quotas.forget import forget_counters
 from gateway.settings import Settings
 from gateway.telemetry import metrics
 
@@ -117,6 +119,8 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
+        Janitor("tell_reached_quotas", 5.0, _alone(5, tell_reached)),
+        Janitor("forget_quota_counters", 60.0, _alone(6, forget_counters)),
         *_money(settings),
     ]
 
