@@ -4,15 +4,17 @@
     ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
     ├── 401 Unauthenticated
     ├── 402 InsufficientBalance · PlanPastDue
-    ├── 403 LinkRefused
+    ├── 403 LinkRefused · Forbidden · KeyRestricted
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
-    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict · QuotaConflict
+    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict · Conflict
+    ├── 412 PreconditionFailed
     ├── 413 TooLarge
     ├── 415 UnsupportedContent
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
-    ├── 429 FreeBudgetSpent · QuotaExceeded · TooManyReads
+    ├── 428 PreconditionRequired
+    ├── 429 FreeBudgetSpent · QuotaExceeded · RateLimited
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -92,6 +94,18 @@ class LinkRefused(GatewayError):
     code, status = "link_refused", 403
 
 
+class Forbidden(GatewayError):
+    """This key or role may not do this. The message names the scope that is missing and the roles that have it."""
+
+    code, status, retry = "forbidden", 403, False
+
+
+class KeyRestricted(GatewayError):
+    """This key is restricted. The message names the rule, the value and what is accepted; ask for that or use another key."""
+
+    code, status, retry = "key_restricted", 403, False
+
+
 class NotFound(GatewayError):
     """There is nothing under this id or path for this key. Check the id and that the key belongs to the same organization."""
 
@@ -128,10 +142,16 @@ class ReplicaConflict(GatewayError):
     code, status, retry = "replica_conflict", 409, False
 
 
-class QuotaConflict(GatewayError):
-    """A quota with this name exists, or this one was changed since you read it. Read it again and repeat your change."""
+class Conflict(GatewayError):
+    """What is there does not allow this. The message says what stands against it."""
 
-    code, status, retry = "quota_conflict", 409, False
+    code, status, retry = "conflict", 409, False
+
+
+class PreconditionFailed(GatewayError):
+    """This was changed since you read it. Read it again and send its new ETag as If-Match."""
+
+    code, status, retry = "precondition_failed", 412, False
 
 
 class TooLarge(GatewayError):
@@ -156,6 +176,12 @@ class IdempotencyMismatch(GatewayError):
     """This Idempotency-Key was used with another request. Use a new key for a new request."""
 
     code, status, retry = "idempotency_mismatch", 422, False
+
+
+class PreconditionRequired(GatewayError):
+    """Say what you have read: send the ETag of its last answer as If-Match, or If-Match: * to change it whatever it is now."""
+
+    code, status, retry = "precondition_required", 428, False
 
 
 class FreeBudgetSpent(GatewayError):
@@ -197,10 +223,10 @@ class QuotaExceeded(GatewayError):
         self.quota, self.headers, self.retry = quota, headers, False if final else None
 
 
-class TooManyReads(GatewayError):
-    """This key reads faster than one process answers it. Read again after Retry-After; use Prefer: wait, events or webhooks."""
+class RateLimited(GatewayError):
+    """This route takes only so many requests a second. Send it again after Retry-After."""
 
-    code, status = "too_many_reads", 429
+    code, status, retry = "rate_limited", 429, True
 
 
 class HeadersTooLarge(GatewayError):

@@ -1,4 +1,4 @@
-"""From an HTTP request to a caller."""
+"""From an HTTP request to a caller: an inference key that runs jobs. Who manages is told by gateway/edge/manager.py."""
 
 from time import monotonic
 from typing import Any, cast
@@ -6,9 +6,9 @@ from uuid import UUID
 
 from litestar.connection import Request
 
-from gateway.access.model import Caller
+from gateway.access.model import Caller, well_formed
 from gateway.context import Gateway
-from gateway.errors import InvalidRequest, NotFound, Unauthenticated
+from gateway.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from gateway.jobs.model import job_of
 from gateway.video import Job, parse_public_id
 
@@ -31,15 +31,29 @@ def header(request: HttpRequest, name: bytes) -> str | None:
 
 
 async def authenticate(request: HttpRequest) -> Caller:
-    """Raises Unauthenticated, or TooManyReads for a key that only asks, too often."""
-    value = header(request, b"authorization") or ""
-    if value[:7].lower() != "bearer ":
-        raise Unauthenticated
+    """Raises Unauthenticated, Forbidden for a management key, RateLimited for a key that reads too often."""
+    token = bearer(request)
+    if well_formed(token, "management"):
+        raise Forbidden("a management key runs no jobs and reads none; send an inference key, tl_live_… or tl_test_…")
     gateway = gateway_of(request)
-    caller = await gateway.authenticator.caller(value[7:].strip())
+    caller = await gateway.authenticator.caller(token)
     if request.method in _READS:
         gateway.reads.take(caller.key_id, monotonic())
     return caller
+
+
+def client_address(request: HttpRequest) -> str:
+    """Where the request comes from: the peer, or what a trusted proxy says of it (`trusted_proxies`); empty if unknown."""
+    client = request.scope["client"]
+    return client[0] if client else ""
+
+
+def bearer(request: HttpRequest) -> str:
+    """Raises Unauthenticated."""
+    value = header(request, b"authorization") or ""
+    if value[:7].lower() != "bearer ":
+        raise Unauthenticated
+    return value[7:].strip()
 
 
 def idempotency_key(request: HttpRequest) -> str | None:

@@ -10,8 +10,18 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.access.scopes import Scope
 from gateway.edge.replies import Renderer
-from gateway.errors import GatewayError, InternalError, MethodNotAllowed, TooManyReads, Unauthenticated, Unavailable
+from gateway.errors import (
+    Forbidden,
+    GatewayError,
+    InternalError,
+    KeyRestricted,
+    MethodNotAllowed,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -40,7 +50,8 @@ class Parameter(msgspec.Struct, frozen=True):
 class Described(msgspec.Struct, frozen=True, kw_only=True):
     """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
 
-    `errors` are those of this route; the ones any route may give are added. `public` routes need no key.
+    `errors` are those of this route; the ones any route may give are added. `public` routes need no key; those with a
+    `scope` are for managers who have it (gateway/edge/manager.py), with `callers` also for inference keys.
     """
 
     answers: Mapping[int, Answer]
@@ -51,10 +62,17 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
+    scope: Scope | None = None
+    callers: bool = False
 
     def every_error(self, *, reads: bool) -> tuple[type[GatewayError], ...]:
         """`reads`: the method is GET or HEAD."""
-        with_key = (Unauthenticated, TooManyReads) if reads else (Unauthenticated,)
+        with_key = (
+            Unauthenticated,
+            Forbidden,
+            KeyRestricted,
+            *((RateLimited,) if reads and (self.callers or not self.scope) else ()),
+        )
         return (*self.errors, *(() if self.public else with_key), MethodNotAllowed, InternalError, Unavailable)
 
 

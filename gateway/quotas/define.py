@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
-from gateway.errors import InvalidRequest, NotFound, QuotaConflict
+from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.quotas import sql
 from gateway.quotas.model import Meter, Most, Name, Per, Quota, Scope
 
@@ -41,7 +41,7 @@ class QuotaChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 async def create_quota(conn: Conn, org_id: UUID, wanted: NewQuota) -> Quota:
-    """Counts what is admitted from now on. Raises InvalidRequest, QuotaConflict for a name that is taken."""
+    """Counts what is admitted from now on. Raises InvalidRequest, Conflict for a name that is taken."""
     subject = _subject(wanted)
     if (wanted.meter == "concurrent_jobs") != (wanted.per is None):
         raise InvalidRequest("per must be a window, or null for concurrent_jobs", param="per")
@@ -53,38 +53,47 @@ async def create_quota(conn: Conn, org_id: UUID, wanted: NewQuota) -> Quota:
         wanted.limit, wanted.soft,
     )  # fmt: skip
     if added is None:
-        raise QuotaConflict(f"there is a quota named {wanted.name!r}; change it, or choose another name", param="name")
+        raise _taken(wanted.name)
     return await sql.READ.one(conn, org_id, quota_id)
 
 
-async def change_quota(conn: Conn, org_id: UUID, quota_id: UUID, version: int | None, change: QuotaChange) -> Quota:
-    """`version`: only if it is still this one. Raises NotFound, QuotaConflict."""
+async def lock_quota(conn: Conn, org_id: UUID, quota_id: UUID) -> Quota:
+    """As it is, and stays until the transaction ends. Raises NotFound."""
     if await sql.LOCK_ONE.maybe(conn, org_id, quota_id) is None:
         raise NotFound("there is no such quota")
-    known = await sql.READ.one(conn, org_id, quota_id)
-    if version not in (None, known.version):
-        raise QuotaConflict(f"the quota was changed meanwhile: it is version {known.version} now; read it again")
+    return await sql.READ.one(conn, org_id, quota_id)
+
+
+async def lock_named_quota(conn: Conn, org_id: UUID, name: str) -> Quota:
+    """As `lock_quota`, by name. Raises NotFound."""
+    found = await sql.NAMED.maybe(conn, org_id, name)
+    if found is None:
+        raise NotFound(f"there is no quota {name!r}")
+    return await lock_quota(conn, org_id, found.id)
+
+
+async def change_quota(conn: Conn, known: Quota, change: QuotaChange) -> Quota:
+    """`known` is locked. What changes nothing keeps its version. Raises Conflict for a name that is taken."""
     name = known.name if change.name is UNSET else change.name
     most = known.most if change.limit is UNSET else change.limit
     soft = known.soft if change.soft is UNSET else change.soft
     if (name, most, soft) == (known.name, known.most, known.soft):
         return known
-    if await sql.NAMED.maybe(conn, org_id, name, quota_id) is not None:
-        raise QuotaConflict(f"there is a quota named {name!r}; choose another name", param="name")
-    await sql.CHANGE.run(conn, org_id, quota_id, name, most, soft)
-    return await sql.READ.one(conn, org_id, quota_id)
+    if name != known.name and await sql.NAMED.maybe(conn, known.org_id, name) is not None:
+        raise _taken(name)
+    await sql.CHANGE.run(conn, known.org_id, known.id, name, most, soft)
+    return await sql.READ.one(conn, known.org_id, known.id)
 
 
-async def delete_quota(conn: Conn, org_id: UUID, quota_id: UUID, version: int | None = None) -> None:
-    """Removes it with what it counted; jobs that were counted end as usual. Raises NotFound, QuotaConflict."""
-    if await sql.LOCK_ONE.maybe(conn, org_id, quota_id) is None:
-        raise NotFound("there is no such quota")
-    known = await sql.READ.one(conn, org_id, quota_id)
-    if version not in (None, known.version):
-        raise QuotaConflict(f"the quota was changed meanwhile: it is version {known.version} now; read it again")
-    await sql.LOCK_COUNTERS.run(conn, org_id, quota_id)
-    await sql.DELETE_COUNTERS.run(conn, org_id, quota_id)
-    await sql.DELETE.run(conn, org_id, quota_id)
+async def delete_quota(conn: Conn, known: Quota) -> None:
+    """Removes it with what it counted; `known` is locked. Jobs that were counted end as usual."""
+    await sql.LOCK_COUNTERS.run(conn, known.org_id, known.id)
+    await sql.DELETE_COUNTERS.run(conn, known.org_id, known.id)
+    await sql.DELETE.run(conn, known.org_id, known.id)
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"there is a quota named {name!r}; change it, or choose another name", param="name")
 
 
 def _subject(wanted: NewQuota) -> str:

@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
-from gateway.errors import TooManyReads
+from gateway.errors import RateLimited
 
 _KEYS_MAX = 10_000
 _BURST_S = 2.0
+_TOO_OFTEN = "this key reads too often; read again after Retry-After, or wait with Prefer: wait, events or webhooks"
 
 
 class ReadPace:
@@ -20,12 +21,12 @@ class ReadPace:
         self._keys_max = keys_max
 
     def take(self, key_id: UUID, now_s: float) -> None:
-        """Raises TooManyReads. `now_s` is a monotonic clock's."""
+        """Raises RateLimited. `now_s` is a monotonic clock's."""
         if not self._every_s:
             return
         full_at = max(self._full_at.get(key_id, now_s), now_s) + self._every_s
         if full_at - now_s > _BURST_S:
-            raise TooManyReads(retry_after_s=1)
+            raise RateLimited(_TOO_OFTEN, retry_after_s=1)
         if len(self._full_at) >= self._keys_max and key_id not in self._full_at:
             self._forget(now_s)
         self._full_at[key_id] = full_at

@@ -30,6 +30,30 @@ class Shown(msgspec.Struct, frozen=True):
     quota: Quota
     standings: tuple[Standing, ...]
 
+    @property
+    def id(self) -> UUID:
+        return self.quota.id
+
+
+class Asker(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever is counted: it sees the quotas that may concern it, and no other's standing in them."""
+
+    livemode: bool
+    project_id: UUID
+    key_id: UUID
+    end_user: str | None
+
+    def subject(self, quota: Quota) -> str | None:
+        match quota.scope:
+            case "project":
+                return str(self.project_id)
+            case "key":
+                return str(self.key_id)
+            case "end_user":
+                return self.end_user or ""
+            case "organization" | "model":
+                return None
+
 
 async def read_quota(conn: Conn, org_id: UUID, quota_id: UUID, subject: str | None = None) -> Shown:
     """`subject`: only this one's standing. Raises NotFound."""
@@ -40,10 +64,13 @@ async def read_quota(conn: Conn, org_id: UUID, quota_id: UUID, subject: str | No
     return shown
 
 
-async def list_quotas(conn: Conn, org_id: UUID, *, after: UUID | None = None, limit: int = 100) -> list[Shown]:
-    """In the order they were made, with the standings of the subjects that have the most."""
-    quotas = await sql.LIST.all(conn, org_id, after, limit)
-    return await _shown(conn, org_id, quotas, [None] * len(quotas))
+async def list_quotas(
+    conn: Conn, org_id: UUID, *, limit: int, after: UUID | None = None, asker: Asker | None = None
+) -> list[Shown]:
+    """Newest first, with the standings of the subjects that have the most. `asker`: only what it may see."""
+    mine = asker and ["", str(asker.project_id), str(asker.key_id)]
+    quotas = await sql.LIST.all(conn, org_id, after, limit, asker and asker.livemode, mine)
+    return await _shown(conn, org_id, quotas, [asker and asker.subject(quota) for quota in quotas])
 
 
 async def _shown(conn: Conn, org_id: UUID, quotas: list[Quota], subjects: list[str | None]) -> list[Shown]:
@@ -53,8 +80,7 @@ async def _shown(conn: Conn, org_id: UUID, quotas: list[Quota], subjects: list[s
     for row in await sql.COUNTED.all(conn, org_id, list(known), subjects, SUBJECTS_MAX):
         quota = known[row.quota_id]
         left = max(quota.most - row.used - row.held, 0)
-        resets_at = None if quota.per is None else row.frees_at
-        counted[quota.id].append(Standing(row.subject, row.used, row.held, left, resets_at))
+        counted[quota.id].append(Standing(row.subject, row.used, row.held, left, row.frees_at if quota.per else None))
     return [
         Shown(quota, tuple(counted[quota.id]) or _untouched(quota, subject, now))
         for quota, subject in zip(quotas, subjects, strict=True)
@@ -67,4 +93,4 @@ def _untouched(quota: Quota, subject: str | None, now: datetime) -> tuple[Standi
     if not whom and quota.scope != "organization":
         return ()
     here = span(quota.per, now, quota.time_zone, rolling=quota.rolling)
-    return (Standing(whom, 0, 0, quota.most, None if quota.per is None else here.counts_until),)
+    return (Standing(whom, 0, 0, quota.most, here.counts_until if quota.per else None),)

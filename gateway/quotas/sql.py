@@ -173,7 +173,7 @@ CHANGE = Command("""
     UPDATE gateway.quota SET name = $3, most = $4, soft = $5, version = version + 1, updated_at = billing.now()
     WHERE org_id = $1 AND id = $2
 """)
-NAMED = Query(QuotaId, "SELECT id FROM gateway.quota WHERE org_id = $1 AND name = $2 AND id <> $3")
+NAMED = Query(QuotaId, "SELECT id FROM gateway.quota WHERE org_id = $1 AND name = $2")
 LOCK_ONE = Query(QuotaId, "SELECT id FROM gateway.quota WHERE org_id = $1 AND id = $2 FOR UPDATE")
 LOCK_COUNTERS = Command("""
     SELECT FROM gateway.quota_counter WHERE org_id = $1 AND quota_id = $2 ORDER BY subject, starts_at FOR UPDATE
@@ -184,11 +184,13 @@ READ = Query(Quota, "SELECT " + _QUOTA + " FROM " + _OF_ORGANIZATION + " WHERE q
 LIST = Query(
     Quota,
     "SELECT " + _QUOTA + " FROM " + _OF_ORGANIZATION + """
-    WHERE q.org_id = $1 AND ($2::uuid IS NULL OR q.id > $2) ORDER BY q.id LIMIT $3
+    WHERE q.org_id = $1 AND ($2::uuid IS NULL OR q.id < $2) AND ($4::boolean IS NULL OR q.livemode = $4)
+      AND ($5::text[] IS NULL OR q.scope NOT IN ('project', 'key') OR q.subject = ANY($5))
+    ORDER BY q.id DESC LIMIT $3
     """,
 )  # fmt: skip
 NOW = Query(Moment, "SELECT billing.now() AS at")
-# Of each of these quotas the subjects that have the most, at most $4 of them, or the one that is asked for.
+# Of each of these quotas the subjects that have the most, at most $4 of them, or the one that is named.
 COUNTED = Query(
     Counted,
     """

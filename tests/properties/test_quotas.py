@@ -19,7 +19,7 @@ from billing.kit.pool import open_pool
 from billing.kit.query import Pool
 from gateway.admit import Admitted
 from gateway.quotas.alerts import tell_reached
-from gateway.quotas.define import QuotaChange, change_quota, delete_quota
+from gateway.quotas.define import QuotaChange, change_quota, delete_quota, lock_quota
 from gateway.quotas.forget import forget_counters
 from gateway.quotas.model import PARTS, Quota, window_s
 from tests.billing.conftest import Clock
@@ -150,7 +150,7 @@ class Lives(RuleBasedStateMachine):
 
         async def change() -> Quota:
             async with self.pool.acquire() as conn, conn.transaction():
-                return await change_quota(conn, quota.org_id, quota.id, quota.version, QuotaChange(limit=units * unit))
+                return await change_quota(conn, await lock_quota(conn, quota.org_id, quota.id), QuotaChange(limit=units * unit))
 
         self.quotas[index] = self.run(change())
 
@@ -161,7 +161,7 @@ class Lives(RuleBasedStateMachine):
 
         async def remove() -> None:
             async with self.pool.acquire() as conn, conn.transaction():
-                await delete_quota(conn, quota.org_id, quota.id)
+                await delete_quota(conn, await lock_quota(conn, quota.org_id, quota.id))
 
         self.run(remove())
 

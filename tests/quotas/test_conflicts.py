@@ -7,7 +7,7 @@ from gateway.admit import Admitted
 from gateway.errors import NotFound, QuotaExceeded
 from gateway.jobs.cancel import cancel
 from gateway.quotas.alerts import tell_reached
-from gateway.quotas.define import QuotaChange, change_quota, delete_quota
+from gateway.quotas.define import QuotaChange, change_quota, delete_quota, lock_quota
 from gateway.quotas.forget import forget_counters
 from tests.quotas.desk import Desk, open_desk, video
 
@@ -32,12 +32,12 @@ async def test_admissions_ends_changes_and_janitors_at_once(pool: Pool) -> None:
     async def manager(desk: Desk, turn: int) -> None:
         quota = await desk.limit(f"passing-{turn}", scope="model", meter="requests", limit=1000, soft=turn % 2 == 0)
         async with pool.acquire() as conn, conn.transaction():
-            await change_quota(conn, desk.org_id, quota.id, None, QuotaChange(limit=2000))
+            await change_quota(conn, await lock_quota(conn, desk.org_id, quota.id), QuotaChange(limit=2000))
         async with pool.acquire() as conn, conn.transaction():
-            await delete_quota(conn, desk.org_id, quota.id)
+            await delete_quota(conn, await lock_quota(conn, desk.org_id, quota.id))
         async with pool.acquire() as conn, conn.transaction():
             try:
-                await delete_quota(conn, desk.org_id, quota.id)
+                await delete_quota(conn, await lock_quota(conn, desk.org_id, quota.id))
             except NotFound:
                 return
         raise AssertionError("a deleted quota was deleted again")

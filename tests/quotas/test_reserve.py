@@ -8,7 +8,7 @@ import pytest
 from billing.kit.query import Pool
 from gateway.admit import Admitted
 from gateway.errors import InsufficientBalance, QuotaExceeded
-from gateway.quotas.define import QuotaChange, change_quota, delete_quota
+from gateway.quotas.define import QuotaChange, change_quota, delete_quota, lock_quota
 from tests.quotas.desk import Desk, open_desk, video
 
 METERS = [
@@ -122,10 +122,10 @@ async def test_a_new_limit_counts_from_the_next_request(desk: Desk) -> None:
     await desk.admit()
     await desk.refused()
     async with desk.pool.acquire() as conn, conn.transaction():
-        quota = await change_quota(conn, desk.org_id, quota.id, quota.version, QuotaChange(limit=2))
+        quota = await change_quota(conn, await lock_quota(conn, desk.org_id, quota.id), QuotaChange(limit=2))
     await desk.admit()
     async with desk.pool.acquire() as conn, conn.transaction():
-        await change_quota(conn, desk.org_id, quota.id, quota.version, QuotaChange(limit=0))
+        await change_quota(conn, await lock_quota(conn, desk.org_id, quota.id), QuotaChange(limit=0))
     assert (await desk.refused()).quota is not None
     assert await desk.counts(quota) == (0, 2)
 
@@ -134,7 +134,7 @@ async def test_a_deleted_quota_counts_no_more_and_its_jobs_end(desk: Desk) -> No
     quota = await desk.limit(meter="requests", limit=1)
     admitted = await desk.admit()
     async with desk.pool.acquire() as conn, conn.transaction():
-        await delete_quota(conn, desk.org_id, quota.id)
+        await delete_quota(conn, await lock_quota(conn, desk.org_id, quota.id))
         assert await conn.fetchval("SELECT count(*) FROM gateway.quota_counter") == 0
     await desk.admit()
     await desk.deliver(admitted.job_id, 5000)
