@@ -5,13 +5,10 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import TypeAlias
 from uuid import UUID
-
-import msgspec
 
 from billing.charges.hold import hold
 from billing.charges.model import ChargeRequest
@@ -25,7 +22,6 @@ from billing.pricing.book import PriceBook
 from billing.pricing.model import Book, Dimensions, encode_terms
 from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
-from gateway.access.model import Caller
 from gateway.errors import (
     FreeBudgetSpent,
     GatewayError,
@@ -40,69 +36,16 @@ from gateway.errors import (
 )
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
-from gateway.jobs.model import fingerprint, job_of
+from gateway.jobs.model import job_of
 from gateway.quotas.model import Claim
 from gateway.quotas.reserve import Refusal, Room, Taken, open_room
 from gateway.quotas.words import exceeded, fields
+from gateway.submission import Admitted, Submission
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
 
 _GATHER_S = 0.001
 _Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to run a job. `render` makes the answer's body; it is stored and replayed byte for byte."""
-
-    caller: Caller
-    job_id: UUID
-    request: VideoRequest
-    encoded: bytes
-    fingerprint: bytes
-    dialect: str
-    status: int
-    render: Callable[[Job], bytes]
-    idempotency_key: str | None = None
-    retry: int = 0
-    """How often the client says it has sent this before (`x-stainless-retry-count`)."""
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """The answer to give. `replayed`: it was given before; nothing was held or enqueued now."""
-
-    job_id: UUID
-    status: int
-    body: bytes
-    replayed: bool = False
-    limits: Mapping[str, str] = MappingProxyType({})
-    """What quotas have left, as header fields."""
-
-
-def submission(
-    caller: Caller,
-    job_id: UUID,
-    request: VideoRequest,
-    *,
-    dialect: str,
-    status: int,
-    render: Callable[[Job], bytes],
-    idempotency_key: str | None,
-    retry: int,
-) -> Submission:
-    """Completes a request with what admission stores and compares."""
-    encoded = msgspec.json.encode(request)
-    return Submission(
-        caller=caller,
-        job_id=job_id,
-        request=request,
-        encoded=encoded,
-        fingerprint=fingerprint(request, encoded),
-        dialect=dialect,
-        status=status,
-        render=render,
-        idempotency_key=idempotency_key,
-        retry=retry,
-    )
 
 
 def price(book: Book | None, request: VideoRequest) -> Quote:

@@ -15,7 +15,6 @@ from litestar.exceptions import (
 from litestar.types import Receive, Scope, Send
 
 from billing.kit.batch import TRANSIENT, Overloaded
-from gateway.admit import Admitted
 from gateway.edge.caller import HttpRequest, header
 from gateway.errors import (
     GatewayError,
@@ -30,6 +29,7 @@ from gateway.errors import (
 )
 from gateway.media.errors import LinkRefused as MediaLinkRefused
 from gateway.media.errors import StoreError
+from gateway.submission import Admitted
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,6 @@ import msgspec
 
 from billing.kit.ids import new_id
 from gateway.access.model import Caller
-from gateway.admit import Admitted, submission
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, retry_count
 from gateway.errors import (
@@ -28,6 +27,7 @@ from gateway.errors import (
 from gateway.media.errors import DecoderUnavailable, ImageRejected, StoreError
 from gateway.media.images import ImageLimits, probe_image
 from gateway.media.keys import input_key, job_prefix, pending_key
+from gateway.submission import Admitted, submission
 from gateway.video import Ask, InputMedia, Job, ModelLimits, Role, resolve
 
 IMAGE_LIMITS = ImageLimits(bytes=20 << 20, pixels=40_000_000, edge=8192)

@@ -17,11 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from billing.kit.pool import open_pool
 from billing.kit.query import Pool
-from gateway.admit import Admitted
 from gateway.quotas.alerts import tell_reached
 from gateway.quotas.define import QuotaChange, change_quota, delete_quota, lock_quota
 from gateway.quotas.forget import forget_counters
 from gateway.quotas.model import PARTS, Quota, window_s
+from gateway.submission import Admitted
 from tests.billing.conftest import Clock
 from tests.conftest import drop, on_database
 from tests.quotas.desk import Desk, open_desk, video

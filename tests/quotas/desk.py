@@ -17,7 +17,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.access.keys import issue_key
 from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
-from gateway.admit import Admission, Admitted, Submission, submission
+from gateway.admit import Admission
 from gateway.errors import QuotaExceeded
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs.cancel import cancel
@@ -29,6 +29,7 @@ from gateway.quotas.define import NewQuota, create_quota
 from gateway.quotas.model import Quota
 from gateway.quotas.read import Standing, read_quota
 from gateway.quotas.verify import verify_quotas
+from gateway.submission import Admitted, Submission, submission
 from gateway.video import Artifact, Job, VideoRequest
 
 FUNDS_MICRO = 1_000_000_000

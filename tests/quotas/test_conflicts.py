@@ -3,12 +3,12 @@
 import asyncio
 
 from billing.kit.query import Pool
-from gateway.admit import Admitted
 from gateway.errors import NotFound, QuotaExceeded
 from gateway.jobs.cancel import cancel
 from gateway.quotas.alerts import tell_reached
 from gateway.quotas.define import QuotaChange, change_quota, delete_quota, lock_quota
 from gateway.quotas.forget import forget_counters
+from gateway.submission import Admitted
 from tests.quotas.desk import Desk, open_desk, video
 
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from billing.kit.query import Pool
-from gateway.admit import Admitted
 from gateway.errors import InsufficientBalance, QuotaExceeded
 from gateway.quotas.define import QuotaChange, change_quota, delete_quota, lock_quota
+from gateway.submission import Admitted
 from tests.quotas.desk import Desk, open_desk, video
 
 METERS = [

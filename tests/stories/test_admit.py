@@ -22,7 +22,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.access.keys import issue_key, revoke_key
 from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
-from gateway.admit import Admission, Admitted, Submission, submission
+from gateway.admit import Admission
 from gateway.errors import (
     FreeBudgetSpent,
     GatewayError,
@@ -35,6 +35,7 @@ from gateway.errors import (
 )
 from gateway.fleet.costs import ComputeCosts
 from gateway.fleet.offers import load_sellers
+from gateway.submission import Admitted, Submission, submission
 from gateway.video import Job, VideoRequest
 
 CARD = RateCard("CNY", {"testcard": ModelRates(1_000_000, {"480p": 10_000, "720p": 10_000}, {"standard": 10_000})})
