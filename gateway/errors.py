@@ -65,7 +65,7 @@ class UnknownModel(GatewayError):
 
 
 class InvalidMedia(GatewayError):
-    """An input image could not be accepted. Send a PNG, JPEG or WebP within the stated limits."""
+    """An input image could not be accepted or fetched. Send a PNG, JPEG or WebP within the stated limits."""
 
     code, status = "invalid_media", 400
 
