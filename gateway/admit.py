@@ -37,8 +37,8 @@ from gateway.errors import (
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
 from gateway.jobs.model import job_of
-from gateway.quotas.model import Claim
-from gateway.quotas.reserve import Refusal, Room, Taken, open_room
+from gateway.quotas.model import Claim, amounts
+from gateway.quotas.reserve import NOTHING, QuotaBook, Refusal, Room
 from gateway.quotas.words import exceeded, fields
 from gateway.submission import Admitted, Submission
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
@@ -64,6 +64,7 @@ class Admission:
 
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs = pool, prices, costs
+        self._quotas = QuotaBook()
         self._sent: set[UUID] = set()
         """Jobs whose COMMIT was sent and may not have been answered: when they are sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
@@ -113,7 +114,7 @@ class Admission:
                 turn.price(await self._prices.in_force(conn, customers))
                 turn.sponsor(await authorize(conn, customers), self._costs)
                 await turn.recognise(conn, again)
-                await turn.hold(conn)
+                await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
                 self._sent |= jobs
@@ -128,22 +129,23 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "known", "of", "outcome", "quote", "sponsor", "taken")
+    __slots__ = ("claim", "held", "known", "of", "outcome", "quote", "sponsor", "taken")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.quote: Quote
+        self.claim: Claim
         self.held: Held
-        self.taken = Taken(())
+        self.taken = NOTHING
         self.known = False
         self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
 
     def take(self, room: Room) -> None:
         if not self.known:
-            taken = room.take(_claim(self))
+            taken = room.take(self.claim)
             self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
-            self.taken = Taken(()) if isinstance(taken, Refusal) else taken
+            self.taken = NOTHING if isinstance(taken, Refusal) else taken
 
 
 class _Turn:
@@ -229,10 +231,12 @@ class _Turn:
             for entry in self._undecided():
                 entry.known = entry.of.job_id in there
 
-    async def hold(self, conn: Conn) -> None:
+    async def hold(self, conn: Conn, quotas: QuotaBook) -> None:
         """Takes from quotas and wallets: all, or nothing of either. Where a wallet refuses, quotas have room for those behind."""
         waiting = self._undecided()
-        room = await open_room(conn, [_claim(entry) for entry in waiting if not entry.known])
+        for entry in waiting:
+            entry.claim = _claim(entry)
+        room = await quotas.room(conn, [entry.claim for entry in waiting if not entry.known])
         while waiting:
             for entry in waiting:
                 entry.take(room)
@@ -245,7 +249,7 @@ class _Turn:
                 else:
                     room.give_back(entry.taken)
                     entry.outcome = _refusal(held, entry.quote)
-                    freed = freed or bool(entry.taken.parts)
+                    freed = freed or entry.taken is not NOTHING
             waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
         await room.write(conn)
 
@@ -289,9 +293,11 @@ def _claim(entry: _Entry) -> Claim:
         key_id=one.caller.key_id,
         model=one.request.model,
         end_user=one.request.end_user or "",
-        generated_ms=quoted.quantity if video else 0,
-        money_micro=quoted.amount_micro,
-        images=0 if video else quoted.quantity,
+        amounts=amounts(
+            generated_ms=quoted.quantity if video else 0,
+            money_micro=quoted.amount_micro,
+            images=0 if video else quoted.quantity,
+        ),
     )
 
 

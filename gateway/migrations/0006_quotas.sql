@@ -47,6 +47,44 @@ CREATE TABLE gateway.quota_counter (
 CREATE INDEX quota_counter_over ON gateway.quota_counter (counts_until);
 CREATE INDEX quota_counter_untold ON gateway.quota_counter (org_id, id) WHERE reached > told;
 
+-- Locks the quotas that concern these sources of requests and returns what counts against each, now. In a function, so that it is
+-- one question: what their former holder counted is visible only to a statement that begins when the locks are held. The counters
+-- are not locked: without the lock of their quota, what counts can only become less.
+CREATE FUNCTION gateway.count_quotas(
+    org_ids uuid[], livemodes boolean[], projects text[], keys text[], models text[], end_users text[]
+) RETURNS TABLE (
+    nth integer, quota_id uuid, version integer, subject text, at timestamptz, used bigint, held bigint, counter_id bigint,
+    starts_at timestamptz, frees_at timestamptz
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    moment timestamptz;
+BEGIN
+    PERFORM FROM gateway.quota q
+    WHERE q.org_id = ANY(org_ids) AND q.subject = ANY(ARRAY[''] || projects || keys || models || end_users)
+    ORDER BY q.org_id, q.id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    moment := billing.now();
+    RETURN QUERY
+    SELECT u.nth::integer, q.id, q.version, whom.subject, moment, coalesce(counted.used, 0)::bigint,
+           coalesce(counted.held, 0)::bigint, counted.id, CASE WHEN q.rolling THEN counted.starts_at END, counted.frees_at
+    FROM unnest(org_ids, livemodes, projects, keys, models, end_users)
+        WITH ORDINALITY AS u (org_id, livemode, project, key, model, end_user, nth)
+    JOIN gateway.quota q ON q.org_id = u.org_id AND q.livemode = u.livemode
+    CROSS JOIN LATERAL (SELECT CASE q.scope WHEN 'organization' THEN '' WHEN 'project' THEN u.project WHEN 'key' THEN u.key
+                                            WHEN 'model' THEN u.model WHEN 'end_user' THEN nullif(u.end_user, '') END) AS whom (subject)
+    LEFT JOIN LATERAL (
+        SELECT sum(k.used) AS used, sum(k.held) AS held, (array_agg(k.id ORDER BY k.starts_at DESC))[1] AS id,
+               max(k.starts_at) AS starts_at, min(k.counts_until) AS frees_at
+        FROM gateway.quota_counter k
+        WHERE k.org_id = q.org_id AND k.quota_id = q.id AND k.subject = whom.subject AND k.counts_until > moment
+    ) counted ON true
+    WHERE whom.subject IS NOT NULL AND q.subject IN ('', whom.subject)
+    ORDER BY u.nth, q.id;
+END $$;
+
 -- The counters that a job was reserved in when it was admitted: with the maximum and the hold that stand in its row they are its
 -- reservation, and what it was charged replaces them when it ends. Null where no quota applied.
 ALTER TABLE gateway.job ADD quota_counters bigint[];

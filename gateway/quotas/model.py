@@ -1,7 +1,7 @@
 """Quotas, what counts against them and when it stops to; pure."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -18,11 +18,13 @@ Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", description="S
 Most = Annotated[int, Meta(ge=0, le=999_999_999_999_999)]
 """Fifteen digits: as many as a number in a structured header may have (RFC 9651)."""
 
+METERS: tuple[Meter, ...] = get_args(Meter)
 THRESHOLDS = (100, 80)
 """Percent of a quota that are told."""
 PARTS = 60
 """A rolling window is kept in so many parts: what was taken leaves it at most one part late, and never early."""
 
+_COUNTED = {"images": "images", "requests": "requests", "concurrent_jobs": "jobs"}
 _LENGTH_S: dict[Per, int] = {"minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONDAY = date(1970, 1, 5)
@@ -32,7 +34,7 @@ _FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What one job may take at most, and from whom. `end_user` '': nobody was named."""
+    """What one job may take at most, and from whom. `end_user` '': nobody was named. `amounts` stand in the order of METERS."""
 
     org_id: UUID
     livemode: bool
@@ -40,34 +42,12 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     key_id: UUID
     model: str
     end_user: str
-    generated_ms: int
-    money_micro: int
-    images: int
+    amounts: tuple[int, ...]
 
-    def subject(self, scope: Scope) -> str | None:
-        """Who it counts against in that scope; None: nobody."""
-        match scope:
-            case "organization":
-                return ""
-            case "project":
-                return str(self.project_id)
-            case "key":
-                return str(self.key_id)
-            case "model":
-                return self.model
-            case "end_user":
-                return self.end_user or None
 
-    def amount(self, meter: Meter) -> int:
-        match meter:
-            case "generated_ms":
-                return self.generated_ms
-            case "money_micro":
-                return self.money_micro
-            case "images":
-                return self.images
-            case "requests" | "concurrent_jobs":
-                return 1
+def amounts(*, generated_ms: int, money_micro: int, images: int) -> tuple[int, ...]:
+    """What one job takes of each meter, in the order of METERS."""
+    return generated_ms, money_micro, 1, images, 1
 
 
 class Quota(msgspec.Struct, frozen=True):
@@ -93,13 +73,6 @@ class Quota(msgspec.Struct, frozen=True):
     time_zone: str
     currency: str
 
-    def applies(self, claim: Claim) -> str | None:
-        """The subject that a claim counts against; None where this quota does not concern it."""
-        if self.livemode != claim.livemode:
-            return None
-        subject = claim.subject(self.scope)
-        return subject if not self.subject or self.subject == subject else None
-
     def text(self, amount: int) -> str:
         """An amount of its meter, for people."""
         match self.meter:
@@ -107,12 +80,8 @@ class Quota(msgspec.Struct, frozen=True):
                 return f"{amount / 1000:g} s"
             case "money_micro":
                 return format_micro(amount, self.currency)
-            case "images":
-                return f"{amount} images"
-            case "requests":
-                return f"{amount} requests"
-            case "concurrent_jobs":
-                return f"{amount} jobs"
+            case "images" | "requests" | "concurrent_jobs":
+                return f"{amount} {_COUNTED[self.meter][: -1 if amount == 1 else None]}"
 
 
 class Span(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Every statement of quotas. Row locks are taken in this order: quotas by id, then counters by quota, subject and start.
+"""Every statement of quotas. Row locks are taken in this order: quotas by id, then counters by id.
 
 A transaction that also moves money takes the locks of the ledger between the two.
 """
@@ -15,21 +15,27 @@ from gateway.quotas.model import Quota
 
 
 class Count(msgspec.Struct, frozen=True):
-    """What counts against the nth question at `at`; the spans are None where nothing does."""
+    """What counts at `at` against a quota that concerns the nth source.
 
-    n: int
+    `counter_id` is the newest counter's, `starts_at` its beginning where the window rolls.
+    """
+
+    nth: int
+    quota_id: UUID
+    version: int
+    subject: str
     at: datetime
     used: int
     held: int
+    counter_id: int | None
     starts_at: datetime | None
-    counts_until: datetime | None
     frees_at: datetime | None
 
 
-class Written(msgspec.Struct, frozen=True):
-    id: int
+class Begun(msgspec.Struct, frozen=True):
     quota_id: UUID
     subject: str
+    id: int
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -94,46 +100,35 @@ _TAKEN: LiteralString = """
 """
 
 # -- admission ---------------------------------------------------------------------------------------------------------
-# The quotas that may concern these organizations and subjects. Their locks let one transaction at a time count against them.
-LOCK = Query(
-    Quota,
-    """
-    SELECT """
-    + _QUOTA
-    + """
-    FROM """
-    + _OF_ORGANIZATION
-    + """
-    WHERE q.org_id = ANY($1::uuid[]) AND q.subject = ANY($2::text[])
-    ORDER BY q.org_id, q.id FOR NO KEY UPDATE OF q
-    """,
-)
-# Only once the locks are held: what their former holder counted is visible to the statements after them. The counters
-# themselves are not locked: without a quota's lock, what counts can only become less.
-COUNTS = Query(
+COUNT = Query(
     Count,
     """
-    SELECT u.n::int, clock.at, coalesce(sum(k.used), 0)::bigint AS used, coalesce(sum(k.held), 0)::bigint AS held,
-           max(k.starts_at) AS starts_at, max(k.counts_until) AS counts_until, min(k.counts_until) AS frees_at
-    FROM (SELECT billing.now() AS at) clock
-    CROSS JOIN unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS u (org_id, quota_id, subject, n)
-    LEFT JOIN gateway.quota_counter k
-        ON k.org_id = u.org_id AND k.quota_id = u.quota_id AND k.subject = u.subject AND k.counts_until > clock.at
-    GROUP BY u.n, clock.at ORDER BY u.n
+    SELECT nth, quota_id, version, subject, at, used, held, counter_id, starts_at, frees_at
+    FROM gateway.count_quotas($1::uuid[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::text[])
     """,
 )
-RESERVE = Query(
-    Written,
+DEFINITIONS = Query(
+    Quota,
+    "SELECT " + _QUOTA + " FROM " + _OF_ORGANIZATION + """
+    JOIN unnest($1::uuid[], $2::uuid[]) AS u (org_id, id) ON u.org_id = q.org_id AND u.id = q.id
+    """,
+)  # fmt: skip
+BEGIN = Query(
+    Begun,
     """
-    INSERT INTO gateway.quota_counter AS k (org_id, quota_id, subject, starts_at, counts_until, held, reached)
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::smallint[])
-        AS u (org_id, quota_id, subject, starts_at, counts_until, held, reached)
-    ORDER BY org_id, quota_id, subject, starts_at
-    ON CONFLICT (org_id, quota_id, subject, starts_at) DO UPDATE
-        SET held = k.held + excluded.held, reached = greatest(k.reached, excluded.reached)
-    RETURNING k.id, k.quota_id, k.subject
+    INSERT INTO gateway.quota_counter (org_id, quota_id, subject, starts_at, counts_until)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[])
+    RETURNING quota_id, subject, id
     """,
 )
+RESERVE = Command("""
+    UPDATE gateway.quota_counter k SET held = k.held + l.added, reached = greatest(k.reached, l.percent)
+    FROM (SELECT k.org_id, k.id, u.added, u.percent
+          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::smallint[]) AS u (org_id, id, added, percent)
+          JOIN gateway.quota_counter k ON k.org_id = u.org_id AND k.id = u.id
+          ORDER BY k.org_id, k.id FOR UPDATE OF k) l
+    WHERE k.org_id = l.org_id AND k.id = l.id
+""")
 
 # -- the end of jobs ---------------------------------------------------------------------------------------------------
 # A counter that was forgotten is not missed: its window is over.
@@ -153,7 +148,7 @@ TRUE_UP = Command(
         GROUP BY k.org_id, k.id
     ), locked AS (
         SELECT k.org_id, k.id FROM gateway.quota_counter k JOIN moved m ON m.org_id = k.org_id AND m.id = k.id
-        ORDER BY k.org_id, k.quota_id, k.subject, k.starts_at FOR UPDATE OF k
+        ORDER BY k.org_id, k.id FOR UPDATE OF k
     )
     UPDATE gateway.quota_counter k SET held = k.held - m.reserved, used = k.used + m.taken
     FROM locked l JOIN moved m ON m.org_id = l.org_id AND m.id = l.id
@@ -176,7 +171,7 @@ CHANGE = Command("""
 NAMED = Query(QuotaId, "SELECT id FROM gateway.quota WHERE org_id = $1 AND name = $2")
 LOCK_ONE = Query(QuotaId, "SELECT id FROM gateway.quota WHERE org_id = $1 AND id = $2 FOR UPDATE")
 LOCK_COUNTERS = Command("""
-    SELECT FROM gateway.quota_counter WHERE org_id = $1 AND quota_id = $2 ORDER BY subject, starts_at FOR UPDATE
+    SELECT FROM gateway.quota_counter WHERE org_id = $1 AND quota_id = $2 ORDER BY id FOR UPDATE
 """)
 DELETE_COUNTERS = Command("DELETE FROM gateway.quota_counter WHERE org_id = $1 AND quota_id = $2")
 DELETE = Command("DELETE FROM gateway.quota WHERE org_id = $1 AND id = $2")
@@ -222,15 +217,15 @@ MARK_TOLD = Command("""
     FROM (SELECT k.org_id, k.id, u.percent
           FROM unnest($1::uuid[], $2::bigint[], $3::smallint[]) AS u (org_id, id, percent)
           JOIN gateway.quota_counter k ON k.org_id = u.org_id AND k.id = u.id
-          ORDER BY k.org_id, k.quota_id, k.subject, k.starts_at FOR UPDATE OF k) l
+          ORDER BY k.org_id, k.id FOR UPDATE OF k) l
     WHERE k.org_id = l.org_id AND k.id = l.id
 """)
-# Windows that are over, and subjects none of whose jobs run; but not before what they reached was told.
+# Windows that are over, and subjects none of whose jobs run; not before what they reached was told, nor while somebody counts.
 FORGET = Command("""
     DELETE FROM gateway.quota_counter k USING (
-        SELECT org_id, id FROM gateway.quota_counter
-        WHERE (counts_until <= billing.now() OR starts_at = 'epoch' AND held = 0) AND reached <= told
-        ORDER BY org_id, quota_id, subject, starts_at LIMIT $1 FOR UPDATE SKIP LOCKED) over_
+        SELECT k.org_id, k.id FROM gateway.quota_counter k JOIN gateway.quota q ON q.org_id = k.org_id AND q.id = k.quota_id
+        WHERE (k.counts_until <= billing.now() OR k.starts_at = 'epoch' AND k.held = 0) AND k.reached <= k.told
+        ORDER BY k.org_id, k.id LIMIT $1 FOR UPDATE OF q, k SKIP LOCKED) over_
     WHERE k.org_id = over_.org_id AND k.id = over_.id
 """)
 

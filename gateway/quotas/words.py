@@ -1,19 +1,18 @@
 """What a client is told of its quotas: a sentence, and the fields of draft-ietf-httpapi-ratelimit-headers; pure."""
 
-from collections.abc import Iterable
 from datetime import datetime
 from math import ceil
 
 from billing.plans.calendar import zone_of
 from gateway.errors import QuotaExceeded, QuotaFigures
 from gateway.quotas.model import Quota, window_s
-from gateway.quotas.reserve import Refusal, Taken
+from gateway.quotas.reserve import Refusal, Taken, Tally
 
 _UNITS = {
-    "images": "images",
-    "generated_ms": "generated-ms",
-    "money_micro": "money-micro",
-    "concurrent_jobs": "concurrent-requests",
+    "images": ';qu="images"',
+    "generated_ms": ';qu="generated-ms"',
+    "money_micro": ';qu="money-micro"',
+    "concurrent_jobs": ';qu="concurrent-requests"',
 }
 """Quota units other than requests. Only `concurrent-requests` is registered; without any name a client would take the rest for
 requests."""
@@ -31,7 +30,7 @@ def exceeded(refusal: Refusal) -> QuotaExceeded:
         _sentence(refusal, never=never),
         final=never or left_s > _SOON_S,
         retry_after_s=None if never else left_s,
-        headers=_fields([(quota, quota.most - refusal.used - refusal.held, refusal.frees_at, refusal.at)]),
+        headers=_fields(quota, quota.most - refusal.used - refusal.held, refusal.frees_at, refusal.at),
         quota=QuotaFigures(
             name=quota.name,
             scope=quota.scope,
@@ -47,10 +46,15 @@ def exceeded(refusal: Refusal) -> QuotaExceeded:
 
 
 def fields(taken: Taken) -> dict[str, str]:
-    """RateLimit and RateLimit-Policy of an admitted request: every quota that could have refused it."""
-    return _fields(
-        (tally.quota, left, tally.frees_at, tally.at) for tally, _, left in taken.parts if not tally.quota.soft
-    )  # fmt: skip
+    """RateLimit and RateLimit-Policy of an admitted request: of the quota that is nearest to refusing one."""
+    if not taken.left:
+        return {}
+    tally, left = min(taken.left, key=_share)
+    return _fields(tally.quota, left, tally.frees_at, tally.at)
+
+
+def _share(one: tuple[Tally, int]) -> float:
+    return one[1] / (one[0].most or 1)
 
 
 def seconds_until(then: datetime, now: datetime) -> int:
@@ -58,15 +62,14 @@ def seconds_until(then: datetime, now: datetime) -> int:
     return max(ceil((then - now).total_seconds()), 0)
 
 
-def _fields(found: Iterable[tuple[Quota, int, datetime, datetime]]) -> dict[str, str]:
-    policies: list[str] = []
-    limits: list[str] = []
-    for quota, left, frees_at, at in found:
-        unit, window = _UNITS.get(quota.meter), f";w={window_s(quota.per)}" if quota.per else ""
-        policies.append(f'"{quota.name}";q={quota.most}{window}' + (f';qu="{unit}"' if unit else ""))
-        reset = f";t={seconds_until(frees_at, at)}" if quota.per else ""
-        limits.append(f'"{quota.name}";r={max(left, 0)}{reset}')
-    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)} if limits else {}
+def _fields(quota: Quota, left: int, frees_at: datetime, at: datetime) -> dict[str, str]:
+    unit = _UNITS.get(quota.meter, "")
+    if quota.per is None:
+        return {"RateLimit-Policy": f'"{quota.name}";q={quota.most}{unit}', "RateLimit": f'"{quota.name}";r={max(left, 0)}'}
+    return {
+        "RateLimit-Policy": f'"{quota.name}";q={quota.most};w={window_s(quota.per)}{unit}',
+        "RateLimit": f'"{quota.name}";r={max(left, 0)};t={seconds_until(frees_at, at)}',
+    }
 
 
 def _sentence(refusal: Refusal, *, never: bool) -> str:

@@ -16,9 +16,9 @@ from billing.kit.pool import open_pool
 from billing.kit.query import Pool
 from gateway.access.authenticate import Authenticator
 from gateway.quotas.define import NewQuota, create_quota
-from gateway.quotas.model import Claim
+from gateway.quotas.model import Claim, amounts
 from gateway.quotas.pace import ReadPace
-from gateway.quotas.reserve import Room, Taken, open_room
+from gateway.quotas.reserve import QuotaBook, Room, Taken
 from gateway.quotas.words import fields
 from tests.bench.client import Plan
 from tests.bench.customers import BODY, Customer, http, open_customers
@@ -87,12 +87,12 @@ async def _cpu(pool: Pool, customer: Customer, runs: int) -> None:
     caller = await authenticator.caller(customer.token)
     claim = Claim(
         org_id=caller.org_id, livemode=True, project_id=caller.project_id, key_id=caller.key_id, model="testcard",
-        end_user="viewer-0042", generated_ms=4000, money_micro=4_000_000, images=0,
+        end_user="viewer-0042", amounts=amounts(generated_ms=4000, money_micro=4_000_000, images=0),
     )  # fmt: skip
     keys: list[float] = []
     quotas: list[float] = []
     async with pool.acquire() as conn, conn.transaction():
-        room = await open_room(conn, [claim])
+        room = await QuotaBook().room(conn, [claim])
         for _ in range(runs):
             started = process_time()
             for _ in range(CALLS):
