@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from billing.kit.listen import Wake
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import Desk
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
 from gateway.jobs.queue import QueueView
@@ -17,6 +19,7 @@ from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
 from gateway.quotas.pace import ReadPace
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.video import ModelLimits
 
@@ -32,6 +35,7 @@ class Gateway:
     prices: PriceBook
     authenticator: Authenticator
     reads: ReadPace
+    key_uses: KeyUses
     admission: Admission
     reader: JobReader
     queue: QueueView
@@ -40,6 +44,9 @@ class Gateway:
     decoders: DecoderPool
     fetcher: Fetcher
     signer: LinkSigner
+    requests: RequestLog
+    desk: Desk | None
+    """Where payments are taken; None where none are."""
     changes: Wake
     """Rings when some job changed."""
     closing: asyncio.Event

@@ -60,7 +60,10 @@ _ID = Parameter("quota_id", "The id of a quota.", str, "path")
 _LIST = Described(
     tag="Quotas",
     answers={200: Answer("A page of quotas, with what counts against them now.", QuotaList)},
-    parameters=(*PAGE, Parameter("end_user", "For an inference key: whose standing to show where end users are counted.")),
+    parameters=(
+        *PAGE,
+        Parameter("end_user", "For an inference key: whose standing to show where end users are counted; else its own tag."),
+    ),
     errors=(InvalidRequest, UnsupportedField),
     scope="quotas:read",
     callers=True,
@@ -160,7 +163,9 @@ async def _reader(request: HttpRequest) -> Manager | Caller:
 
 
 def _asker(caller: Caller, end_user: str | None) -> Asker:
-    return Asker(livemode=caller.livemode, project_id=caller.project_id, key_id=caller.key_id, end_user=end_user)
+    return Asker(
+        livemode=caller.livemode, project_id=caller.project_id, key_id=caller.key_id, end_user=end_user or caller.end_user
+    )
 
 
 def _reply(shown: Shown, status: int = 200) -> Response[bytes]:

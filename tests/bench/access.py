@@ -15,6 +15,7 @@ import msgspec
 from billing.kit.pool import open_pool
 from billing.kit.query import Pool
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.quotas.define import NewQuota, create_quota
 from gateway.quotas.model import Claim, amounts
 from gateway.quotas.pace import ReadPace
@@ -83,7 +84,7 @@ async def _limit(pool: Pool, customers: list[Customer]) -> None:
 
 async def _cpu(pool: Pool, customer: Customer, runs: int) -> None:
     """CPU of this process, per request: the key, the pace of reads; room in five quotas, and the fields that say so."""
-    authenticator, pace = Authenticator(pool, ttl_s=3600), ReadPace(10**9)
+    authenticator, pace = Authenticator(pool, KeyUses(pool), ttl_s=3600), ReadPace(10**9)
     caller = await authenticator.caller(customer.token)
     claim = Claim(
         org_id=caller.org_id, livemode=True, project_id=caller.project_id, key_id=caller.key_id, model="testcard",

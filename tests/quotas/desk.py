@@ -17,6 +17,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.access.keys import issue_key
 from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.errors import QuotaExceeded
 from gateway.fleet.costs import ComputeCosts
@@ -143,5 +144,5 @@ async def open_desk(
         tokens = [
             (await issue_key(conn, organization.id, name=f"k{n}", livemode=live))[1] for n, live in enumerate(livemode)
         ]  # fmt: skip
-    authenticator = Authenticator(pool, ttl_s=0)
+    authenticator = Authenticator(pool, KeyUses(pool), ttl_s=0)
     return Desk(pool, organization.id, *[await authenticator.caller(token) for token in tokens])
