@@ -64,12 +64,18 @@ class PlanCalls(Dice):
         return Call("cancel", (customer,), lambda conn: cancel(conn, customer), lambda oracle: oracle.cancel(customer))
 
     async def credits(self) -> Call | None:
-        """Part of a line of an invoice that is owed; now and then more than is left of it."""
+        """Part of a line of an invoice that is owed; now and then more than is left of it.
+
+        Often of a period that goes on, so that its seconds may come back afterwards.
+        """
         customer, source = self.customer(), self.source()
         owed = [one for one in await invoices(self.world.conn, customer) if one.kind == "invoice" and not one.paid_minor]
         if not owed:
             return None
-        invoice = self.choose.choice(owed)
+        running = [
+            one for one in owed if one.lines[0].kind in ("subscription", "rest") and one.period and self.world.at in one.period
+        ]
+        invoice = self.choose.choice(running if running and self.choose.random() < 0.7 else owed)
         nth = self.choose.randint(1, len(invoice.lines))
         line = invoice.lines[nth - 1].amount_minor
         amount = self.choose.choice([1, 7, line // 2, line, line + 1])
