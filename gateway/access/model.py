@@ -22,6 +22,10 @@ KeyState: TypeAlias = Literal["valid", "expired", "revoked"]
 Name: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$")
 ]
+PROMPT_DAYS = 30
+PromptDays: TypeAlias = Annotated[
+    int, Meta(ge=0, le=3650, description="So long what was asked for is kept after a job has ended; 0: no longer than it takes.")
+]
 Email: TypeAlias = Annotated[str, Meta(max_length=254, pattern=r"^[!-?A-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Labels: TypeAlias = Annotated[
@@ -78,6 +82,14 @@ class Manager(msgspec.Struct, frozen=True):
     restrictions: Restrictions | None = None
 
 
+class Reader(msgspec.Struct, frozen=True):
+    """Whose books are read, and which: those of real money or of play money."""
+
+    org_id: UUID
+    livemode: bool
+    currency: str
+
+
 class Organization(msgspec.Struct, frozen=True):
     id: UUID
     name: str
@@ -99,6 +111,7 @@ class Project(msgspec.Struct, frozen=True):
 
     id: UUID
     name: str
+    prompt_days: int
     created_at: datetime
     archived_at: datetime | None
     version: int

@@ -88,6 +88,7 @@ def document(app: Litestar, version: str) -> Json:
                     "bearerFormat": "tl_live_… or tl_test_…",
                     "description": "An inference key.",
                 },
+                "operator": {"type": "http", "scheme": "bearer", "description": "The operator token of this gateway."},
                 "management": {
                     "type": "http",
                     "scheme": "bearer",
@@ -125,8 +126,10 @@ def _operation(operation: Operation, schema_of: Mapping[str, Json], components: 
     }
     if described.public:
         built["security"] = []
+    elif described.operator:
+        built["security"] = [{"operator": []}]
     elif described.scope is not None:
-        built["security"] = [{"management": [described.scope]}]
+        built["security"] = [*([{"bearer": []}] if described.inference else []), {"management": [described.scope]}]
     if described.body is not None:
         built["requestBody"] = {"required": True, "content": _bodies(described, schema_of, components)}
     return built

@@ -120,18 +120,23 @@ def show_projects(org: str, settings: Settings, *, as_json: bool) -> None:
 @click.argument("project_id", type=click.UUID)
 @click.option("--name", help="Another name.")
 @click.option("--archive/--restore", "archived", default=None, help="Archiving revokes the project's keys for good.")
+@click.option("--prompt-days", type=click.IntRange(0, 3650), help="How long what was asked for is kept after a job has ended.")
 @settings_flags("dsn")
 @as_json
 def alter_project(
-    org: str, project_id: UUID, name: str | None, settings: Settings, *, archived: bool | None, as_json: bool
-) -> None:
-    """Rename a project, archive it or bring it back."""
+    org: str, project_id: UUID, name: str | None, prompt_days: int | None, settings: Settings, *, archived: bool | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Rename a project, archive it or bring it back, say how long prompts are kept."""
 
     async def alter(conn: Conn) -> list[Project]:
         owner = await find_organization(conn, org)
         found = await read_project(conn, owner.id, project_id, lock=True)
         wanted = found.archived_at is not None if archived is None else archived
-        changed = await change_project(conn, owner.id, found.id, name=checked(name or found.name, Name), archived=wanted)
+        days = found.prompt_days if prompt_days is None else prompt_days
+        changed = await change_project(
+            conn, owner.id, found.id, name=checked(name or found.name, Name), archived=wanted, prompt_days=days
+        )
         await note(conn, owner.id, "project.change", found.id, before=project_view(found), after=project_view(changed))
         return [changed]
 

@@ -50,7 +50,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
 
     `errors` are those of this route; the ones any route may give are added. `public` routes need no key; those with a
-    `scope` are for managers who have it (gateway/edge/caller.py).
+    `scope` are for managers who have it (gateway/edge/manager.py), with `inference` for inference keys as well; `operator` ones
+    are for whoever runs the gateway. All others are for inference keys.
     """
 
     answers: Mapping[int, Answer]
@@ -62,6 +63,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
     scope: Scope | None = None
+    inference: bool = False
+    operator: bool = False
 
     def __deepcopy__(self, _memo: object) -> Self:
         """The framework copies `opt` deeply, which types with constraints cannot bear; nothing in here ever changes."""
@@ -69,7 +72,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
     def every_error(self) -> tuple[type[GatewayError], ...]:
         anywhere = (MethodNotAllowed, InternalError, Unavailable)
-        return (*self.errors, *(() if self.public else (Unauthenticated, Forbidden, KeyRestricted)), *anywhere)
+        by_key = () if self.public else (Unauthenticated,) if self.operator else (Unauthenticated, Forbidden, KeyRestricted)
+        return (*self.errors, *by_key, *anywhere)
 
 
 class ErrorShape(msgspec.Struct, frozen=True):
