@@ -67,10 +67,9 @@ class Authenticator:
 
 async def refuse_revoked(conn: Conn, callers: Sequence[Caller]) -> list[Unauthenticated | None]:
     """The exact check, inside the admission transaction: None for each caller whose key is valid now."""
-    pairs = {(caller.org_id, caller.key_id) for caller in callers}
-    rows = await sql.STILL_VALID.all(conn, [org_id for org_id, _ in pairs], [key_id for _, key_id in pairs])
-    valid = {row.id for row in rows}
-    return [None if caller.key_id in valid else Unauthenticated() for caller in callers]
+    orgs = {caller.key_id: caller.org_id for caller in callers}
+    refused = {row.id for row in await sql.NO_LONGER_VALID.all(conn, list(orgs.values()), list(orgs))}
+    return [Unauthenticated() if caller.key_id in refused else None for caller in callers]
 
 
 def _caller(row: sql.KeyRow) -> Caller:

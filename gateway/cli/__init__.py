@@ -23,6 +23,8 @@ COMMANDS = {
     "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
     "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
     "shares": ("shares", "Share income by agreement and by views; say what payees are owed."),
+    "payments": ("payments", "List payments and pay them back."),
+    "reconcile": ("payments", "Compare the ledger with Stripe's account and with what compute cost, for a day."),
     "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
     "statement": ("reports", "Show the movements of a wallet."),
     "margin": ("reports", "Show revenue against what the compute cost."),
