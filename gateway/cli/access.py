@@ -38,10 +38,16 @@ def orgs() -> None:
 @as_json
 def create_org(name: str, currency: str, time_zone: str | None, settings: Settings, *, as_json: bool) -> None:
     """Create an organization with its wallets and a project named `default`; an existing one is shown."""
+
+    async def create(conn: Conn) -> list[Organization]:
+        known = await list_organizations(conn)
+        opened = await open_organization(conn, checked(name, Name), currency, time_zone)
+        if opened not in known:
+            await note(conn, opened.id, "organization.create", opened.id, after=opened)
+        return [opened]
+
     with reported():
-        _show_orgs(
-            [asyncio.run(in_transaction(settings, lambda conn: open_organization(conn, name, currency, time_zone)))], as_json
-        )
+        _show_orgs(asyncio.run(in_transaction(settings, create)), as_json)
 
 
 @orgs.command("list")
