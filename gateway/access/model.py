@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import zlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias, cast
 from uuid import UUID
 
@@ -152,6 +152,10 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
         ):
             raise InvalidRequest("a management key has a name, scopes, an expiry and restrictions.addresses; leave out the rest")
         check_restrictions(self.restrictions)
+        try:
+            _ = self.expires_at and self.expires_at.astimezone(UTC)
+        except OverflowError as error:
+            raise InvalidRequest("expires_at must lie before the year 10000, in UTC", param="expires_at") from error
 
 
 class Key(msgspec.Struct, frozen=True):
