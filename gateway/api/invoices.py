@@ -33,7 +33,7 @@ _ID = (Parameter("invoice_id", "The id of an invoice or credit note.", str, "pat
 _LIST = Described(
     tag="Invoices",
     scope="billing:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("Invoices and credit notes.", InvoiceList)},
     parameters=(
         Parameter("after", "Only those older than the one with this id."),
@@ -44,7 +44,7 @@ _LIST = Described(
 _ONE = Described(
     tag="Invoices",
     scope="billing:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("The invoice.", Invoice)},
     parameters=_ID,
     errors=(NotFound,),
@@ -52,7 +52,7 @@ _ONE = Described(
 _PDF = Described(
     tag="Invoices",
     scope="billing:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("A PDF/A-3 that carries the XML.", media="application/pdf")},
     parameters=_ID,
     errors=(NotFound,),
@@ -60,7 +60,7 @@ _PDF = Described(
 _XML = Described(
     tag="Invoices",
     scope="billing:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("A Cross Industry Invoice in the profile EN 16931.", media="application/xml")},
     parameters=_ID,
     errors=(NotFound,),

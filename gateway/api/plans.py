@@ -48,14 +48,14 @@ class EventList(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _POSITION_MAX = 2**63 - 1
-_PLANS = Described(tag="Plans", scope="billing:read", inference=True, answers={200: Answer("Plans and packs.", Offers)})
+_PLANS = Described(tag="Plans", scope="billing:read", callers=True, answers={200: Answer("Plans and packs.", Offers)})
 _PLAN = Described(
-    tag="Plans", scope="billing:read", inference=True, answers={200: Answer("The plan.", CurrentPlan)}, errors=(NotFound,)
+    tag="Plans", scope="billing:read", callers=True, answers={200: Answer("The plan.", CurrentPlan)}, errors=(NotFound,)
 )
 _EVENTS = Described(
     tag="Plans",
     scope="billing:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("Events.", EventList)},
     parameters=(
         Parameter("after", "Only events after this position; default 0, the beginning.", int),

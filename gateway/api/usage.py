@@ -48,7 +48,7 @@ _WHICH = (
 _USAGE = Described(
     tag="Usage",
     scope="usage:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("The report.", UsageReport, files=_FILES)},
     parameters=(
         *_PERIOD,
@@ -60,7 +60,7 @@ _USAGE = Described(
 _JOBS = Described(
     tag="Usage",
     scope="usage:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("Jobs and refunds, in the order they were recorded.", JobList, files=_FILES)},
     parameters=(
         *_PERIOD,
@@ -73,7 +73,7 @@ _JOBS = Described(
 _STATEMENT = Described(
     tag="Usage",
     scope="usage:read",
-    inference=True,
+    callers=True,
     answers={200: Answer("The statement.", StatementDocument, files=_FILES)},
     parameters=(
         *_PERIOD,

@@ -18,6 +18,7 @@ from gateway.errors import (
     InternalError,
     KeyRestricted,
     MethodNotAllowed,
+    RateLimited,
     Unauthenticated,
     Unavailable,
 )
@@ -50,8 +51,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
 
     `errors` are those of this route; the ones any route may give are added. `public` routes need no key; those with a
-    `scope` are for managers who have it (gateway/edge/manager.py), with `inference` for inference keys as well; `operator` ones
-    are for whoever runs the gateway. All others are for inference keys.
+    `scope` are for managers who have it (gateway/edge/manager.py), with `callers` also for inference keys; `operator` ones are
+    for whoever runs the gateway. All others are for inference keys.
     """
 
     answers: Mapping[int, Answer]
@@ -63,17 +64,20 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
     scope: Scope | None = None
-    inference: bool = False
+    callers: bool = False
     operator: bool = False
 
     def __deepcopy__(self, _memo: object) -> Self:
         """The framework copies `opt` deeply, which types with constraints cannot bear; nothing in here ever changes."""
         return self
 
-    def every_error(self) -> tuple[type[GatewayError], ...]:
-        anywhere = (MethodNotAllowed, InternalError, Unavailable)
-        by_key = () if self.public else (Unauthenticated,) if self.operator else (Unauthenticated, Forbidden, KeyRestricted)
-        return (*self.errors, *by_key, *anywhere)
+    def every_error(self, *, reads: bool) -> tuple[type[GatewayError], ...]:
+        """`reads`: the method is GET or HEAD."""
+        by_key: tuple[type[GatewayError], ...] = ()
+        if not self.public:
+            by_key = (Unauthenticated,) if self.operator else (Unauthenticated, Forbidden, KeyRestricted)
+        limited = reads and not self.public and not self.operator and (self.callers or not self.scope)
+        return (*self.errors, *by_key, *((RateLimited,) if limited else ()), MethodNotAllowed, InternalError, Unavailable)
 
 
 class ErrorShape(msgspec.Struct, frozen=True):
