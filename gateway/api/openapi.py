@@ -144,7 +144,7 @@ def _parameters(operation: Operation, schema_of: Mapping[str, Json]) -> list[Jso
             found.append({"name": part[1:-1], "in": "path", "required": True, "description": _JOB_ID, "schema": schema})
     for parameter in given.values():
         schema = schema_of[repr(parameter.of)]
-        required = parameter.where == "path"
+        required = parameter.required or parameter.where == "path"
         found.append(
             {
                 "name": parameter.name,

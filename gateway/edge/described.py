@@ -39,12 +39,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter, a header or a path parameter of type `of`."""
+    """A query parameter, a header or a path parameter of type `of`; what stands in the path is always `required`."""
 
     name: str
     about: str
     of: Any = str
     where: Literal["query", "header", "path"] = "query"
+    required: bool = False
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):

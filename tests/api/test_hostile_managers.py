@@ -99,9 +99,6 @@ def test_ids(client: httpx.Client, text: str) -> None:
 def test_cursors_and_queries(client: httpx.Client, cursor: str) -> None:
     for noun in ("keys", "projects", "members"):
         answer = client.get(f"/v1/{noun}?cursor={cursor}")
-        if cursor == NOWHERE:
-            assert answer.json()["data"] == []
-            continue
         check(answer)
         check(client.get(f"/v1/{noun}?limit={cursor}"))
         check(client.get(f"/v1/{noun}?other={cursor}"))

@@ -8,7 +8,9 @@ the machine's monotonic clock.
 
 import asyncio
 import sys
-from time import monotonic, process_time
+from contextlib import suppress
+from statistics import median
+from time import monotonic, perf_counter, process_time
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +19,7 @@ from billing.kit.listen import Listener
 from billing.kit.pool import open_pool
 from gateway.access.authenticate import Authenticator
 from gateway.access.keys import issue_key
+from gateway.access.model import new_token
 from gateway.access.organizations import open_organization
 from gateway.access.revoke import revoke_key
 from gateway.access.uses import KeyUses
@@ -31,6 +34,7 @@ KEYS = 700
 BYSTANDERS = 200
 """Keys that stay, so that a replica has other work."""
 PAUSE_S = 0.01
+REFUSALS = 1000
 CALLS = 200_000
 
 
@@ -44,6 +48,8 @@ def run(runs: int, seconds: float, only: str) -> None:
     with database() as (dsn, _):
         if only in ("", "cached"):
             asyncio.run(_cached(dsn, runs))
+        if only in ("", "unknown"):
+            asyncio.run(_unknown(dsn, runs))
         for cut in (False, True):
             if only in ("", "cut" if cut else "told"):
                 late_ms = sorted(asyncio.run(_revoke_all(dsn, cut=cut)))
@@ -67,6 +73,29 @@ async def _cached(dsn: str, runs: int) -> None:
                 await known.caller(token)
             costs_us.append((process_time() - before) * 1e6 / CALLS)
         figure("revocation", "authenticate.cached", "µs CPU", costs_us, most=25)
+
+
+async def _unknown(dsn: str, runs: int) -> None:
+    """How long a refusal takes for keys that are revoked, against keys that never were; in turn, so that both meet the same load."""
+    async with await open_pool(dsn, name="bench") as pool:
+        async with pool.acquire() as conn:
+            opened = await open_organization(conn, "unknown", "CNY")
+            made = [await issue_key(conn, opened.id, name=str(n), livemode=True) for n in range(REFUSALS)]
+            for key_id, _ in made:
+                await revoke_key(conn, opened.id, key_id)
+        known = Authenticator(pool, KeyUses(pool), ttl_s=0.5)
+        medians: tuple[list[float], list[float]] = ([], [])
+        for _ in range(runs):
+            took: tuple[list[float], list[float]] = ([], [])
+            for _, token in made:
+                for times, asked in zip(took, (token, new_token()), strict=True):
+                    before = perf_counter()
+                    with suppress(Unauthenticated):
+                        await known.caller(asked)
+                    times.append((perf_counter() - before) * 1e6)
+            for kept, times in zip(medians, took, strict=True):
+                kept.append(median(times))
+        figure("revocation", "refusal.revoked", "µs", medians[0], yardsticks=medians[1])
 
 
 async def _revoke_all(dsn: str, *, cut: bool) -> list[float]:
