@@ -67,6 +67,14 @@ class DisputeRow(msgspec.Struct, frozen=True):
     known: int
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """What was paid to a payee."""
+
+    id: UUID
+    currency: str
+    amount_micro: int
+
+
 class EventRow(msgspec.Struct, frozen=True):
     """An event that is being worked on."""
 
@@ -336,6 +344,7 @@ LOCK_TRANSACTION = Query(
 TRANSACTION_BOOKED = Command("""
     UPDATE billing.stripe_transaction SET transfer_id = $2, booked_at = billing.now() WHERE id = $1
 """)
+PAYOUT_SENT = Query(Sent, "SELECT id, currency, amount_micro FROM billing.payout WHERE outside_id = $1 AND state = 'paid'")
 NEWEST_TRANSACTION = Query(Now, "SELECT coalesce(max(created_at), '2000-01-01') AS at FROM billing.stripe_transaction")
 NOT_BOOKED = Query(
     TransactionRow,
