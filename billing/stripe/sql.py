@@ -264,7 +264,6 @@ ADD_REFUND = Command("""
 """)
 REFUND = Query(PaymentRefund, _REFUND + " WHERE id = $1")
 REFUND_AT_STRIPE = Query(PaymentRefund, _REFUND + " WHERE stripe_id = $1")
-REFUNDS_OF = Query(PaymentRefund, _REFUND + " WHERE payment_id = $1 ORDER BY created_at, id")
 REFUND_IS = Command("UPDATE billing.payment_refund SET state = $2, stripe_id = coalesce($3, stripe_id), gone = $4 WHERE id = $1")
 LEASE_REFUNDS = Query(
     PaymentRefund,
