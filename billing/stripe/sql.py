@@ -1,6 +1,6 @@
 """Every statement of payments. A payment's row is locked before its refunds, disputes and balances."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -26,6 +26,10 @@ class Now(msgspec.Struct, frozen=True):
 
 class Amount(msgspec.Struct, frozen=True):
     amount_minor: int
+
+
+class ADay(msgspec.Struct, frozen=True):
+    day: date
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -326,6 +330,21 @@ LEASE_EVENTS = Query(
 )
 EVENTS_DONE = Command("UPDATE billing.stripe_event SET done_at = billing.now(), failure = '' WHERE id = ANY($1::text[])")
 EVENTS_FAILED = Command("UPDATE billing.stripe_event SET failure = $2 WHERE id = ANY($1::text[])")
+
+# -- days --------------------------------------------------------------------------------------------------------------
+# The day before this one (UTC), and days of the last two weeks that left something to do.
+DAYS_TO_RECONCILE = Query(
+    ADay,
+    """
+    SELECT d.day FROM (SELECT (billing.now() AT TIME ZONE 'UTC')::date - n AS day FROM generate_series(1, 14) n) d
+    LEFT JOIN billing.reconciliation r ON r.day = d.day
+    WHERE r.raised > 0 OR (r.day IS NULL AND d.day = (billing.now() AT TIME ZONE 'UTC')::date - 1) ORDER BY d.day
+    """,
+)
+SET_RECONCILIATION = Command("""
+    INSERT INTO billing.reconciliation (day, raised, report) VALUES ($1, $2, $3)
+    ON CONFLICT (day) DO UPDATE SET raised = excluded.raised, report = excluded.report, made_at = billing.now()
+""")
 
 # -- Stripe's own account ----------------------------------------------------------------------------------------------
 ADD_TRANSACTION = Command("""
