@@ -29,6 +29,7 @@ from billing.shares.views import close_due_pool
 from billing.stripe.collect import collect_due
 from billing.stripe.desk import Desk, open_desk
 from billing.stripe.recharge import note_recharges
+from billing.stripe.reconcile import reconcile_days
 from gateway.fleet.offers import load_sellers
 from gateway.jobs.janitors import (
     count_live,
@@ -181,7 +182,17 @@ def _payments(desk: Desk) -> list[Janitor]:
 
         return once
 
+    async def reconcile(pool: Pool) -> int:
+        """In one snapshot: what is booked in between would be a difference."""
+        async with pool.acquire(timeout=5) as conn, conn.transaction(isolation="repeatable_read"):
+            if await conn.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCKS + 23):
+                for one in await reconcile_days(conn):
+                    reasons = {difference.reason: difference.count for difference in one.raised}
+                    log.error("day_not_reconciled", day=str(one.day), reasons=reasons)
+        return 0
+
     return [
+        Janitor("reconcile_days", 3600.0, reconcile),
         Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
         Janitor("poll_payments", 5.0, asking(desk.poll)),
         Janitor("read_stripe_account", 300.0, asking(desk.read_account)),
