@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
+import msgspec
+
 from billing.charges.hold import hold
 from billing.charges.model import ChargeRequest
 from billing.errors import BillingError, BudgetSpent, InsufficientFunds, PriceMissing, UnknownWallet
@@ -74,7 +76,7 @@ class Admission:
             seconds.observe(duration_s)
 
         self._flushes: Coalescer[Submission, Admitted] = Coalescer(
-            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, observe=observe
+            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, flights_max=2, observe=observe
         )
 
     async def admit(self, one: Submission) -> Admitted:
@@ -129,11 +131,11 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("claim", "held", "known", "of", "outcome", "quote", "sponsor", "taken")
+    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "taken")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
-        self.quote: Quote
+        self.kind: _Kind
         self.claim: Claim
         self.held: Held
         self.taken = NOTHING
@@ -148,11 +150,22 @@ class _Entry:
             self.taken = NOTHING if isinstance(taken, Refusal) else taken
 
 
+class _Kind(msgspec.Struct, frozen=True):
+    """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
+
+    place: int
+    dialect: str
+    model: str
+    tier: str
+    quote: Quote
+
+
 class _Turn:
     """The steps of one admission transaction; each is one set-based statement over the entries still undecided."""
 
     def __init__(self, batch: Sequence[Submission]) -> None:
         self._entries = [_Entry(one) for one in batch]
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
 
     def outcomes(self) -> list[Admitted | Exception]:
         return [entry.outcome or Unavailable() for entry in self._entries]
@@ -203,11 +216,19 @@ class _Turn:
                 entry.outcome = Admitted(stored.job_id, stored.status, stored.body, stored.job_id != entry.of.job_id)
 
     def price(self, books: dict[UUID, Book]) -> None:
+        """Most of a batch asks for the same few things: each is priced and encoded once, and sent once (`kinds`)."""
         for entry in self._undecided():
-            try:
-                entry.quote = price(books.get(entry.of.caller.org_id), entry.of.request)
-            except GatewayError as error:
-                entry.outcome = error
+            book, r = books.get(entry.of.caller.org_id), entry.of.request
+            asked = (book and book.alike, entry.of.dialect, r.model, r.task, r.resolution, r.fps, r.tier, r.audio, r.max_ms)
+            kind = self._kinds.get(asked)
+            if kind is None:
+                try:
+                    quoted = price(book, r)
+                except GatewayError as error:
+                    entry.outcome = error
+                    continue
+                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, entry.of.dialect, r.model, r.tier, quoted)
+            entry.kind = kind
 
     def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
         """What a plan that is behind with its fee may not start, and what of ours must cover a free job's compute."""
@@ -248,7 +269,7 @@ class _Turn:
                     room.hold(entry.taken, held.amount_micro)
                 else:
                     room.give_back(entry.taken)
-                    entry.outcome = _refusal(held, entry.quote)
+                    entry.outcome = _refusal(held, entry.kind.quote)
                     freed = freed or entry.taken is not NOTHING
             waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
         await room.write(conn)
@@ -257,14 +278,15 @@ class _Turn:
         entries = self._undecided()
         if not entries:
             return
-        added = await sql.INSERT_JOBS.all(conn, *[list(column) for column in zip(*map(_columns, entries), strict=True)])
-        created = {row.id: row.created_at for row in added}
-        missing = [entry.of for entry in entries if entry.of.job_id not in created]
-        if missing:  # this batch is sent again after an unknown outcome: the first sending had committed
-            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in missing], [one.job_id for one in missing])
-            created |= {row.id: row.created_at for row in rows}
+        columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
+        kinds = [(kind.dialect, kind.model, kind.tier, encode_terms(kind.quote.terms)) for kind in self._kinds.values()]
+        added = await sql.INSERT_JOBS.one(conn, *columns, *map(list, zip(*kinds, strict=True)))
+        created: dict[UUID, datetime] = {}
+        if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
+            ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
+            created = {row.id: row.created_at for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
-            body = entry.of.render(_job(entry, created[entry.of.job_id]))
+            body = entry.of.render(_job(entry, created.get(entry.of.job_id, added.created_at)))
             entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=fields(entry.taken))
 
     async def remember(self, conn: Conn) -> None:
@@ -284,7 +306,7 @@ def _token(one: Submission) -> _Token:
 
 
 def _claim(entry: _Entry) -> Claim:
-    one, quoted = entry.of, entry.quote
+    one, quoted = entry.of, entry.kind.quote
     video = quoted.terms.unit == "ms"
     return Claim(
         org_id=one.caller.org_id,
@@ -302,7 +324,7 @@ def _claim(entry: _Entry) -> Claim:
 
 
 def _request(entry: _Entry) -> ChargeRequest:
-    caller, quoted = entry.of.caller, entry.quote
+    caller, quoted = entry.of.caller, entry.kind.quote
     return ChargeRequest(
         id=entry.of.job_id,
         customer_id=caller.org_id,
@@ -325,7 +347,7 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
     """A row of INSERT_JOBS."""
-    one, quoted = entry.of, entry.quote
+    one = entry.of
     caller, request = one.caller, one.request
     return (
         caller.org_id,
@@ -333,25 +355,22 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         caller.project_id,
         caller.key_id,
         caller.livemode,
-        one.dialect,
-        request.model,
-        request.tier,
         one.encoded,
         one.fingerprint,
-        encode_terms(quoted.terms),
-        quoted.quantity,
+        entry.kind.quote.quantity,
         entry.held.seconds_ms,
         entry.held.amount_micro,
         request.frames,
         request.queue_deadline_s,
         entry.held.starts_at,
+        entry.kind.place,
         entry.taken.counters,
     )
 
 
 def _job(entry: _Entry, created_at: datetime) -> Job:
     """The job as it was admitted, without reading it back."""
-    one, quoted = entry.of, entry.quote
+    one, quoted = entry.of, entry.kind.quote
     return Job(
         org_id=one.caller.org_id,
         id=one.job_id,

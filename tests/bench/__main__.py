@@ -3,7 +3,7 @@
 import argparse
 
 from gateway.telemetry import logs
-from tests.bench import access, admission, fleet, latency, ledger, poll, scheduler, usage
+from tests.bench import access, admission, fleet, latency, ledger, poll, revocation, scheduler, usage
 
 BENCHES = {
     "access": access.run,
@@ -11,6 +11,7 @@ BENCHES = {
     "fleet": fleet.run,
     "latency": latency.run,
     "poll": poll.run,
+    "revocation": revocation.run,
     "scheduler": scheduler.run,
 }
 
