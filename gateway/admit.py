@@ -363,8 +363,8 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         request.frames,
         request.queue_deadline_s,
         entry.held.starts_at,
-        entry.kind.place,
         entry.stack.counters,
+        entry.kind.place,
     )
 
 

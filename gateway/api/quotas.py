@@ -11,6 +11,7 @@ from billing.kit.pool import transact
 from billing.kit.query import Conn
 from gateway.access.model import Caller, Manager, well_formed
 from gateway.api.organizations import BODY_ERRORS
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, authenticate, bearer, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
@@ -18,10 +19,11 @@ from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of, single
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, NotFound, UnsupportedField
 from gateway.quotas.define import NewQuota, QuotaChange, change_quota, create_quota, delete_quota, lock_quota
-from gateway.quotas.model import Meter, Per, Scope
+from gateway.quotas.model import Meter, Per, Quota, Scope
 from gateway.quotas.read import SUBJECTS_MAX, Asker, Shown, Standing, list_quotas, read_quota
 
 
@@ -107,7 +109,7 @@ async def list_all_quotas(request: HttpRequest) -> Response[bytes]:
     asker = None if isinstance(who, Manager) else _asker(who, single(values, "end_user"))
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         page, cursor = cut(await list_quotas(conn, who.org_id, limit=limit + 1, after=after, asker=asker), limit)
-    views = tuple(map(_view, page))
+    views = tuple(_view(one.quota, one.standings) for one in page)
     return json_reply(_encode(QuotaList(data=views, has_more=cursor is not None, next_cursor=cursor)))
 
 
@@ -117,7 +119,10 @@ async def create_one_quota(request: HttpRequest) -> Response[bytes]:
     who, wanted = await manager(request), await read_json(request, _create)
 
     async def write(conn: Conn) -> Shown:
-        return await read_quota(conn, who.org_id, (await create_quota(conn, who.org_id, wanted)).id)
+        made = await create_quota(conn, who.org_id, wanted)
+        shown = await read_quota(conn, who.org_id, made.id)
+        await record(conn, acted(request, who, made.id, after=_view(made)))
+        return shown
 
     return _reply(await transact(gateway_of(request).pool, write), 201)
 
@@ -138,8 +143,11 @@ async def change_one_quota(request: HttpRequest, quota_id: str) -> Response[byte
     async def write(conn: Conn) -> Shown:
         found = await lock_quota(conn, who.org_id, uuid_of(quota_id))
         require_match(request, found.version)
-        await change_quota(conn, found, change)
-        return await read_quota(conn, who.org_id, found.id)
+        changed = await change_quota(conn, found, change)
+        shown = await read_quota(conn, who.org_id, found.id)
+        if changed is not found:
+            await record(conn, acted(request, who, found.id, before=_view(found), after=_view(changed)))
+        return shown
 
     return _reply(await transact(gateway_of(request).pool, write))
 
@@ -153,6 +161,7 @@ async def delete_one_quota(request: HttpRequest, quota_id: str) -> Response[None
         found = await lock_quota(conn, who.org_id, uuid_of(quota_id))
         require_match(request, found.version)
         await delete_quota(conn, found)
+        await record(conn, acted(request, who, found.id, before=_view(found)))
 
     await transact(gateway_of(request).pool, write)
     return Response(None, status_code=204)
@@ -169,11 +178,10 @@ def _asker(caller: Caller, end_user: str | None) -> Asker:
 
 
 def _reply(shown: Shown, status: int = 200) -> Response[bytes]:
-    return json_reply(_encode(_view(shown)), status, etag(shown.quota.version))
+    return json_reply(_encode(_view(shown.quota, shown.standings)), status, etag(shown.quota.version))
 
 
-def _view(shown: Shown) -> QuotaView:
-    quota = shown.quota
+def _view(quota: Quota, standings: tuple[Standing, ...] = ()) -> QuotaView:
     return QuotaView(
         id=str(quota.id),
         name=quota.name,
@@ -187,5 +195,5 @@ def _view(shown: Shown) -> QuotaView:
         soft=quota.soft,
         created_at=quota.created_at,
         updated_at=quota.updated_at,
-        standings=shown.standings,
+        standings=standings,
     )

@@ -61,9 +61,9 @@ INSERT_JOBS = Query(
                greatest(starts_at, now) + make_interval(secs => deadline_s), coalesce(starts_at, now)
         FROM clock,
              unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[], $9::int[],
-                    $10::bigint[], $11::int[], $12::int[], $13::timestamptz[], $14::int[], $15::text[])
+                    $10::bigint[], $11::int[], $12::int[], $13::timestamptz[], $14::text[], $15::int[])
              AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, max_ms, hold_ms, hold_micro, frames_total,
-                   deadline_s, starts_at, kind, quota_counters)
+                   deadline_s, starts_at, quota_counters, kind)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
