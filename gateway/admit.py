@@ -184,10 +184,8 @@ class _Kind(msgspec.Struct, frozen=True):
     """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
 
     place: int
-    dialect: str
-    model: str
-    tier: str
     quote: Quote
+    columns: tuple[object, ...]
 
 
 class _Turn:
@@ -249,7 +247,8 @@ class _Turn:
         """Most of a batch asks for the same few things: each is priced and encoded once, and sent once (`kinds`)."""
         for entry in self._undecided():
             book, r = books.get(entry.of.caller.org_id), entry.of.request
-            asked = (book and book.alike, entry.of.dialect, r.model, r.task, r.resolution, r.fps, r.tier, r.audio, r.max_ms)
+            shape = (entry.of.dialect, r.model, r.tier, r.frames, r.queue_deadline_s)
+            asked = (book and book.alike, *shape, r.task, r.resolution, r.fps, r.audio)
             kind = self._kinds.get(asked)
             if kind is None:
                 try:
@@ -257,7 +256,8 @@ class _Turn:
                 except GatewayError as error:
                     entry.outcome = error
                     continue
-                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, entry.of.dialect, r.model, r.tier, quoted)
+                columns = (*shape, quoted.quantity, encode_terms(quoted.terms))
+                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, quoted, columns)
             entry.kind = kind
 
     def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
@@ -288,8 +288,8 @@ class _Turn:
         if not entries:
             return
         columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
-        kinds = [(kind.dialect, kind.model, kind.tier, encode_terms(kind.quote.terms)) for kind in self._kinds.values()]
-        added = await sql.INSERT_JOBS.one(conn, *columns, *map(list, zip(*kinds, strict=True)))
+        kinds = [list(column) for column in zip(*[kind.columns for kind in self._kinds.values()], strict=True)]
+        added = await sql.INSERT_JOBS.one(conn, *columns, *kinds)
         created: dict[UUID, datetime] = {}
         if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
             ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
@@ -337,9 +337,9 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
 
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
-    """A row of INSERT_JOBS."""
+    """What INSERT_JOBS needs of a job beside its kind."""
     one = entry.of
-    caller, request = one.caller, one.request
+    caller = one.caller
     return (
         caller.org_id,
         one.job_id,
@@ -348,11 +348,8 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         caller.livemode,
         one.encoded,
         one.fingerprint,
-        entry.kind.quote.quantity,
         entry.held.seconds_ms,
         entry.held.amount_micro,
-        request.frames,
-        request.queue_deadline_s,
         entry.held.starts_at,
         entry.kind.place,
     )
