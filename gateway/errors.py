@@ -1,9 +1,9 @@
 """Every error a client can meet, on one page: a stable code, an HTTP status, and a sentence that says what to do.
 
     GatewayError
-    ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
+    ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia · WebhookRefused
     ├── 401 Unauthenticated
-    ├── 402 InsufficientBalance · PlanPastDue
+    ├── 402 InsufficientBalance · PlanPastDue · PaymentRefused
     ├── 403 LinkRefused · Forbidden · KeyRestricted
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
@@ -14,7 +14,7 @@
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
     ├── 428 PreconditionRequired
-    ├── 429 FreeBudgetSpent
+    ├── 429 FreeBudgetSpent · QuotaExceeded · RateLimited
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -22,7 +22,12 @@ The class docstring is the public text; a dialect only chooses the shape it is w
 `x-should-retry` header that Stainless-made SDKs obey: None leaves it to the client.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
 from typing import ClassVar
+
+import msgspec
 
 
 class GatewayError(Exception):
@@ -30,7 +35,9 @@ class GatewayError(Exception):
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
-    retry: ClassVar[bool | None] = None
+    retry: bool | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What is said besides, in fields of its own."""
 
     def __init__(self, message: str = "", *, param: str | None = None, retry_after_s: int | None = None) -> None:
         self.message = message or type(self).__doc__ or self.code
@@ -63,6 +70,12 @@ class InvalidMedia(GatewayError):
     code, status = "invalid_media", 400
 
 
+class WebhookRefused(GatewayError):
+    """This is no message of the payment provider as it sent it. Check the signing secret, the clock and the proxies."""
+
+    code, status, retry = "webhook_refused", 400, False
+
+
 class Unauthenticated(GatewayError):
     """The API key is missing, unknown, expired or revoked. Send a valid key as 'Authorization: Bearer tl_…'."""
 
@@ -76,9 +89,15 @@ class InsufficientBalance(GatewayError):
 
 
 class PlanPastDue(GatewayError):
-    """Your plan's fee could not be paid, so no new job may start; jobs that run are finished. Top the wallet up to go on."""
+    """A fee or an invoice of your plan is not paid, so no new job may start; jobs that run are finished. Pay it to go on."""
 
     code, status, retry = "plan_past_due", 402, False
+
+
+class PaymentRefused(GatewayError):
+    """The payment was refused and nothing was charged. Use another method or amount; the message says why."""
+
+    code, status, retry = "payment_refused", 402, False
 
 
 class LinkRefused(GatewayError):
@@ -181,6 +200,45 @@ class FreeBudgetSpent(GatewayError):
     """What free work may cost us today is used up. Try again tomorrow, or top your wallet up to pay for this job."""
 
     code, status, retry = "free_budget_spent", 429, False
+
+
+class QuotaFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The quota that refused a request, in the unit of its meter. `resets_at` is null where only the end of a job makes room."""
+
+    name: str
+    scope: str
+    subject: str
+    meter: str
+    limit: int
+    used: int
+    held: int
+    requested: int
+    resets_at: datetime | None
+
+
+class QuotaExceeded(GatewayError):
+    """A quota of your organization does not allow this now. The message names it, what is used and held, and when it resets."""
+
+    code, status = "quota_exceeded", 429
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        quota: QuotaFigures | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        final: bool = False,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """`final`: waiting does not help soon."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.quota, self.headers, self.retry = quota, headers, False if final else None
+
+
+class RateLimited(GatewayError):
+    """This route takes only so many requests a second. Send it again after Retry-After."""
+
+    code, status, retry = "rate_limited", 429, True
 
 
 class HeadersTooLarge(GatewayError):

@@ -48,20 +48,23 @@ REMEMBER = Command("""
     ON CONFLICT DO NOTHING
 """)
 
-# What many jobs of a batch have in common comes once: `kind` is its place in the arrays from $12 on.
+# What many jobs of a batch have in common comes once: `kind` is its place in the arrays from $13 on.
 INSERT_JOBS = Query(
     Enqueued,
     """
     WITH clock AS MATERIALIZED (SELECT billing.now() AS now), added AS (
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                                 max_ms, hold_ms, hold_micro, frames_total, created_at, queue_deadline_at, available_at)
-        SELECT org_id, id, project_id, key_id, livemode, ($12::text[])[kind], ($13::text[])[kind], ($14::text[])[kind], request,
-               fingerprint, ($18::jsonb[])[kind], ($17::int[])[kind], hold_ms, hold_micro, ($15::int[])[kind], now,
-               greatest(starts_at, now) + make_interval(secs => ($16::int[])[kind]), coalesce(starts_at, now)
+                                 max_ms, hold_ms, hold_micro, frames_total, quota_counters, created_at, queue_deadline_at,
+                                 available_at)
+        SELECT org_id, id, project_id, key_id, livemode, ($13::text[])[kind], ($14::text[])[kind], ($15::text[])[kind], request,
+               fingerprint, ($19::jsonb[])[kind], ($18::int[])[kind], hold_ms, hold_micro, ($16::int[])[kind],
+               quota_counters::bigint[], now, greatest(starts_at, now) + make_interval(secs => ($17::int[])[kind]),
+               coalesce(starts_at, now)
         FROM clock,
              unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[],
-                    $9::bigint[], $10::timestamptz[], $11::int[])
-             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, hold_ms, hold_micro, starts_at, kind)
+                    $9::bigint[], $10::timestamptz[], $11::text[], $12::int[])
+             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, hold_ms, hold_micro, starts_at,
+                   quota_counters, kind)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
@@ -236,7 +239,8 @@ ENDING = Query(
     Ending,
     """
     SELECT j.org_id, j.id, j.attempt, j.lease_owner, j.state, j.project_id, j.key_id, j.livemode, j.model, j.tier, j.request,
-           j.terms, j.max_ms, (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
+           j.terms, j.max_ms, j.quota_counters IS NOT NULL AS counted,
+           (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
            tries.numbers, tries.chips, tries.outcomes, tries.device_ms, tries.prices
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id
@@ -367,6 +371,15 @@ EXPIRED_ASSETS = Query(
 )
 FORGET_ASSETS = Command("""
     UPDATE gateway.job SET assets_deleted_at = billing.now() WHERE org_id = $1 AND id = $2 AND assets_deleted_at IS NULL
+""")
+FORGET_PROMPTS = Command("""
+    UPDATE gateway.job j
+    SET request = (j.request - 'negative_prompt') || '{"prompt": ""}', prompt_forgotten_at = billing.now()
+    FROM (
+        SELECT d.org_id, d.id FROM gateway.job d JOIN gateway.project p ON p.org_id = d.org_id AND p.id = d.project_id
+        WHERE d.finished_at <= billing.now() - p.prompt_days * interval '1 day' AND d.prompt_forgotten_at IS NULL
+        ORDER BY d.finished_at LIMIT $1 FOR UPDATE OF d SKIP LOCKED
+    ) due WHERE j.org_id = due.org_id AND j.id = due.id
 """)
 FORGET_ANSWERS = Command("""
     DELETE FROM gateway.idempotency WHERE ctid = ANY(ARRAY(

@@ -20,7 +20,8 @@ from billing.kit.query import Pool, Record
 from billing.ledger.verify import verify
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
-from gateway.admit import Admission, submission
+from gateway.access.uses import KeyUses
+from gateway.admit import Admission
 from gateway.clerk import clerk
 from gateway.dispatch import dispatch
 from gateway.fleet.catalogue import PACKAGED
@@ -28,6 +29,7 @@ from gateway.fleet.costs import ComputeCosts
 from gateway.jobs.verify import verify_jobs
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
+from gateway.submission import submission
 from gateway.video import Artifact, VideoRequest
 from tests.conftest import free_port
 from tests.faults.harness import Account, answering, open_account
@@ -90,7 +92,7 @@ class Workshop:
     def __init__(self, pool: Pool, account: Account, settings: Settings) -> None:
         self.pool, self.account, self.settings = pool, account, settings
         self._admission = Admission(pool, PriceBook(), ComputeCosts({}), waiting_max=4096)
-        self._keys = Authenticator(pool, ttl_s=0)
+        self._keys = Authenticator(pool, KeyUses(pool), ttl_s=0)
 
     async def order(self, prompt: str = "a lamp", *, token: str | None = None, **changes: Any) -> UUID:
         """Nine frames at 16 a second (562 ms) of the model that `prompt` is meant for."""

@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 
 import httpx
 
+from tests.stripe.server.webhooks import NO_TLS
+
 Json: TypeAlias = dict[str, Any]
 
 
@@ -12,7 +14,7 @@ class Control:
     """Speaks to `url`/_control; every verb returns what the server answered."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(base_url=f"{url}/_control", timeout=60, trust_env=False)
+        self._client = httpx.AsyncClient(base_url=f"{url}/_control", timeout=60, trust_env=False, verify=NO_TLS)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -79,6 +81,14 @@ class Control:
 
     async def close_dispute(self, dispute: str, verdict: str) -> Json:
         return await self.tell("disputes/close", dispute=dispute, verdict=verdict)
+
+    async def settle_payout(self, payout: str, outcome: str) -> Json:
+        """`arrive`, or a failure code such as `account_closed`."""
+        return await self.tell("payouts/settle", payout=payout, outcome=outcome)
+
+    async def require(self, account: str, due: Sequence[str] = ()) -> Json:
+        """Asks a connected account for these; for nothing, and it is verified."""
+        return await self.tell("accounts/require", account=account, due=list(due))
 
     async def webhooks(self) -> list[Json]:
         """Every delivery there is: id, event, type, endpoint, state, attempts."""
