@@ -5,10 +5,12 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -67,8 +69,8 @@ class Admission:
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs = pool, prices, costs
         self._quotas = QuotaBook()
-        self._sent: set[UUID] = set()
-        """Jobs whose COMMIT was sent and may not have been answered: when they are sent again, they may be there."""
+        self._sent: WeakKeyDictionary[asyncio.Task[Any], set[UUID]] = WeakKeyDictionary()
+        """By flight, the jobs whose COMMIT was sent and may not have been answered: when sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -104,9 +106,12 @@ class Admission:
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         ready_to_commit = False
         jobs = {one.job_id for one in batch}
-        again = jobs & self._sent
-        if not again:  # the next batch: whatever was sent before has been answered
-            self._sent.clear()
+        flight = asyncio.current_task()
+        assert flight is not None
+        sent = self._sent.setdefault(flight, set())
+        again = jobs & sent
+        if not again:  # the next batch of this flight: whatever it sent before has been answered
+            sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 turn = _Turn(batch)
@@ -119,7 +124,7 @@ class Admission:
                 await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
-                self._sent |= jobs
+                sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:
