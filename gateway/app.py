@@ -84,18 +84,29 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
                 statement_timeout_ms=settings.statement_timeout_ms,
             )
         )
+        hot = await stack.enter_async_context(
+            await open_pool(
+                settings.dsn.reveal(),
+                name="tallylight-api-hot",
+                role=APP_ROLE,
+                size_min=settings.pool_min,
+                size_max=settings.pool_max,
+                statement_timeout_ms=settings.statement_timeout_ms,
+                plans_once=True,
+            )
+        )
         changes, closing = Wake(), asyncio.Event()
         key_uses = KeyUses(pool)
         key_uses.start()
         stack.push_async_callback(key_uses.close)
-        authenticator = Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000)
+        authenticator = Authenticator(hot, key_uses, ttl_s=settings.auth_ttl_ms / 1000)
         channels = {"tallylight_events": changes.ring, "tallylight_keys": authenticator.forget}
         listener = Listener(settings.dsn.reveal(), channels)
         listener.start()
         stack.push_async_callback(listener.close)
         prices = PriceBook()
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
-        admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
+        admission = Admission(hot, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
@@ -120,7 +131,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             key_uses=key_uses,
             reads=ReadPace(settings.reads_per_s),
             admission=admission,
-            reader=JobReader(pool),
+            reader=JobReader(hot),
             queue=QueueView(pool),
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
