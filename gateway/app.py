@@ -12,6 +12,7 @@ from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission
+from gateway.announce import Announcer
 from gateway.api import routes as api
 from gateway.context import Gateway
 from gateway.dialects.ark import routes as ark
@@ -37,6 +38,7 @@ from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
 from gateway.settings import Settings
+from gateway.webhooks.sign import Secrets
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
 """Which dialect renders an error, by path prefix, also where no route matched; everything else is native."""
@@ -91,6 +93,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.push_async_callback(egress.close)
         stack.callback(closing.set)
         store = open_store(settings)
+        signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
         models = load_models(settings.catalogue_dir)
         yield Gateway(
             settings=settings,
@@ -106,7 +109,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
             fetcher=Fetcher(egress),
-            signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            signer=signer,
+            webhook_secrets=Secrets(settings.webhook_secret.reveal()),
+            message_body=Announcer(settings, pool, signer).body,
             changes=changes,
             closing=closing,
         )

@@ -5,7 +5,8 @@ Each janitor is one small idempotent function under its own lock, so any number 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
 from uuid import UUID
 
@@ -25,6 +26,10 @@ from billing.ledger.chain import seal
 from billing.plans.alerts import check_budgets, check_wallets
 from billing.plans.budgets import open_budget_days
 from billing.plans.renew import expire_grants, renew_due
+from gateway.announce import Announcer
+from gateway.courier import Courier
+from gateway.egress.addresses import networks
+from gateway.egress.guard import Egress
 from gateway.fleet.offers import load_sellers
 from gateway.jobs.janitors import (
     count_live,
@@ -38,9 +43,13 @@ from gateway.jobs.janitors import (
 from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
+from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore, open_store
 from gateway.settings import Settings
 from gateway.telemetry import metrics
+from gateway.webhooks.deliveries import forget_deliveries
+from gateway.webhooks.post import post_events
+from gateway.webhooks.sign import Secrets
 
 log = structlog.get_logger(__name__)
 
@@ -65,8 +74,23 @@ async def clerk(settings: Settings, stop: asyncio.Event) -> None:
     async with await open_pool(
         settings.dsn.reveal(), name="tallylight-clerk", role=APP_ROLE, size_min=1, size_max=settings.pool_max
     ) as pool:
-        all_of_them = janitors(settings, open_store(settings))
-        await run_until(stop, *(_rounds(pool, janitor) for janitor in all_of_them))
+        loops = [_rounds(pool, janitor) for janitor in janitors(settings, open_store(settings))]
+        async with AsyncExitStack() as stack:
+            if settings.webhook_secret:
+                loops.append((await stack.enter_async_context(courier(settings, pool))).run())
+            await run_until(stop, *loops)
+
+
+@asynccontextmanager
+async def courier(settings: Settings, pool: Pool) -> AsyncGenerator[Courier]:
+    """What brings webhooks to their receivers."""
+    signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
+    egress = Egress(allowed=networks(settings.egress_networks))
+    try:
+        secrets = Secrets(settings.webhook_secret.reveal())
+        yield Courier(pool, egress, secrets, Announcer(settings, pool, signer).body, poll_s=settings.poll_s)
+    finally:
+        await egress.close()
 
 
 def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
@@ -118,6 +142,8 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
         *_money(settings),
+        *([Janitor("post_webhooks", settings.poll_s, _alone(40, post_events))] if settings.webhook_secret else []),
+        Janitor("forget_deliveries", 600.0, _alone(41, forget_deliveries)),
     ]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from billing.kit.listen import Wake
 from billing.kit.query import Pool
@@ -18,6 +18,8 @@ from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
 from gateway.settings import Settings
 from gateway.video import ModelLimits
+from gateway.webhooks.model import Delivery
+from gateway.webhooks.sign import Secrets
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Gateway:
     decoders: DecoderPool
     fetcher: Fetcher
     signer: LinkSigner
+    webhook_secrets: Secrets
+    message_body: Callable[[Delivery], Awaitable[bytes | None]]
+    """What a delivery says; None when its job was deleted."""
     changes: Wake
     """Rings when some job changed."""
     closing: asyncio.Event

@@ -1,0 +1,273 @@
+"""/v1/webhooks: the endpoints that are told what happens, and their secrets. Deliveries stand beside this file."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, delete, get, patch, post
+from msgspec import UNSET, Meta, UnsetType
+
+from billing.kit.query import Conn
+from gateway.access.model import Caller
+from gateway.context import Gateway
+from gateway.edge.bodies import decode_json, read_body, read_json
+from gateway.edge.caller import HttpRequest, authenticate, gateway_of
+from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.query import query_of
+from gateway.edge.replies import json_reply
+from gateway.egress.errors import UrlRefused
+from gateway.errors import (
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    UnsupportedContent,
+    UnsupportedField,
+    WebhooksOff,
+)
+from gateway.webhooks.endpoints import (
+    add_endpoint,
+    callbacks_of,
+    change_endpoint,
+    find_endpoint,
+    list_endpoints,
+    remove_endpoint,
+    rotate_secret,
+)
+from gateway.webhooks.model import OVERLAP_S, Endpoint, EndpointForm, EventName, Kind
+
+CALLBACKS = "callbacks"
+_ROTATE_BYTES_MAX = 4096
+_Url = Annotated[str, Meta(max_length=2048, description="https://, reachable from the internet, answering 2xx within 20 s.")]
+_Events = Annotated[tuple[EventName, ...], Meta(max_length=32, description="Only these; none: all.")]
+_About = Annotated[str, Meta(max_length=200)]
+
+
+class CreateWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Without a `url` it is a listener: deliveries wait to be fetched, and it is removed after a day."""
+
+    url: _Url | None = None
+    form: EndpointForm = "native"
+    events: _Events = ()
+    description: _About = ""
+
+
+class ChangeWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is left out stays as it is. Enabling starts anew: what waits is sent."""
+
+    url: _Url | UnsetType = UNSET
+    form: EndpointForm | UnsetType = UNSET
+    events: _Events | UnsetType = UNSET
+    description: _About | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class Rotate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    overlap_s: Annotated[int, Meta(ge=0, le=30 * 86400, description="How long the old secret stays valid beside it.")] = OVERLAP_S
+
+
+class Webhook(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint. `callbacks` stands for the addresses that requests name in `callback_url`."""
+
+    object: Literal["webhook"] = "webhook"
+    id: str
+    livemode: bool
+    kind: Kind
+    url: str | None
+    form: EndpointForm
+    events: tuple[str, ...]
+    description: str
+    enabled: bool
+    disabled_reason: str | None
+    failing_since: datetime | None
+    created_at: datetime
+
+
+class WebhookList(msgspec.Struct, frozen=True, kw_only=True):
+    object: Literal["list"] = "list"
+    data: tuple[Webhook, ...]
+
+
+class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """What messages are signed with (Standard Webhooks). While there are two, each message carries a signature of both."""
+
+    object: Literal["webhook_secret"] = "webhook_secret"
+    secret: str
+    previous: str | None
+    previous_until: datetime | None
+
+
+_encode = msgspec.json.Encoder().encode
+_create = msgspec.json.Decoder(CreateWebhook)
+_change = msgspec.json.Decoder(ChangeWebhook)
+_rotate = msgspec.json.Decoder(Rotate)
+_TAG = "Webhooks"
+_ID = Parameter("webhook_id", "The id of an endpoint, or `callbacks`.", str, "path")
+_BODY = (InvalidRequest, UnsupportedField, TooLarge, UnsupportedContent, WebhooksOff)
+_ONE = (NotFound, WebhooksOff)
+_CREATE = Described(
+    tag=_TAG,
+    body=CreateWebhook,
+    answers={201: Answer("The endpoint.", Webhook)},
+    errors=_BODY,
+)
+_LIST = Described(tag=_TAG, answers={200: Answer("Endpoints, the oldest first.", WebhookList)}, errors=(WebhooksOff,))
+_GET = Described(tag=_TAG, answers={200: Answer("The endpoint.", Webhook)}, parameters=(_ID,), errors=_ONE)
+_CHANGE = Described(
+    tag=_TAG,
+    body=ChangeWebhook,
+    answers={200: Answer("The endpoint as it is now.", Webhook)},
+    parameters=(_ID,),
+    errors=(*_BODY, NotFound),
+)
+_DELETE = Described(
+    tag=_TAG, answers={204: Answer("It is gone, with its deliveries.", empty=True)}, parameters=(_ID,), errors=_ONE
+)
+_SECRET = Described(tag=_TAG, answers={200: Answer("The secrets.", WebhookSecret)}, parameters=(_ID,), errors=_ONE)
+_ROTATE = Described(
+    tag=_TAG,
+    body=Rotate,
+    answers={200: Answer("The new secret, and the old one while it is valid.", WebhookSecret)},
+    parameters=(_ID,),
+    errors=(*_BODY, NotFound),
+)
+
+
+@post("/v1/webhooks", status_code=201, operation_id="create_webhook", opt={"described": _CREATE})
+async def create_webhook(request: HttpRequest) -> Response[bytes]:
+    """Add an endpoint that is told what happens to the organization's jobs and money. GET its secret to verify messages."""
+    caller, gateway = await webhook_caller(request)
+    wanted = await read_json(request, _create)
+    if wanted.url is not None:
+        _check(gateway, wanted.url)
+    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
+        added = await add_endpoint(
+            conn,
+            caller.org_id,
+            livemode=caller.livemode,
+            url=wanted.url,
+            form=wanted.form,
+            events=wanted.events,
+            description=wanted.description,
+        )
+    return json_reply(_encode(_view(added)), 201)
+
+
+@get("/v1/webhooks", operation_id="list_webhooks", opt={"described": _LIST})
+async def list_webhooks(request: HttpRequest) -> Response[bytes]:
+    """List the organization's endpoints in the key's mode, live or test."""
+    caller, gateway = await webhook_caller(request)
+    query_of(request)
+    async with gateway.pool.acquire(timeout=5) as conn:
+        found = await list_endpoints(conn, caller.org_id, livemode=caller.livemode)
+    return json_reply(_encode(WebhookList(data=tuple(map(_view, found)))))
+
+
+@get("/v1/webhooks/{webhook_id:str}", operation_id="get_webhook", opt={"described": _GET})
+async def get_webhook(request: HttpRequest, webhook_id: str) -> Response[bytes]:
+    """One endpoint: whether it is enabled, and since when it fails."""
+    caller, gateway = await webhook_caller(request)
+    async with gateway.pool.acquire(timeout=5) as conn:
+        return json_reply(_encode(_view(await webhook_of(conn, caller, webhook_id))))
+
+
+@patch("/v1/webhooks/{webhook_id:str}", operation_id="change_webhook", opt={"described": _CHANGE})
+async def change_webhook(request: HttpRequest, webhook_id: str) -> Response[bytes]:
+    """Change an endpoint, disable it or enable it again; what is left out stays."""
+    caller, gateway = await webhook_caller(request)
+    wanted = await read_json(request, _change)
+    if wanted.url is not UNSET:
+        _check(gateway, wanted.url)
+    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
+        found = await webhook_of(conn, caller, webhook_id)
+        changed = await change_endpoint(
+            conn, found, **{name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
+        )
+    return json_reply(_encode(_view(changed)))
+
+
+@delete("/v1/webhooks/{webhook_id:str}", status_code=204, operation_id="delete_webhook", opt={"described": _DELETE})
+async def delete_webhook(request: HttpRequest, webhook_id: str) -> Response[None]:
+    """Remove an endpoint and its deliveries."""
+    caller, gateway = await webhook_caller(request)
+    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
+        await remove_endpoint(conn, await webhook_of(conn, caller, webhook_id))
+    return Response(None, status_code=204)
+
+
+@get("/v1/webhooks/{webhook_id:str}/secret", operation_id="get_webhook_secret", opt={"described": _SECRET})
+async def get_webhook_secret(request: HttpRequest, webhook_id: str) -> Response[bytes]:
+    """The secret that an endpoint's messages are signed with, for a library of Standard Webhooks."""
+    caller, gateway = await webhook_caller(request)
+    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
+        return _secret_reply(gateway, await webhook_of(conn, caller, webhook_id))
+
+
+@post("/v1/webhooks/{webhook_id:str}/rotate", status_code=200, operation_id="rotate_webhook_secret", opt={"described": _ROTATE})
+async def rotate_webhook_secret(request: HttpRequest, webhook_id: str) -> Response[bytes]:
+    """Replace a secret. For a while messages are signed with both, so that a receiver may change over when it likes."""
+    caller, gateway = await webhook_caller(request)
+    body = await read_body(request, _ROTATE_BYTES_MAX)
+    overlap_s = decode_json(body, _rotate).overlap_s if body else OVERLAP_S
+    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
+        rotated = await rotate_secret(conn, await webhook_of(conn, caller, webhook_id), overlap_s=overlap_s)
+    return _secret_reply(gateway, rotated)
+
+
+async def webhook_caller(request: HttpRequest) -> tuple[Caller, Gateway]:
+    """Raises Unauthenticated, WebhooksOff."""
+    caller, gateway = await authenticate(request), gateway_of(request)
+    if not gateway.settings.webhook_secret:
+        raise WebhooksOff
+    return caller, gateway
+
+
+async def webhook_of(conn: Conn, caller: Caller, text: str) -> Endpoint:
+    """The caller's endpoint. Raises NotFound."""
+    if text == CALLBACKS:
+        return await callbacks_of(conn, caller.org_id, livemode=caller.livemode)
+    return await find_endpoint(conn, caller.org_id, id_after("we_", text), livemode=caller.livemode)
+
+
+def id_after(prefix: str, text: str) -> UUID:
+    """Raises NotFound for anything that is no id of this kind: it names nothing."""
+    digits = text.removeprefix(prefix)
+    if digits == text or len(digits) != 32 or not digits.isascii() or not digits.isalnum():
+        raise NotFound
+    try:
+        return UUID(hex=digits)
+    except ValueError as error:
+        raise NotFound from error
+
+
+def _check(gateway: Gateway, url: str) -> None:
+    try:
+        gateway.fetcher.check(url)
+    except UrlRefused as error:
+        raise InvalidRequest(f"url: {error.detail}", param="url") from error
+
+
+def _view(row: Endpoint) -> Webhook:
+    return Webhook(
+        id=CALLBACKS if row.kind == "callbacks" else f"we_{row.id.hex}",
+        livemode=row.livemode,
+        kind=row.kind,
+        url=row.url,
+        form=row.form,
+        events=tuple(row.events),
+        description=row.description,
+        enabled=row.disabled_at is None,
+        disabled_reason=row.disabled_reason,
+        failing_since=row.failing_since,
+        created_at=row.created_at,
+    )
+
+
+def _secret_reply(gateway: Gateway, row: Endpoint) -> Response[bytes]:
+    secrets = gateway.webhook_secrets
+    shown = WebhookSecret(
+        secret=secrets.of(row.org_id, row.id, row.generation),
+        previous=secrets.of(row.org_id, row.id, row.generation - 1) if row.old_valid else None,
+        previous_until=row.old_until if row.old_valid else None,
+    )
+    return json_reply(_encode(shown), headers={"cache-control": "no-store"})
