@@ -37,6 +37,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.webhooks.sign import Secrets
 
@@ -91,6 +92,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
         stack.push_async_callback(egress.close)
+        requests = RequestLog(pool)
+        requests.start()
+        stack.push_async_callback(requests.close)
         stack.callback(closing.set)
         store = open_store(settings)
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
@@ -112,6 +116,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             signer=signer,
             webhook_secrets=Secrets(settings.webhook_secret.reveal()),
             message_body=Announcer(settings, pool, signer).body,
+            requests=requests,
             changes=changes,
             closing=closing,
         )

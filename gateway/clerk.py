@@ -26,6 +26,7 @@ from billing.ledger.chain import seal
 from billing.plans.alerts import check_budgets, check_wallets
 from billing.plans.budgets import open_budget_days
 from billing.plans.renew import expire_grants, renew_due
+from billing.shares.views import close_due_pool
 from gateway.announce import Announcer
 from gateway.courier import Courier
 from gateway.egress.addresses import networks
@@ -37,6 +38,7 @@ from gateway.jobs.janitors import (
     expired_assets,
     forget_answers,
     forget_assets,
+    forget_prompts,
     rescue_lost_leases,
     without_jobs,
 )
@@ -45,6 +47,7 @@ from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore, open_store
+from gateway.requests.read import forget_requests
 from gateway.settings import Settings
 from gateway.telemetry import metrics
 from gateway.webhooks.deliveries import forget_deliveries
@@ -140,6 +143,8 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("remove_expired_assets", 10.0, remove_assets),
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
+        Janitor("forget_prompts", 15.0, _alone(8, forget_prompts)),
+        Janitor("forget_requests", 60.0, _alone(9, forget_requests)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
         *_money(settings),
         *([Janitor("post_webhooks", settings.poll_s, _alone(40, post_events))] if settings.webhook_secret else []),
@@ -172,6 +177,7 @@ def _money(settings: Settings) -> list[Janitor]:
         Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
         Janitor("check_budgets", 60.0, _alone(17, check_budgets)),
         Janitor("check_wallets", 60.0, _alone(18, check_wallets)),
+        Janitor("share_pools", 60.0, _alone(20, close_due_pool)),
         Janitor("seal_ledger", 10.0, _alone(11, seal)),
         Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
         Janitor("add_usage_months", 3600.0, _alone(13, add_months)),

@@ -16,6 +16,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.video import ModelLimits
 from gateway.webhooks.model import Delivery
@@ -43,6 +44,7 @@ class Gateway:
     webhook_secrets: Secrets
     message_body: Callable[[Delivery], Awaitable[bytes | None]]
     """What a delivery says; None when its job was deleted."""
+    requests: RequestLog
     changes: Wake
     """Rings when some job changed."""
     closing: asyncio.Event

@@ -1,6 +1,7 @@
 """Post: write events by their rule, once each."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -96,6 +97,7 @@ async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError
     balances = await sql.LOCK_ACCOUNTS.all(conn, list(guarded)) if guarded else []
     stored = await _stored(conn, moves)
     free = {balance.account_id: balance.free for balance in balances}
+    spendable = {balance.account_id for balance in balances if balance.kind != "credit"}
     outcomes: list[Posted | BillingError] = []
     new: dict[UUID, Move] = {}
     for move, before in zip(moves, stored, strict=True):
@@ -103,7 +105,7 @@ async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError
         if refusal is None and move.id in new:
             refusal = Posted(move.id) if new[move.id] == move else _conflict(move)
         if refusal is None:
-            refusal = _refusal(move, free)
+            refusal = _refusal(move, free, spendable)
             if refusal is None:
                 new[move.id] = move
         outcomes.append(refusal or Posted(move.id))
@@ -169,8 +171,11 @@ def _named(posting: Posting, role: str) -> str:
     return str(posting.accounts.get(role) or posting.dimensions[role])
 
 
-def _refusal(move: Move, free: dict[UUID, int]) -> BillingError | None:
-    """Takes the move out of `free`, or leaves it untouched and says why. A floor may rise above what is left."""
+def _refusal(move: Move, free: dict[UUID, int], spendable: set[UUID]) -> BillingError | None:
+    """Takes the move out of `free`, or leaves it untouched and says why.
+
+    A floor may rise above what is left. Credit is spent by holding it; what else moves it is an invoice.
+    """
     moved: dict[UUID, int] = {}
     for entry in move.entries:
         if not entry.path:
@@ -180,7 +185,7 @@ def _refusal(move: Move, free: dict[UUID, int]) -> BillingError | None:
         if account not in free:
             return UnknownAccount(str(account))
     for account, amount in moved.items():
-        if amount < 0 and free[account] + amount - risen.get(account, 0) < 0:
+        if account in spendable and amount < 0 and free[account] + amount - risen.get(account, 0) < 0:
             return InsufficientFunds(f"{move.kind} {move.id}")
     for account in moved.keys() | risen.keys():
         free[account] += moved.get(account, 0) - risen.get(account, 0)
@@ -206,21 +211,21 @@ def _columns(moves: Sequence[Move]) -> list[list[object]]:
 
 async def _insert(conn: Conn, moves: Sequence[Move]) -> list[Move]:
     """Writes the moves and returns those that somebody else has written meanwhile."""
-    added = {row.id for row in await sql.ADD_TRANSFERS.all(conn, *_columns(moves))}
-    legs: list[tuple[UUID, int, UUID, str, int]] = []
+    added = {row.id: row.at for row in await sql.ADD_TRANSFERS.all(conn, *_columns(moves))}
+    legs: list[tuple[UUID, int, UUID, str, int, datetime]] = []
     shifts: dict[UUID, list[int]] = {}
     for move in moves:
         if move.id not in added:
             continue
         for leg, entry in enumerate(move.entries):
-            legs.append((move.id, leg, entry.account_id, entry.asset, entry.amount))
+            legs.append((move.id, leg, entry.account_id, entry.asset, entry.amount, added[move.id]))
             if not entry.path:
                 shifts.setdefault(entry.account_id, [0, 0])[0] += entry.amount
         for account, rise in move.floors:
             shifts.setdefault(account, [0, 0])[1] += rise
     await sql.POST_ENTRIES.run(
         conn,
-        *([list(column) for column in zip(*legs, strict=True)] or [[], [], [], [], []]),
+        *([list(column) for column in zip(*legs, strict=True)] or [[], [], [], [], [], []]),
         list(shifts),
         [posted for posted, _ in shifts.values()],
         [floor for _, floor in shifts.values()],

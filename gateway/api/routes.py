@@ -17,7 +17,10 @@ from gateway.api.deliveries import (
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
+from gateway.api.organizations import change_organization, get_organization
 from gateway.api.plans import get_plan, list_events, list_plans
+from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
+from gateway.api.requests import group_requests, list_requests
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.api.webhooks import (
     change_webhook,
@@ -74,6 +77,8 @@ router = Router(
         list_public_prices,
         get_usage,
         list_used_jobs,
+        list_requests,
+        group_requests,
         get_statement,
         list_plans,
         get_plan,
@@ -102,5 +107,11 @@ router = Router(
         get_one,
         register_one,
         change_one,
+        get_organization,
+        change_organization,
+        list_all_projects,
+        create_one_project,
+        get_one_project,
+        change_one_project,
     ],
 )

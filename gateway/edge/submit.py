@@ -8,7 +8,7 @@ from billing.kit.ids import new_id
 from gateway.access.model import Caller
 from gateway.admit import Admitted, submission
 from gateway.context import Gateway
-from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, retry_count
+from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, noted, retry_count
 from gateway.edge.inputs import Image, discard, keep, store_images
 from gateway.egress.errors import UrlRefused
 from gateway.errors import (
@@ -91,4 +91,5 @@ async def submit(
         await discard(gateway, org, job)
     elif images:
         await keep(gateway, org, job)
+    noted.get().job_id = admitted.job_id
     return admitted
