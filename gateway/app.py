@@ -10,7 +10,9 @@ from litestar.exceptions import HTTPException
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.announce import Announcer
 from gateway.api import routes as api
@@ -25,12 +27,14 @@ from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
 from gateway.edge.replies import Renderer, failure_reply
+from gateway.edge.trail import note_refusal
 from gateway.egress.addresses import networks
 from gateway.egress.fetch import Fetcher
 from gateway.egress.guard import Egress
 from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.offers import load_sellers
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -59,6 +63,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[native.router, openai.router, ark.router, api.router],
         lifespan=[lifespan],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
+        after_exception=[note_refusal],
         request_max_body_size=settings.request_body_max_bytes,
         openapi_config=None,  # gateway/api/openapi.py: bodies are read by hand, so the framework cannot see their types
         opt={"errors": ErrorShape(ProblemDocument, native_error)},
@@ -88,6 +93,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
         admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
+        key_uses = KeyUses(pool)
+        key_uses.start()
+        stack.push_async_callback(key_uses.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
@@ -95,6 +103,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         requests = RequestLog(pool)
         requests.start()
         stack.push_async_callback(requests.close)
+        desk = await stack.enter_async_context(
+            open_desk(pool, load_sellers(settings.catalogue_dir), settings.stripe_api_key.reveal(), settings.stripe_url)
+        )
         stack.callback(closing.set)
         store = open_store(settings)
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
@@ -105,7 +116,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             default_model=models.default_model,
             pool=pool,
             prices=prices,
-            authenticator=Authenticator(pool, ttl_s=settings.auth_ttl_ms / 1000),
+            authenticator=Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000),
+            key_uses=key_uses,
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),
@@ -117,6 +129,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             webhook_secrets=Secrets(settings.webhook_secret.reveal()),
             message_body=Announcer(settings, pool, signer).body,
             requests=requests,
+            desk=desk,
             changes=changes,
             closing=closing,
         )

@@ -15,7 +15,7 @@ import structlog
 
 from billing.charges.months import add_months
 from billing.charges.rollup import roll_up
-from billing.errors import BooksDiffer
+from billing.errors import BillingError, BooksDiffer
 from billing.invoices.close import close_due
 from billing.invoices.sales import invoice_sales
 from billing.kit.batch import TRANSIENT
@@ -27,6 +27,9 @@ from billing.plans.alerts import check_budgets, check_wallets
 from billing.plans.budgets import open_budget_days
 from billing.plans.renew import expire_grants, renew_due
 from billing.shares.views import close_due_pool
+from billing.stripe.collect import collect_due
+from billing.stripe.desk import Desk, open_desk
+from billing.stripe.recharge import note_recharges
 from gateway.announce import Announcer
 from gateway.courier import Courier
 from gateway.egress.addresses import networks
@@ -77,15 +80,16 @@ async def clerk(settings: Settings, stop: asyncio.Event) -> None:
     async with await open_pool(
         settings.dsn.reveal(), name="tallylight-clerk", role=APP_ROLE, size_min=1, size_max=settings.pool_max
     ) as pool:
-        loops = [_rounds(pool, janitor) for janitor in janitors(settings, open_store(settings))]
-        async with AsyncExitStack() as stack:
+        key, sellers = settings.stripe_api_key.reveal(), load_sellers(settings.catalogue_dir)
+        async with open_desk(pool, sellers, key, settings.stripe_url) as desk, AsyncExitStack() as stack:
+            loops = [_rounds(pool, janitor) for janitor in janitors(settings, open_store(settings), desk)]
             if settings.webhook_secret:
-                loops.append((await stack.enter_async_context(courier(settings, pool))).run())
+                loops.append((await stack.enter_async_context(_courier(settings, pool))).run())
             await run_until(stop, *loops)
 
 
 @asynccontextmanager
-async def courier(settings: Settings, pool: Pool) -> AsyncGenerator[Courier]:
+async def _courier(settings: Settings, pool: Pool) -> AsyncGenerator[Courier]:
     """What brings webhooks to their receivers."""
     signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
     egress = Egress(allowed=networks(settings.egress_networks))
@@ -96,7 +100,7 @@ async def courier(settings: Settings, pool: Pool) -> AsyncGenerator[Courier]:
         await egress.close()
 
 
-def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
+def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) -> list[Janitor]:
     """Everything periodic, in one list."""
 
     async def rescue(conn: Conn) -> int:
@@ -149,6 +153,7 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         *_money(settings),
         *([Janitor("post_webhooks", settings.poll_s, _alone(40, post_events))] if settings.webhook_secret else []),
         Janitor("forget_deliveries", 600.0, _alone(41, forget_deliveries)),
+        *(_payments(desk) if desk else ()),
     ]
 
 
@@ -181,6 +186,28 @@ def _money(settings: Settings) -> list[Janitor]:
         Janitor("seal_ledger", 10.0, _alone(11, seal)),
         Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
         Janitor("add_usage_months", 3600.0, _alone(13, add_months)),
+    ]
+
+
+def _payments(desk: Desk) -> list[Janitor]:
+    """What is periodic with Stripe. Who asks it takes a lease of each row for it, so that no lock is held over a question."""
+
+    def asking(work: Callable[[], Awaitable[int]]) -> Round:
+        async def once(_: Pool) -> int:
+            try:
+                return await work()
+            except BillingError as error:
+                log.warning("stripe_not_asked", error=str(error))
+                return 0
+
+        return once
+
+    return [
+        Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
+        Janitor("poll_payments", 5.0, asking(desk.poll)),
+        Janitor("read_stripe_account", 300.0, asking(desk.read_account)),
+        Janitor("recharge_wallets", 5.0, _alone(21, note_recharges)),
+        Janitor("collect_invoices", 60.0, _alone(22, collect_due)),
     ]
 
 

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from billing.kit.listen import Wake
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import Desk
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
 from gateway.jobs.queue import QueueView
@@ -33,6 +35,7 @@ class Gateway:
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
+    key_uses: KeyUses
     admission: Admission
     reader: JobReader
     queue: QueueView
@@ -45,6 +48,8 @@ class Gateway:
     message_body: Callable[[Delivery], Awaitable[bytes | None]]
     """What a delivery says; None when its job was deleted."""
     requests: RequestLog
+    desk: Desk | None
+    """Where payments are taken; None where none are."""
     changes: Wake
     """Rings when some job changed."""
     closing: asyncio.Event

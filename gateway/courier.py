@@ -15,7 +15,7 @@ from gateway.egress.errors import EgressError
 from gateway.egress.guard import Egress
 from gateway.webhooks.claim import claim
 from gateway.webhooks.model import Claimed, Outcome
-from gateway.webhooks.record import record
+from gateway.webhooks.record import record_try
 from gateway.webhooks.sign import Secrets
 
 log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ class Courier:
         try:
             outcome = await self.send(one)
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
-                await record(conn, one.org_id, one.id, one.endpoint_id, tries=one.tries, outcome=outcome)
+                await record_try(conn, one.org_id, one.id, one.endpoint_id, tries=one.tries, outcome=outcome)
         except TRANSIENT as error:
             log.warning("delivery_not_recorded", delivery_id=str(one.id), error=type(error).__name__)
             return

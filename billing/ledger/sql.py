@@ -204,6 +204,11 @@ POST_ENTRIES = Command("""
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[])
 """)
 
+LOWER_FLOORS = Command("""
+    UPDATE billing.balance b SET floor = b.floor - u.amount
+    FROM unnest($1::uuid[], $2::bigint[]) AS u (account_id, amount) WHERE b.account_id = u.account_id
+""")
+
 ADD_PLATFORM_ACCOUNTS = Command("""
     INSERT INTO billing.account (id, path, asset, book)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING

@@ -115,7 +115,9 @@ OVERSPENT = Query(
     SELECT 'nothing_is_overspent' AS rule, b.account_id::text AS subject,
            'posted ' || b.posted || ', held ' || b.held || ', floor ' || b.floor AS detail
     FROM billing.balance b JOIN billing.grant g ON g.account_id = b.account_id
-    WHERE b.held < 0 OR (b.posted - b.held < b.floor AND g.kind <> 'credit') LIMIT 100
+    WHERE b.held < 0 OR (b.posted - b.held < b.floor AND g.kind <> 'credit' AND b.floor - (b.posted - b.held) > (
+        SELECT coalesce(-sum(e.amount), 0) FROM billing.entry e JOIN billing.transfer t ON t.id = e.transfer_id
+        WHERE e.account_id = b.account_id AND t.kind = 'cash_taken')) LIMIT 100
     """,
 )
 # For postpaid: the limit is the sum of its changes, and what is invoiced and not paid counts against it.

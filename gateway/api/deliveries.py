@@ -9,15 +9,18 @@ import msgspec
 from litestar import Response, get, post
 from msgspec import Meta
 
+from billing.kit.pool import transact
 from billing.kit.query import Conn
-from gateway.access.model import Caller
-from gateway.api.webhooks import id_after, webhook_caller, webhook_of
+from gateway.access.model import Manager
+from gateway.api.webhooks import id_after, webhook_manager, webhook_of
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest
 from gateway.edge.described import Answer, Described, Parameter
 from gateway.edge.follow import next_change
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.errors import (
     InvalidRequest,
     NotFound,
@@ -27,10 +30,11 @@ from gateway.errors import (
     WebhooksOff,
 )
 from gateway.video import public_id
-from gateway.webhooks.deliveries import endpoint_of, find_delivery, list_deliveries, resend, tries_of
-from gateway.webhooks.model import Delivery, EventName, Outcome, State, Try, message_id
+from gateway.webhooks.deliveries import find_delivery, list_deliveries, resend, tries_of
+from gateway.webhooks.endpoints import find_endpoint
+from gateway.webhooks.model import OPENAI_EVENTS, Delivery, EventName, Outcome, State, Try, message_id
 from gateway.webhooks.post import post_sample
-from gateway.webhooks.record import record
+from gateway.webhooks.record import record_try
 
 WAIT_MAX_S = 30
 _STATES: tuple[State, ...] = get_args(State)
@@ -85,16 +89,18 @@ _trigger = msgspec.json.Decoder(Trigger)
 _forwarded = msgspec.json.Decoder(Forwarded)
 
 _TAG = "Webhooks"
-_ID = Parameter("webhook_id", "The id of an endpoint, or `callbacks`.", str, "path")
+_ID = Parameter("webhook_id", "The id of an endpoint, or callbacks_live or callbacks_test.", str, "path")
 _MESSAGE = Parameter("message_id", "The id of a delivery: its webhook-id.", str, "path")
 _BODY = (InvalidRequest, UnsupportedField, TooLarge, UnsupportedContent, WebhooksOff)
 _ONE = (NotFound, WebhooksOff)
+_READS, _WRITES = "webhooks:read", "webhooks:write"
 _TRIGGER = Described(
     tag=_TAG,
     body=Trigger,
     answers={202: Answer("A delivery of an event that did not happen.", WebhookDelivery)},
     parameters=(_ID,),
     errors=(*_BODY, NotFound),
+    scope=_WRITES,
 )
 _DELIVERIES = Described(
     tag=_TAG,
@@ -107,28 +113,41 @@ _DELIVERIES = Described(
         Parameter("wait", f"Be answered only when there is one, or after so many seconds, {WAIT_MAX_S} at most.", int),
     ),
     errors=(InvalidRequest, UnsupportedField, *_ONE),
+    scope=_READS,
 )
-_DETAIL = Described(tag=_TAG, answers={200: Answer("All about it.", DeliveryDetail)}, parameters=(_MESSAGE,), errors=_ONE)
-_RESEND = Described(tag=_TAG, answers={202: Answer("It is due now.", WebhookDelivery)}, parameters=(_MESSAGE,), errors=_ONE)
+_DETAIL = Described(
+    tag=_TAG, answers={200: Answer("All about it.", DeliveryDetail)}, parameters=(_MESSAGE,), errors=_ONE, scope=_READS
+)
+_RESEND = Described(
+    tag=_TAG, answers={202: Answer("It is due now.", WebhookDelivery)}, parameters=(_MESSAGE,), errors=_ONE, scope=_WRITES
+)
 _OUTCOME = Described(
     tag=_TAG,
     body=Forwarded,
     answers={200: Answer("The delivery as it is now.", WebhookDelivery)},
     parameters=(_MESSAGE,),
     errors=(*_BODY, NotFound),
+    scope=_WRITES,
 )
 
 
 @post("/v1/webhooks/{webhook_id:str}/trigger", status_code=202, operation_id="trigger_webhook", opt={"described": _TRIGGER})
 async def trigger_webhook(request: HttpRequest, webhook_id: str) -> Response[bytes]:
     """Send an endpoint an event that did not happen, marked `sample`, whatever it is told otherwise."""
-    caller, gateway = await webhook_caller(request)
+    who, gateway = await webhook_manager(request)
     wanted = await read_json(request, _trigger)
-    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
-        endpoint = await webhook_of(conn, caller, webhook_id)
+
+    async def write(conn: Conn) -> Delivery:
+        endpoint = await webhook_of(conn, who, webhook_id)
         if endpoint.kind == "callbacks":
             raise InvalidRequest("callbacks have no address of their own; choose an endpoint", param="webhook_id")
+        if endpoint.form == "openai" and wanted.event not in OPENAI_EVENTS:
+            raise InvalidRequest(f"in this form there is only {', '.join(sorted(OPENAI_EVENTS))}", param="event")
         posted = await post_sample(conn, endpoint, wanted.event)
+        await record(conn, acted(request, who, webhook_id, after=wanted))
+        return posted
+
+    posted = await transact(gateway.pool, write)
     gateway.changes.ring()
     return json_reply(_encode(_view(posted)), 202)
 
@@ -136,7 +155,7 @@ async def trigger_webhook(request: HttpRequest, webhook_id: str) -> Response[byt
 @get("/v1/webhooks/{webhook_id:str}/deliveries", operation_id="list_webhook_deliveries", opt={"described": _DELIVERIES})
 async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Response[bytes]:
     """List what an endpoint was told, or wait for the next there is to tell. Deliveries are kept for 30 days."""
-    caller, gateway = await webhook_caller(request)
+    who, gateway = await webhook_manager(request)
     values = query_of(request, "state", "after", "limit", "wait")
     state, after = single(values, "state"), single(values, "after")
     if state is not None and state not in _STATES:
@@ -145,12 +164,12 @@ async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Resp
     until = monotonic() + integer(values, "wait", default=0, least=0, most=WAIT_MAX_S)
     behind = id_after("msg_", after) if after is not None else None
     async with gateway.pool.acquire(timeout=5) as conn:
-        endpoint = await webhook_of(conn, caller, webhook_id)
+        endpoint = await webhook_of(conn, who, webhook_id)
     while True:
         changed = next_change(gateway)
         try:
             async with gateway.pool.acquire(timeout=5) as conn:
-                found = await list_deliveries(conn, caller.org_id, endpoint.id, state=state, after=behind, limit=limit)
+                found = await list_deliveries(conn, who.org_id, endpoint.id, state=state, after=behind, limit=limit)
             left_s = until - monotonic()
             if found or left_s <= 0 or gateway.closing.is_set():
                 return json_reply(_encode(DeliveryList(data=tuple(map(_view, found)))))
@@ -162,11 +181,11 @@ async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Resp
 @get("/v1/webhook-deliveries/{message_id:str}", operation_id="get_webhook_delivery", opt={"described": _DETAIL})
 async def get_webhook_delivery(request: HttpRequest, message_id: str) -> Response[bytes]:
     """One delivery with every try, and its message signed as it would be sent now."""
-    caller, gateway = await webhook_caller(request)
+    who, gateway = await webhook_manager(request)
     async with gateway.pool.acquire(timeout=5) as conn:
-        delivery = await _find(conn, caller, message_id)
+        delivery = await _find(conn, who, message_id)
         tries = await tries_of(conn, delivery)
-        endpoint = await endpoint_of(conn, delivery)
+        endpoint = await find_endpoint(conn, delivery.org_id, delivery.endpoint_id)
     body = await gateway.message_body(delivery)
     message = gateway.webhook_secrets.message(endpoint, body, delivery_id=delivery.id) if body is not None else None
     detail = DeliveryDetail(
@@ -186,10 +205,14 @@ async def get_webhook_delivery(request: HttpRequest, message_id: str) -> Respons
 )
 async def resend_webhook_delivery(request: HttpRequest, message_id: str) -> Response[bytes]:
     """Send a delivery once more, whatever became of it, under the same webhook-id."""
-    caller, gateway = await webhook_caller(request)
-    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
-        again = await resend(conn, await _find(conn, caller, message_id))
-    return json_reply(_encode(_view(again)), 202)
+    who, gateway = await webhook_manager(request)
+
+    async def write(conn: Conn) -> Delivery:
+        again = await resend(conn, await _find(conn, who, message_id))
+        await record(conn, acted(request, who, message_id))
+        return again
+
+    return json_reply(_encode(_view(await transact(gateway.pool, write))), 202)
 
 
 @post(
@@ -200,20 +223,23 @@ async def resend_webhook_delivery(request: HttpRequest, message_id: str) -> Resp
 )
 async def record_webhook_outcome(request: HttpRequest, message_id: str) -> Response[bytes]:
     """Say what became of a message that a listener handed on; it is not offered again."""
-    caller, gateway = await webhook_caller(request)
+    who, gateway = await webhook_manager(request)
     said = await read_json(request, _forwarded)
-    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
-        delivery = await _find(conn, caller, message_id)
-        if (await endpoint_of(conn, delivery)).kind != "listener":
+
+    async def write(conn: Conn) -> Delivery:
+        delivery = await _find(conn, who, message_id)
+        if (await find_endpoint(conn, delivery.org_id, delivery.endpoint_id)).kind != "listener":
             raise InvalidRequest("only what a listener fetched has an outcome that it can tell", param="message_id")
         outcome = Outcome(said.took_ms, said.status, said.error, lasting=True, ours=True)
-        await record(conn, delivery.org_id, delivery.id, delivery.endpoint_id, tries=delivery.tries, outcome=outcome)
-        return json_reply(_encode(_view(await _find(conn, caller, message_id))))
+        await record_try(conn, delivery.org_id, delivery.id, delivery.endpoint_id, tries=delivery.tries, outcome=outcome)
+        return await _find(conn, who, message_id)
+
+    return json_reply(_encode(_view(await transact(gateway.pool, write))))
 
 
-async def _find(conn: Conn, caller: Caller, text: str) -> Delivery:
+async def _find(conn: Conn, who: Manager, text: str) -> Delivery:
     """Raises NotFound."""
-    return await find_delivery(conn, caller.org_id, id_after("msg_", text), livemode=caller.livemode)
+    return await find_delivery(conn, who.org_id, id_after("msg_", text))
 
 
 def _view(row: Delivery) -> WebhookDelivery:

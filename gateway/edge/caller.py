@@ -7,6 +7,7 @@ from uuid import UUID
 from litestar.connection import Request
 
 from gateway.access.model import Caller, Manager, well_formed
+from gateway.access.restrictions import refuse_address
 from gateway.context import Gateway
 from gateway.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from gateway.jobs.model import job_of
@@ -46,12 +47,14 @@ def header(request: HttpRequest, name: bytes) -> str | None:
 
 
 async def authenticate(request: HttpRequest) -> Caller:
-    """Raises Unauthenticated, Forbidden for a management key."""
+    """Raises Unauthenticated, Forbidden for a management key, KeyRestricted for one that is used from elsewhere."""
     token = bearer(request)
     if well_formed(token, "management"):
         raise Forbidden("a management key runs no jobs and reads none; send an inference key, tl_live_… or tl_test_…")
     caller = await gateway_of(request).authenticator.caller(token)
     noted.get().by = caller
+    if caller.restrictions is not None:
+        refuse_address(caller.restrictions, client_address(request))
     return caller
 
 

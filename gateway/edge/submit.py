@@ -6,6 +6,7 @@ import msgspec
 
 from billing.kit.ids import new_id
 from gateway.access.model import Caller
+from gateway.access.restrictions import refuse_request
 from gateway.admit import Admitted, submission
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, noted, retry_count
@@ -77,6 +78,8 @@ async def submit(
         check_callback(gateway, ask.callback_url)
     named = tuple(image.named for image in images)
     video = resolve(ask, limits, queue_deadline_s=gateway.settings.queue_deadline_s, inputs=named)
+    if caller.restrictions is not None:
+        refuse_request(caller.restrictions, video)
     try:
         if images:
             video = msgspec.structs.replace(video, inputs=await store_images(gateway, caller, images, job))

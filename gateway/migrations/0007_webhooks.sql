@@ -23,6 +23,7 @@ CREATE TABLE gateway.webhook_endpoint (
     failing_since timestamptz,
     disabled_at timestamptz,
     disabled_reason text,
+    version integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT billing.now(),
     PRIMARY KEY (org_id, id),
     CONSTRAINT webhook_endpoint_has_an_address CHECK ((kind = 'url') = (url IS NOT NULL)),

@@ -5,7 +5,7 @@ from uuid import UUID
 from billing.kit.query import Conn
 from gateway.errors import NotFound
 from gateway.webhooks import sql
-from gateway.webhooks.model import KEPT_S, LISTENER_S, Delivery, Endpoint, Try
+from gateway.webhooks.model import KEPT_S, LISTENER_S, Delivery, Try
 
 _BATCH = 5000
 
@@ -17,16 +17,12 @@ async def list_deliveries(
     return await sql.DELIVERIES.all(conn, org_id, endpoint_id, state, after, limit)
 
 
-async def find_delivery(conn: Conn, org_id: UUID, delivery_id: UUID, *, livemode: bool) -> Delivery:
+async def find_delivery(conn: Conn, org_id: UUID, delivery_id: UUID) -> Delivery:
     """Raises NotFound."""
-    found = await sql.DELIVERY.maybe(conn, org_id, delivery_id, livemode)
+    found = await sql.DELIVERY.maybe(conn, org_id, delivery_id)
     if found is None:
         raise NotFound
     return found
-
-
-async def endpoint_of(conn: Conn, delivery: Delivery) -> Endpoint:
-    return await sql.ENDPOINT_OF.one(conn, delivery.org_id, delivery.endpoint_id)
 
 
 async def tries_of(conn: Conn, delivery: Delivery) -> list[Try]:

@@ -24,13 +24,14 @@ async def add_endpoint(
     return added
 
 
-async def list_endpoints(conn: Conn, org_id: UUID, *, livemode: bool) -> list[Endpoint]:
-    return await sql.ENDPOINTS.all(conn, org_id, livemode)
+async def list_endpoints(conn: Conn, org_id: UUID) -> list[Endpoint]:
+    """All of them, ENDPOINTS_MAX at most, the newest first; without those that stand for callbacks."""
+    return await sql.ENDPOINTS.all(conn, org_id)
 
 
-async def find_endpoint(conn: Conn, org_id: UUID, endpoint_id: UUID, *, livemode: bool) -> Endpoint:
+async def find_endpoint(conn: Conn, org_id: UUID, endpoint_id: UUID, *, lock: bool = False) -> Endpoint:
     """Raises NotFound."""
-    return _found(await sql.ENDPOINT.maybe(conn, org_id, endpoint_id, livemode))
+    return _found(await (sql.LOCKED_ENDPOINT if lock else sql.ENDPOINT).maybe(conn, org_id, endpoint_id))
 
 
 async def callbacks_of(conn: Conn, org_id: UUID, *, livemode: bool) -> Endpoint:

@@ -19,7 +19,9 @@ Kind: TypeAlias = Literal["url", "callbacks", "listener"]
 State: TypeAlias = Literal["waiting", "delivered", "failed"]
 
 ENDPOINTS_MAX = 20
-"""Of one organization in one book, listeners included."""
+"""Of one organization, listeners included."""
+OPENAI_EVENTS: frozenset[EventName] = frozenset({"job.succeeded", "job.failed", "job.cancelled", "job.expired"})
+"""All that OpenAI's form can say."""
 RETRIES_S = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 """The pauses between tries: the first again after seconds, the last after a day; more than three days in all."""
 JITTER = 0.2
@@ -51,6 +53,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     disabled_at: datetime | None
     disabled_reason: str | None
     created_at: datetime
+    version: int
 
 
 class Delivery(msgspec.Struct, frozen=True):

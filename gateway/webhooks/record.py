@@ -7,7 +7,7 @@ from gateway.webhooks import sql
 from gateway.webhooks.model import DISABLED_AFTER_S, Outcome, pause_s
 
 
-async def record(conn: Conn, org_id: UUID, delivery_id: UUID, endpoint_id: UUID, *, tries: int, outcome: Outcome) -> None:
+async def record_try(conn: Conn, org_id: UUID, delivery_id: UUID, endpoint_id: UUID, *, tries: int, outcome: Outcome) -> None:
     """`tries` were made before this one. In the caller's transaction; recording twice counts two tries and no more."""
     pause = None if outcome.delivered or outcome.gone or outcome.lasting else pause_s(tries + 1)
     state = "delivered" if outcome.delivered else "failed" if pause is None else "waiting"

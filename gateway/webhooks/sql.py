@@ -8,7 +8,7 @@ from gateway.webhooks.model import Alone, Claimed, Delivery, Endpoint, Posted, R
 _ENDPOINT: LiteralString = """
            e.org_id, e.id, e.livemode, e.kind, e.url, e.form, e.events, e.description, e.generation, e.rotated_at, e.old_until,
            coalesce(e.old_until > billing.now(), false) AS old_valid, e.failing_since, e.disabled_at, e.disabled_reason,
-           e.created_at
+           e.created_at, e.version
 """
 _DELIVERY: LiteralString = """
            d.org_id, d.id, d.endpoint_id, d.event, d.form, d.job_id, d.data, d.url, d.happened_at, d.created_at, d.state,
@@ -22,7 +22,7 @@ ADD_ENDPOINT = Query(
     """
     INSERT INTO gateway.webhook_endpoint AS e (org_id, id, livemode, kind, url, form, events, description)
     SELECT $1, $2::uuid, $3, $4, $5::text, $6, $7::text[], $8
-    WHERE (SELECT count(*) FROM gateway.webhook_endpoint WHERE org_id = $1 AND livemode = $3 AND kind <> 'callbacks') < $9
+    WHERE (SELECT count(*) FROM gateway.webhook_endpoint WHERE org_id = $1 AND kind <> 'callbacks') < $9
     RETURNING """
     + _ENDPOINT
     + """
@@ -48,7 +48,16 @@ ENDPOINT = Query(
     SELECT """
     + _ENDPOINT
     + """
-    FROM gateway.webhook_endpoint e WHERE org_id = $1 AND id = $2 AND livemode = $3
+    FROM gateway.webhook_endpoint e WHERE org_id = $1 AND id = $2
+    """,
+)
+LOCKED_ENDPOINT = Query(
+    Endpoint,
+    """
+    SELECT """
+    + _ENDPOINT
+    + """
+    FROM gateway.webhook_endpoint e WHERE org_id = $1 AND id = $2 FOR UPDATE
     """,
 )
 ENDPOINTS = Query(
@@ -57,7 +66,7 @@ ENDPOINTS = Query(
     SELECT """
     + _ENDPOINT
     + """
-    FROM gateway.webhook_endpoint e WHERE org_id = $1 AND livemode = $2 ORDER BY created_at, id
+    FROM gateway.webhook_endpoint e WHERE org_id = $1 AND kind <> 'callbacks' ORDER BY id DESC
     """,
 )
 # $7: NULL leaves it as it is, true enables, false disables.
@@ -70,7 +79,7 @@ CHANGE_ENDPOINT = Query(
         disabled_at = CASE WHEN $7 THEN NULL WHEN NOT $7 THEN coalesce(disabled_at, billing.now()) ELSE disabled_at END,
         disabled_reason = CASE WHEN $7 THEN NULL WHEN NOT $7 THEN coalesce(disabled_reason, 'disabled by its owner')
                                ELSE disabled_reason END,
-        failing_since = CASE WHEN $7 THEN NULL ELSE failing_since END
+        failing_since = CASE WHEN $7 THEN NULL ELSE failing_since END, version = version + 1
     WHERE org_id = $1 AND id = $2
     RETURNING """
     + _ENDPOINT
@@ -80,7 +89,7 @@ CHANGE_ENDPOINT = Query(
 ROTATE = Query(
     Endpoint,
     """
-    UPDATE gateway.webhook_endpoint e SET generation = generation + 1, rotated_at = billing.now(),
+    UPDATE gateway.webhook_endpoint e SET generation = generation + 1, rotated_at = billing.now(), version = version + 1,
         old_until = billing.now() + make_interval(secs => $3)
     WHERE org_id = $1 AND id = $2
     RETURNING """
@@ -237,17 +246,7 @@ DELIVERY = Query(
     SELECT """
     + _DELIVERY
     + """
-    FROM gateway.webhook_delivery d JOIN gateway.webhook_endpoint e ON e.org_id = d.org_id AND e.id = d.endpoint_id
-    WHERE d.org_id = $1 AND d.id = $2 AND e.livemode = $3
-    """,
-)
-ENDPOINT_OF = Query(
-    Endpoint,
-    """
-    SELECT """
-    + _ENDPOINT
-    + """
-    FROM gateway.webhook_endpoint e WHERE org_id = $1 AND id = $2
+    FROM gateway.webhook_delivery d WHERE org_id = $1 AND id = $2
     """,
 )
 DELIVERIES = Query(

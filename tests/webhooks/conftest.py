@@ -40,7 +40,7 @@ class Office:
     async def again(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint as it is now."""
         async with self.pool.acquire() as conn:
-            return await find_endpoint(conn, endpoint.org_id, endpoint.id, livemode=endpoint.livemode)
+            return await find_endpoint(conn, endpoint.org_id, endpoint.id)
 
     async def post(self) -> int:
         """Posts until nothing is left; the number of events taken."""

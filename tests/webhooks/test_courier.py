@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ DELIVERED = ("job.queued", "delivered", 1)
 WAITS = ("job.queued", "waiting", 1)
 
 
-def verified(endpoint: Endpoint, received: Received) -> dict[str, object]:
+def verified(endpoint: Endpoint, received: Received) -> dict[str, Any]:
     return Webhook(SECRETS.of(endpoint.org_id, endpoint.id, endpoint.generation)).verify(received.body, received.headers)
 
 
@@ -30,7 +31,7 @@ async def tries(office: Office) -> list[Try]:
     async with office.pool.acquire() as conn:
         row = await conn.fetchrow("SELECT org_id, id FROM gateway.webhook_delivery")
         assert row is not None
-        return await tries_of(conn, await find_delivery(conn, row["org_id"], row["id"], livemode=True))
+        return await tries_of(conn, await find_delivery(conn, row["org_id"], row["id"]))
 
 
 async def test_a_job_is_told_signed_and_as_it_was(office: Office, shop: Shop) -> None:
@@ -202,7 +203,7 @@ async def test_after_the_last_pause_a_delivery_has_failed_and_can_be_sent_by_han
             async with office.pool.acquire() as conn, conn.transaction():
                 row = await conn.fetchrow("SELECT org_id, id FROM gateway.webhook_delivery")
                 assert row is not None
-                await resend(conn, await find_delivery(conn, row["org_id"], row["id"], livemode=True))
+                await resend(conn, await find_delivery(conn, row["org_id"], row["id"]))
             await office.until(("job.queued", "delivered", 11))
             assert (await box.next()).headers["webhook-id"] == first.headers["webhook-id"]
 

@@ -30,6 +30,7 @@ ENDPOINT = Endpoint(
     disabled_at=None,
     disabled_reason=None,
     created_at=datetime.now(UTC),
+    version=2,
 )
 
 

@@ -74,6 +74,8 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     "cash_refund": (TEN, [("{wallet}", -10), ("liability:refund_transit:live:CNY", 10)], 0),
     "cash_refund_paid": (TEN, [("liability:refund_transit:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
     "cash_refund_failed": (TEN, [("liability:refund_transit:live:CNY", -10), ("{wallet}", 10)], 0),
+    "cash_taken": (TEN, [("{wallet}", -10), ("asset:clearing:live:CNY", 10)], 0),
+    "cash_returned": (TEN, [("asset:clearing:live:CNY", -10), ("{wallet}", 10)], 0),
     "pack_refund": (
         {"amount": 500, "earned": 5},
         [("{grant}", -500), ("units:issued:live:SEC:h100", 500), ("liability:deferred:live:CNY:{grant}", -5), ("liability:refund_transit:live:CNY", 5)],
@@ -91,6 +93,17 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     ),
     "payment": (TEN, [("asset:clearing:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
     "payment_from_wallet": (TEN, [("{wallet}", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "payment_refund": (TEN, [("asset:receivable:live:CNY:acme", -10), ("liability:refund_transit:live:CNY", 10)], 10),
+    "payment_refund_failed": (TEN, [("liability:refund_transit:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "payment_taken": (TEN, [("asset:receivable:live:CNY:acme", -10), ("asset:clearing:live:CNY", 10)], 10),
+    "payment_returned": (TEN, [("asset:clearing:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "stripe_fee": (TEN, [("expense:stripe_fee:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
+    "exchange": (
+        {"amount": 10, "got": 70},
+        [("memo:exchange:live:CNY", -10), ("asset:clearing:live:CNY", 10), ("asset:clearing:live:SEC:h100", -70), ("memo:exchange:live:SEC:h100", 70)],
+        0,
+    ),
+    "bank_payout": (TEN, [("asset:bank:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
     "credit_note": (
         {"net": 10, "tax": 1, "total": 11},
         [("contra:refunds:live:CNY", -10), ("liability:tax:live:CNY", -1), ("asset:receivable:live:CNY:acme", 11)],
