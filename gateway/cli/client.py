@@ -158,9 +158,9 @@ def connection(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
     try:
         demo = read_credentials(data)
     except (OSError, msgspec.DecodeError):
-        demo = Credentials(link_secret="", operator_token="")
+        demo = Credentials(link_secret="", operator_token="", webhook_secret="")
     if url and demo.base_url != url.rstrip("/"):
-        demo = Credentials(link_secret="", operator_token="")  # the demo's key is not shown to another server
+        demo = Credentials(link_secret="", operator_token="", webhook_secret="")  # the demo's key is not shown to another server
     if not (url or demo.base_url) or not (key or demo.api_key):
         missing = "TALLYLIGHT_API_KEY (or --key)" if url else "TALLYLIGHT_BASE_URL (or --url) and TALLYLIGHT_API_KEY (or --key)"
         raise ApiError(f"give {missing}, or start `tallylight up` in this folder", code="no_credentials")

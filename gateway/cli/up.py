@@ -186,6 +186,7 @@ class _Up:
             catalogue_dir=catalogue,
             replicas=tuple(triton.replica() for triton in tritons),
             operator_token=Secret(self._credentials.operator_token),
+            webhook_secret=Secret(self._credentials.webhook_secret),
         )
 
     async def _first_video(self, dsn: str) -> None:
