@@ -1,9 +1,8 @@
 """The log of webhook deliveries: what was told to whom, every try, and sending it again."""
 
 import asyncio
-from datetime import datetime
 from time import monotonic
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 import msgspec
 from litestar import Response, get, post
@@ -29,12 +28,12 @@ from gateway.errors import (
     UnsupportedField,
     WebhooksOff,
 )
-from gateway.video import public_id
 from gateway.webhooks.deliveries import find_delivery, list_deliveries, resend, tries_of
 from gateway.webhooks.endpoints import find_endpoint
-from gateway.webhooks.model import OPENAI_EVENTS, Delivery, EventName, Outcome, State, Try, message_id
+from gateway.webhooks.model import OPENAI_EVENTS, Delivery, EventName, Outcome, State
 from gateway.webhooks.post import post_sample
 from gateway.webhooks.record import record_try
+from gateway.webhooks.view import DeliveryDetail, DeliveryList, WebhookDelivery, delivery_view
 
 WAIT_MAX_S = 30
 _STATES: tuple[State, ...] = get_args(State)
@@ -42,38 +41,6 @@ _STATES: tuple[State, ...] = get_args(State)
 
 class Trigger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event: EventName
-
-
-class WebhookDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """`id` is the `webhook-id` of its messages."""
-
-    object: Literal["webhook_delivery"] = "webhook_delivery"
-    id: str
-    event: str
-    job_id: str | None
-    url: str | None
-    state: State
-    tries: int
-    happened_at: datetime
-    due_at: datetime | None
-    ended_at: datetime | None
-
-
-class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
-    """The oldest first; ask again with `after` = the last one's id."""
-
-    object: Literal["list"] = "list"
-    data: tuple[WebhookDelivery, ...]
-
-
-class DeliveryDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """A delivery, every try, and the message as it would be sent now; null when its job was deleted."""
-
-    object: Literal["webhook_delivery_detail"] = "webhook_delivery_detail"
-    delivery: WebhookDelivery
-    tries: tuple[Try, ...]
-    headers: dict[str, str] | None
-    body: str | None
 
 
 class Forwarded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,7 +116,7 @@ async def trigger_webhook(request: HttpRequest, webhook_id: str) -> Response[byt
 
     posted = await transact(gateway.pool, write)
     gateway.changes.ring()
-    return json_reply(_encode(_view(posted)), 202)
+    return json_reply(_encode(delivery_view(posted)), 202)
 
 
 @get("/v1/webhooks/{webhook_id:str}/deliveries", operation_id="list_webhook_deliveries", opt={"described": _DELIVERIES})
@@ -172,7 +139,7 @@ async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Resp
                 found = await list_deliveries(conn, who.org_id, endpoint.id, state=state, after=behind, limit=limit)
             left_s = until - monotonic()
             if found or left_s <= 0 or gateway.closing.is_set():
-                return json_reply(_encode(DeliveryList(data=tuple(map(_view, found)))))
+                return json_reply(_encode(DeliveryList(data=tuple(map(delivery_view, found)))))
             await asyncio.wait({changed}, timeout=left_s)
         finally:
             changed.cancel()
@@ -189,7 +156,7 @@ async def get_webhook_delivery(request: HttpRequest, message_id: str) -> Respons
     body = await gateway.message_body(delivery)
     message = gateway.webhook_secrets.message(endpoint, body, delivery_id=delivery.id) if body is not None else None
     detail = DeliveryDetail(
-        delivery=_view(delivery),
+        delivery=delivery_view(delivery),
         tries=tuple(tries),
         headers=message.headers if message else None,
         body=message.body.decode() if message else None,
@@ -212,7 +179,7 @@ async def resend_webhook_delivery(request: HttpRequest, message_id: str) -> Resp
         await record(conn, acted(request, who, message_id))
         return again
 
-    return json_reply(_encode(_view(await transact(gateway.pool, write))), 202)
+    return json_reply(_encode(delivery_view(await transact(gateway.pool, write))), 202)
 
 
 @post(
@@ -234,23 +201,9 @@ async def record_webhook_outcome(request: HttpRequest, message_id: str) -> Respo
         await record_try(conn, delivery.org_id, delivery.id, delivery.endpoint_id, tries=delivery.tries, outcome=outcome)
         return await _find(conn, who, message_id)
 
-    return json_reply(_encode(_view(await transact(gateway.pool, write))))
+    return json_reply(_encode(delivery_view(await transact(gateway.pool, write))))
 
 
 async def _find(conn: Conn, who: Manager, text: str) -> Delivery:
     """Raises NotFound."""
     return await find_delivery(conn, who.org_id, id_after("msg_", text))
-
-
-def _view(row: Delivery) -> WebhookDelivery:
-    return WebhookDelivery(
-        id=message_id(row.id),
-        event=row.event,
-        job_id=public_id(row.job_id) if row.job_id else None,
-        url=row.url,
-        state=row.state,
-        tries=row.tries,
-        happened_at=row.happened_at,
-        due_at=row.due_at if row.state == "waiting" else None,
-        ended_at=row.ended_at,
-    )

@@ -1,7 +1,6 @@
 """/v1/webhooks: the endpoints that are told what happens, and their secrets. Deliveries stand beside this file."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -39,9 +38,9 @@ from gateway.webhooks.endpoints import (
     remove_endpoint,
     rotate_secret,
 )
-from gateway.webhooks.model import OVERLAP_S, Endpoint, EndpointForm, EventName, Kind
+from gateway.webhooks.model import OVERLAP_S, Endpoint, EndpointForm, EventName
+from gateway.webhooks.view import CALLBACKS, Webhook, WebhookList, WebhookSecret, webhook_view
 
-CALLBACKS = {"callbacks_live": True, "callbacks_test": False}
 _ROTATE_BYTES_MAX = 4096
 _Url = Annotated[str, Meta(max_length=2048, description="https://, reachable from the internet, answering 2xx within 20 s.")]
 _Events = Annotated[tuple[EventName, ...], Meta(max_length=32, description="Only these; none: all.")]
@@ -72,37 +71,6 @@ class ChangeWebhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 class Rotate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overlap_s: Annotated[int, Meta(ge=0, le=30 * 86400, description="How long the old secret stays valid beside it.")] = OVERLAP_S
-
-
-class Webhook(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint. `callbacks_live` and `callbacks_test` stand for the addresses that requests name in `callback_url`."""
-
-    object: Literal["webhook"] = "webhook"
-    id: str
-    livemode: bool
-    kind: Kind
-    url: str | None
-    form: EndpointForm
-    events: tuple[str, ...]
-    description: str
-    enabled: bool
-    disabled_reason: str | None
-    failing_since: datetime | None
-    created_at: datetime
-
-
-class WebhookList(msgspec.Struct, frozen=True, kw_only=True):
-    object: Literal["list"] = "list"
-    data: tuple[Webhook, ...]
-
-
-class WebhookSecret(msgspec.Struct, frozen=True, kw_only=True):
-    """What messages are signed with (Standard Webhooks). While there are two, each message carries a signature of both."""
-
-    object: Literal["webhook_secret"] = "webhook_secret"
-    secret: str
-    previous: str | None
-    previous_until: datetime | None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -162,7 +130,7 @@ async def create_webhook(request: HttpRequest) -> Response[bytes]:
 
     async def write(conn: Conn) -> Endpoint:
         added = await add_endpoint(conn, who.org_id, **msgspec.structs.asdict(wanted))
-        await record(conn, acted(request, who, _view(added).id, after=_view(added)))
+        await record(conn, acted(request, who, webhook_view(added).id, after=webhook_view(added)))
         return added
 
     return _reply(await transact(gateway.pool, write), 201)
@@ -175,7 +143,7 @@ async def list_webhooks(request: HttpRequest) -> Response[bytes]:
     query_of(request)
     async with gateway.pool.acquire(timeout=5) as conn:
         found = await list_endpoints(conn, who.org_id)
-    return json_reply(_encode(WebhookList(data=tuple(map(_view, found)))))
+    return json_reply(_encode(WebhookList(data=tuple(map(webhook_view, found)))))
 
 
 @get("/v1/webhooks/{webhook_id:str}", operation_id="get_webhook", opt={"described": _GET})
@@ -199,7 +167,7 @@ async def change_webhook(request: HttpRequest, webhook_id: str) -> Response[byte
         found = await webhook_of(conn, who, webhook_id, lock=True)
         require_match(request, found.version)
         changed = await change_endpoint(conn, found, **given)
-        await record(conn, acted(request, who, webhook_id, before=_view(found), after=_view(changed)))
+        await record(conn, acted(request, who, webhook_id, before=webhook_view(found), after=webhook_view(changed)))
         return changed
 
     return _reply(await transact(gateway.pool, write))
@@ -213,7 +181,7 @@ async def delete_webhook(request: HttpRequest, webhook_id: str) -> Response[None
     async def write(conn: Conn) -> None:
         found = await webhook_of(conn, who, webhook_id, lock=True)
         await remove_endpoint(conn, found)
-        await record(conn, acted(request, who, webhook_id, before=_view(found)))
+        await record(conn, acted(request, who, webhook_id, before=webhook_view(found)))
 
     await transact(gateway.pool, write)
     return Response(None, status_code=204)
@@ -236,7 +204,7 @@ async def rotate_webhook_secret(request: HttpRequest, webhook_id: str) -> Respon
 
     async def write(conn: Conn) -> Endpoint:
         rotated = await rotate_secret(conn, await webhook_of(conn, who, webhook_id, lock=True), overlap_s=overlap_s)
-        await record(conn, acted(request, who, webhook_id, after=_view(rotated)))
+        await record(conn, acted(request, who, webhook_id, after=webhook_view(rotated)))
         return rotated
 
     return _secret_reply(gateway, await transact(gateway.pool, write))
@@ -276,24 +244,7 @@ def _check(gateway: Gateway, url: str) -> None:
 
 
 def _reply(row: Endpoint, status: int = 200) -> Response[bytes]:
-    return json_reply(_encode(_view(row)), status, etag(row.version))
-
-
-def _view(row: Endpoint) -> Webhook:
-    callbacks = "callbacks_live" if row.livemode else "callbacks_test"
-    return Webhook(
-        id=callbacks if row.kind == "callbacks" else f"we_{row.id.hex}",
-        livemode=row.livemode,
-        kind=row.kind,
-        url=row.url,
-        form=row.form,
-        events=tuple(row.events),
-        description=row.description,
-        enabled=row.disabled_at is None,
-        disabled_reason=row.disabled_reason,
-        failing_since=row.failing_since,
-        created_at=row.created_at,
-    )
+    return json_reply(_encode(webhook_view(row)), status, etag(row.version))
 
 
 def _secret_reply(gateway: Gateway, row: Endpoint) -> Response[bytes]:

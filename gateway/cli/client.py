@@ -13,6 +13,14 @@ import httpx
 import msgspec
 
 from gateway.dialects.native.wire import Estimate, JobList, JobView
+from gateway.webhooks.view import (
+    DeliveryDetail,
+    DeliveryList,
+    Webhook,
+    WebhookDelivery,
+    WebhookList,
+    WebhookSecret,
+)
 
 Answer = TypeVar("Answer")
 
@@ -64,6 +72,41 @@ class ApiClient:
 
     async def delete(self, job_id: str) -> None:
         await self._send("DELETE", f"/v1/jobs/{job_id}", None)
+
+    async def webhooks(self) -> WebhookList:
+        return await self._send("GET", "/v1/webhooks", WebhookList)
+
+    async def add_webhook(self, body: Mapping[str, object]) -> Webhook:
+        return await self._send("POST", "/v1/webhooks", Webhook, json=body)
+
+    async def enable_webhook(self, webhook_id: str, *, enabled: bool) -> Webhook:
+        change = {"json": {"enabled": enabled}, "headers": {"if-match": "*"}}
+        return await self._send("PATCH", f"/v1/webhooks/{webhook_id}", Webhook, **change)
+
+    async def remove_webhook(self, webhook_id: str) -> None:
+        await self._send("DELETE", f"/v1/webhooks/{webhook_id}", None)
+
+    async def webhook_secret(self, webhook_id: str) -> WebhookSecret:
+        return await self._send("GET", f"/v1/webhooks/{webhook_id}/secret", WebhookSecret)
+
+    async def rotate_webhook(self, webhook_id: str, overlap_s: int) -> WebhookSecret:
+        return await self._send("POST", f"/v1/webhooks/{webhook_id}/rotate", WebhookSecret, json={"overlap_s": overlap_s})
+
+    async def trigger(self, webhook_id: str, event: str) -> WebhookDelivery:
+        return await self._send("POST", f"/v1/webhooks/{webhook_id}/trigger", WebhookDelivery, json={"event": event})
+
+    async def deliveries(self, webhook_id: str, **query: str | int | None) -> DeliveryList:
+        path = f"/v1/webhooks/{webhook_id}/deliveries"
+        return await self._send("GET", path, DeliveryList, params={name: value for name, value in query.items() if value})
+
+    async def delivery(self, message_id: str) -> DeliveryDetail:
+        return await self._send("GET", f"/v1/webhook-deliveries/{message_id}", DeliveryDetail)
+
+    async def resend(self, message_id: str) -> WebhookDelivery:
+        return await self._send("POST", f"/v1/webhook-deliveries/{message_id}/resend", WebhookDelivery)
+
+    async def say_outcome(self, message_id: str, outcome: Mapping[str, object]) -> WebhookDelivery:
+        return await self._send("POST", f"/v1/webhook-deliveries/{message_id}/outcome", WebhookDelivery, json=outcome)
 
     async def watch(self, job_id: str) -> AsyncIterator[JobView]:
         """The job whenever it has changed, up to its final state."""
@@ -144,8 +187,9 @@ def _refusal(answer: httpx.Response, content: bytes) -> ApiError:
     return ApiError(sentence, code=problem.code or "error", status=answer.status_code)
 
 
-def connection(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
-    """Base URL and key: as flags, else TALLYLIGHT_BASE_URL and TALLYLIGHT_API_KEY, else the demo under `data`.
+def connection(url: str | None, key: str | None, data: Path, *, manages: bool = False) -> tuple[str, str]:
+    """Base URL and key: as flags, else TALLYLIGHT_BASE_URL and TALLYLIGHT_API_KEY, else the demo under `data`, where `manages`
+    chooses its management key.
 
     Raises ApiError saying how to give them.
     """
@@ -161,7 +205,8 @@ def connection(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
         demo = Credentials(link_secret="", operator_token="", webhook_secret="")
     if url and demo.base_url != url.rstrip("/"):
         demo = Credentials(link_secret="", operator_token="", webhook_secret="")  # the demo's key is not shown to another server
-    if not (url or demo.base_url) or not (key or demo.api_key):
+    demo_key = demo.management_key if manages else demo.api_key
+    if not (url or demo.base_url) or not (key or demo_key):
         missing = "TALLYLIGHT_API_KEY (or --key)" if url else "TALLYLIGHT_BASE_URL (or --url) and TALLYLIGHT_API_KEY (or --key)"
         raise ApiError(f"give {missing}, or start `tallylight up` in this folder", code="no_credentials")
-    return url or demo.base_url, key or demo.api_key
+    return url or demo.base_url, key or demo_key

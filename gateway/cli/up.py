@@ -218,6 +218,7 @@ class _Up:
             "base_url": self._base_url,
             "api_key": self._credentials.api_key,
             "test_api_key": self._credentials.test_api_key,
+            "management_key": self._credentials.management_key,
             "operator_token": self._credentials.operator_token,
             "dsn": self._credentials.dsn,
             "metrics_url": f"{self._base_url}/metrics",

@@ -24,6 +24,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secret: str
     api_key: str = ""
     test_api_key: str = ""
+    management_key: str = ""
     base_url: str = ""
     dsn: str = ""
 
