@@ -124,7 +124,7 @@ class Admission:
             seconds.observe(duration_s)
 
         self._flushes: Coalescer[Submission, Admitted] = Coalescer(
-            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, observe=observe
+            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, flights_max=2, observe=observe
         )
 
     async def admit(self, one: Submission) -> Admitted:
@@ -173,14 +173,24 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "of", "outcome", "quote", "sponsor")
+    __slots__ = ("held", "kind", "of", "outcome", "sponsor")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
-        self.quote: Quote
+        self.kind: _Kind
         self.held: Held
         self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
+
+    place: int
+    dialect: str
+    model: str
+    tier: str
+    quote: Quote
 
 
 class _Turn:
@@ -188,6 +198,7 @@ class _Turn:
 
     def __init__(self, batch: Sequence[Submission]) -> None:
         self._entries = [_Entry(one) for one in batch]
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
 
     def outcomes(self) -> list[Admitted | Exception]:
         return [entry.outcome or Unavailable() for entry in self._entries]
@@ -238,11 +249,19 @@ class _Turn:
                 entry.outcome = Admitted(stored.job_id, stored.status, stored.body, stored.job_id != entry.of.job_id)
 
     def price(self, books: dict[UUID, Book]) -> None:
+        """Most of a batch asks for the same few things: each is priced and encoded once, and sent once (`kinds`)."""
         for entry in self._undecided():
-            try:
-                entry.quote = price(books.get(entry.of.caller.org_id), entry.of.request)
-            except GatewayError as error:
-                entry.outcome = error
+            book, r = books.get(entry.of.caller.org_id), entry.of.request
+            asked = (book and book.alike, entry.of.dialect, r.model, r.task, r.resolution, r.fps, r.tier, r.audio, r.max_ms)
+            kind = self._kinds.get(asked)
+            if kind is None:
+                try:
+                    quoted = price(book, r)
+                except GatewayError as error:
+                    entry.outcome = error
+                    continue
+                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, entry.of.dialect, r.model, r.tier, quoted)
+            entry.kind = kind
 
     def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
         """What a plan that is behind with its fee may not start, and what of ours must cover a free job's compute."""
@@ -265,20 +284,21 @@ class _Turn:
             if isinstance(held, Held):
                 entry.held = held
             else:
-                entry.outcome = _refusal(held, entry.quote)
+                entry.outcome = _refusal(held, entry.kind.quote)
 
     async def enqueue(self, conn: Conn) -> None:
         entries = self._undecided()
         if not entries:
             return
-        added = await sql.INSERT_JOBS.all(conn, *[list(column) for column in zip(*map(_columns, entries), strict=True)])
-        created = {row.id: row.created_at for row in added}
-        missing = [entry.of for entry in entries if entry.of.job_id not in created]
-        if missing:  # this batch is sent again after an unknown outcome: the first sending had committed
-            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in missing], [one.job_id for one in missing])
-            created |= {row.id: row.created_at for row in rows}
+        columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
+        kinds = [(kind.dialect, kind.model, kind.tier, encode_terms(kind.quote.terms)) for kind in self._kinds.values()]
+        added = await sql.INSERT_JOBS.one(conn, *columns, *map(list, zip(*kinds, strict=True)))
+        created: dict[UUID, datetime] = {}
+        if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
+            ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
+            created = {row.id: row.created_at for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
-            body = entry.of.render(_job(entry, created[entry.of.job_id]))
+            body = entry.of.render(_job(entry, created.get(entry.of.job_id, added.created_at)))
             entry.outcome = Admitted(entry.of.job_id, entry.of.status, body)
 
     async def remember(self, conn: Conn) -> None:
@@ -298,7 +318,7 @@ def _token(one: Submission) -> _Token:
 
 
 def _request(entry: _Entry) -> ChargeRequest:
-    caller, quoted = entry.of.caller, entry.quote
+    caller, quoted = entry.of.caller, entry.kind.quote
     return ChargeRequest(
         id=entry.of.job_id,
         customer_id=caller.org_id,
@@ -321,7 +341,7 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
     """A row of INSERT_JOBS."""
-    one, quoted = entry.of, entry.quote
+    one = entry.of
     caller, request = one.caller, one.request
     return (
         caller.org_id,
@@ -329,24 +349,21 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         caller.project_id,
         caller.key_id,
         caller.livemode,
-        one.dialect,
-        request.model,
-        request.tier,
         one.encoded,
         one.fingerprint,
-        encode_terms(quoted.terms),
-        quoted.quantity,
+        entry.kind.quote.quantity,
         entry.held.seconds_ms,
         entry.held.amount_micro,
         request.frames,
         request.queue_deadline_s,
         entry.held.starts_at,
+        entry.kind.place,
     )
 
 
 def _job(entry: _Entry, created_at: datetime) -> Job:
     """The job as it was admitted, without reading it back."""
-    one, quoted = entry.of, entry.quote
+    one, quoted = entry.of, entry.kind.quote
     return Job(
         org_id=one.caller.org_id,
         id=one.job_id,

@@ -86,16 +86,18 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             )
         )
         changes, closing = Wake(), asyncio.Event()
-        listener = Listener(settings.dsn.reveal(), {"tallylight_events": changes.ring})
+        key_uses = KeyUses(pool)
+        key_uses.start()
+        stack.push_async_callback(key_uses.close)
+        authenticator = Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000)
+        channels = {"tallylight_events": changes.ring, "tallylight_keys": authenticator.forget}
+        listener = Listener(settings.dsn.reveal(), channels)
         listener.start()
         stack.push_async_callback(listener.close)
         prices = PriceBook()
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
         admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
-        key_uses = KeyUses(pool)
-        key_uses.start()
-        stack.push_async_callback(key_uses.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
@@ -116,7 +118,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             default_model=models.default_model,
             pool=pool,
             prices=prices,
-            authenticator=Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000),
+            authenticator=authenticator,
             key_uses=key_uses,
             admission=admission,
             reader=JobReader(pool),

@@ -113,6 +113,11 @@ class Book(msgspec.Struct, frozen=True):
     listed: Published | None = None
     own: Published | None = None
 
+    @property
+    def alike(self) -> tuple[UUID | None, UUID | None, str]:
+        """Books of one moment that have this in common price everything alike."""
+        return self.listed and self.listed.id, self.own and self.own.id, self.time_zone
+
     def card_for(self, model: str) -> Published | None:
         """The card that prices the model; None where neither does."""
         if self.own is not None and model in self.own.card.models:

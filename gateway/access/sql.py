@@ -174,12 +174,17 @@ VALID_KEYS = Query(
       AND (k.expires_at IS NULL OR k.expires_at > billing.now())
     """,
 )
-STILL_VALID = Query(
+# Usually none, so usually no rows to decode. LIMIT makes it one look into the index for each, however many keys there are.
+NO_LONGER_VALID = Query(
     KeyId,
     """
-    SELECT k.id FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
-    JOIN gateway.api_key k ON k.org_id = u.org_id AND k.id = u.id
-    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > billing.now())
+    SELECT u.id FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
+    LEFT JOIN LATERAL (
+        SELECT k.id FROM gateway.api_key k
+        WHERE k.org_id = u.org_id AND k.id = u.id AND k.revoked_at IS NULL
+          AND (k.expires_at IS NULL OR k.expires_at > billing.now()) LIMIT 1
+    ) k ON true
+    WHERE k.id IS NULL
     """,
 )
 

@@ -13,14 +13,6 @@ import httpx
 import msgspec
 
 from gateway.dialects.native.wire import Estimate, JobList, JobView
-from gateway.webhooks.view import (
-    DeliveryDetail,
-    DeliveryList,
-    Webhook,
-    WebhookDelivery,
-    WebhookList,
-    WebhookSecret,
-)
 
 Answer = TypeVar("Answer")
 
@@ -73,40 +65,9 @@ class ApiClient:
     async def delete(self, job_id: str) -> None:
         await self._send("DELETE", f"/v1/jobs/{job_id}", None)
 
-    async def webhooks(self) -> WebhookList:
-        return await self._send("GET", "/v1/webhooks", WebhookList)
-
-    async def add_webhook(self, body: Mapping[str, object]) -> Webhook:
-        return await self._send("POST", "/v1/webhooks", Webhook, json=body)
-
-    async def enable_webhook(self, webhook_id: str, *, enabled: bool) -> Webhook:
-        change = {"json": {"enabled": enabled}, "headers": {"if-match": "*"}}
-        return await self._send("PATCH", f"/v1/webhooks/{webhook_id}", Webhook, **change)
-
-    async def remove_webhook(self, webhook_id: str) -> None:
-        await self._send("DELETE", f"/v1/webhooks/{webhook_id}", None)
-
-    async def webhook_secret(self, webhook_id: str) -> WebhookSecret:
-        return await self._send("GET", f"/v1/webhooks/{webhook_id}/secret", WebhookSecret)
-
-    async def rotate_webhook(self, webhook_id: str, overlap_s: int) -> WebhookSecret:
-        return await self._send("POST", f"/v1/webhooks/{webhook_id}/rotate", WebhookSecret, json={"overlap_s": overlap_s})
-
-    async def trigger(self, webhook_id: str, event: str) -> WebhookDelivery:
-        return await self._send("POST", f"/v1/webhooks/{webhook_id}/trigger", WebhookDelivery, json={"event": event})
-
-    async def deliveries(self, webhook_id: str, **query: str | int | None) -> DeliveryList:
-        path = f"/v1/webhooks/{webhook_id}/deliveries"
-        return await self._send("GET", path, DeliveryList, params={name: value for name, value in query.items() if value})
-
-    async def delivery(self, message_id: str) -> DeliveryDetail:
-        return await self._send("GET", f"/v1/webhook-deliveries/{message_id}", DeliveryDetail)
-
-    async def resend(self, message_id: str) -> WebhookDelivery:
-        return await self._send("POST", f"/v1/webhook-deliveries/{message_id}/resend", WebhookDelivery)
-
-    async def say_outcome(self, message_id: str, outcome: Mapping[str, object]) -> WebhookDelivery:
-        return await self._send("POST", f"/v1/webhook-deliveries/{message_id}/outcome", WebhookDelivery, json=outcome)
+    async def manage(self, method: str, path: str, kind: Any, **request: Any) -> Any:
+        """A call of the management API, of which a change is sent once: whether it was made can be read."""
+        return await self._send(method, path, kind, tries=TRIES if method == "GET" else 1, **request)
 
     async def watch(self, job_id: str) -> AsyncIterator[JobView]:
         """The job whenever it has changed, up to its final state."""
@@ -140,18 +101,18 @@ class ApiClient:
         finally:
             beside.unlink(missing_ok=True)
 
-    async def _send(self, method: str, path: str, kind: Any, **request: Any) -> Any:
+    async def _send(self, method: str, path: str, kind: Any, *, tries: int = TRIES, **request: Any) -> Any:
         url, pause_s = self.base_url + path, 0.2
-        for tried in range(1, TRIES + 1):
+        for tried in range(1, tries + 1):
             try:
                 answer = await self._http.request(method, url, **request)
             except httpx.HTTPError as error:
-                if tried == TRIES or not isinstance(error, httpx.TransportError):
+                if tried == tries or not isinstance(error, httpx.TransportError):
                     raise self._unreachable(error) from error
             else:
                 if answer.is_success:
                     return _decode(answer.content, kind)
-                if tried == TRIES or answer.status_code != UNAVAILABLE:
+                if tried == tries or answer.status_code != UNAVAILABLE:
                     raise _refusal(answer, answer.content)
             await asyncio.sleep(pause_s)
             pause_s *= 2

@@ -13,11 +13,11 @@ import httpx
 from billing.kit.loops import run_until
 from gateway.cli.client import ApiClient, ApiError
 from gateway.cli.command import write_json
-from gateway.cli.webhooks import ask, events_option, form_option, managing, test_option
+from gateway.cli.webhooks import LOG, PATH, ask, events_option, form_option, managing, test_option
 from gateway.webhooks.model import EventName
-from gateway.webhooks.view import Webhook, WebhookDelivery
+from gateway.webhooks.view import DeliveryDetail, DeliveryList, Webhook, WebhookDelivery, WebhookList, WebhookSecret
 
-WAIT_S = 20
+_WAITING = {"state": "waiting", "wait": 20}
 FORWARD_S = 30.0
 
 
@@ -44,9 +44,9 @@ def listen(
     body = {"events": events, "form": form, "livemode": not test, "description": f"tallylight listen {forward_to}"[:200]}
 
     async def work(client: ApiClient) -> None:
-        made = await client.add_webhook(body)
+        made = await client.manage("POST", PATH, Webhook, json=body)
         try:
-            secret = (await client.webhook_secret(made.id)).secret
+            secret = (await client.manage("GET", f"{PATH}/{made.id}/secret", WebhookSecret)).secret
             if as_json:
                 write_json({"id": made.id, "secret": secret})
             else:
@@ -57,7 +57,7 @@ def listen(
             await run_until(stop, _forward(client, made, forward_to, as_json=as_json))
         finally:
             with contextlib.suppress(ApiError):
-                await client.remove_webhook(made.id)
+                await client.manage("DELETE", f"{PATH}/{made.id}", None)
 
     ask(url, key, data, work)
 
@@ -70,12 +70,17 @@ def trigger(event: str, webhook_id: str | None, url: str | None, key: str | None
     """Send EVENT, which did not happen, to the organization's endpoints, marked as a sample."""
 
     async def work(client: ApiClient) -> list[WebhookDelivery]:
-        ids = [webhook_id] if webhook_id else [one.id for one in (await client.webhooks()).data if one.enabled]
+        ids = (
+            [webhook_id]
+            if webhook_id
+            else [one.id for one in (await client.manage("GET", PATH, WebhookList)).data if one.enabled]
+        )
         if not ids:
             raise ApiError(
                 "there is no endpoint to send it to; make one with `tallylight webhooks create` or `tallylight listen`"
             )
-        return [await client.trigger(one, event) for one in ids]
+        body = {"event": event}
+        return [await client.manage("POST", f"{PATH}/{one}/trigger", WebhookDelivery, json=body) for one in ids]
 
     sent = ask(url, key, data, work)
     if as_json:
@@ -88,9 +93,10 @@ async def _forward(client: ApiClient, of: Webhook, url: str, *, as_json: bool) -
     """What waits, in order; a message whose outcome could not be told is offered again."""
     async with httpx.AsyncClient(timeout=FORWARD_S, trust_env=False) as receiver:
         while True:
-            for one in (await client.deliveries(of.id, state="waiting", wait=WAIT_S)).data:
+            page = await client.manage("GET", f"{PATH}/{of.id}/deliveries", DeliveryList, params=_WAITING)
+            for one in page.data:
                 outcome = await _hand_on(client, receiver, one, url)
-                await client.say_outcome(one.id, outcome)
+                await client.manage("POST", f"{LOG}/{one.id}/outcome", WebhookDelivery, json=outcome)
                 if as_json:
                     write_json({"id": one.id, "event": one.event, "job_id": one.job_id, **outcome})
                 else:
@@ -99,7 +105,7 @@ async def _forward(client: ApiClient, of: Webhook, url: str, *, as_json: bool) -
 
 
 async def _hand_on(client: ApiClient, receiver: httpx.AsyncClient, one: WebhookDelivery, url: str) -> dict[str, int | str]:
-    message = await client.delivery(one.id)
+    message = await client.manage("GET", f"{LOG}/{one.id}", DeliveryDetail)
     if message.headers is None or message.body is None:
         return {"took_ms": 0, "error": "the job was deleted"}
     began = time.monotonic()

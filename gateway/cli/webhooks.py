@@ -10,7 +10,9 @@ import click
 from gateway.cli.client import ApiClient, connection
 from gateway.cli.command import as_json, data_option, reported, write_json, write_table
 from gateway.webhooks.model import OVERLAP_S, EndpointForm, EventName
-from gateway.webhooks.view import Webhook, WebhookSecret
+from gateway.webhooks.view import DeliveryDetail, DeliveryList, Webhook, WebhookDelivery, WebhookList, WebhookSecret
+
+PATH, LOG = "/v1/webhooks", "/v1/webhook-deliveries"
 
 Result = TypeVar("Result")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -57,7 +59,7 @@ def webhooks() -> None:
 @managing
 def show_all(url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """List the endpoints, the newest first."""
-    found = ask(url, key, data, lambda client: client.webhooks())
+    found = ask(url, key, data, lambda client: client.manage("GET", PATH, WebhookList))
     if as_json:
         write_json(found)
         return
@@ -88,8 +90,8 @@ def create(
     body = {"url": address, "events": events, "form": form, "livemode": not test, "description": description}
 
     async def work(client: ApiClient) -> tuple[Webhook, WebhookSecret]:
-        made = await client.add_webhook(body)
-        return made, await client.webhook_secret(made.id)
+        made = await client.manage("POST", PATH, Webhook, json=body)
+        return made, await client.manage("GET", f"{PATH}/{made.id}/secret", WebhookSecret)
 
     made, secret = ask(url, key, data, work)
     if as_json:
@@ -103,7 +105,7 @@ def create(
 @managing
 def enable(webhook_id: str, url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """Send an endpoint what waits for it and what happens from now on."""
-    _show(ask(url, key, data, lambda client: client.enable_webhook(webhook_id, enabled=True)), as_json)
+    _show(ask(url, key, data, lambda client: _enable(client, webhook_id, enabled=True)), as_json)
 
 
 @webhooks.command("disable")
@@ -111,7 +113,7 @@ def enable(webhook_id: str, url: str | None, key: str | None, data: Path, *, as_
 @managing
 def disable(webhook_id: str, url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """Tell an endpoint nothing more; what waits for it is kept."""
-    _show(ask(url, key, data, lambda client: client.enable_webhook(webhook_id, enabled=False)), as_json)
+    _show(ask(url, key, data, lambda client: _enable(client, webhook_id, enabled=False)), as_json)
 
 
 @webhooks.command("delete")
@@ -119,7 +121,7 @@ def disable(webhook_id: str, url: str | None, key: str | None, data: Path, *, as
 @managing
 def delete(webhook_id: str, url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """Remove an endpoint and its deliveries."""
-    ask(url, key, data, lambda client: client.remove_webhook(webhook_id))
+    ask(url, key, data, lambda client: client.manage("DELETE", f"{PATH}/{webhook_id}", None))
     if as_json:
         write_json({"id": webhook_id, "deleted": True})
     else:
@@ -131,7 +133,7 @@ def delete(webhook_id: str, url: str | None, key: str | None, data: Path, *, as_
 @managing
 def secret(webhook_id: str, url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """Show what an endpoint's messages are signed with; callbacks_live and callbacks_test for those of requests."""
-    _show_secret(ask(url, key, data, lambda client: client.webhook_secret(webhook_id)), as_json)
+    _show_secret(ask(url, key, data, lambda client: client.manage("GET", f"{PATH}/{webhook_id}/secret", WebhookSecret)), as_json)
 
 
 @webhooks.command("rotate")
@@ -141,7 +143,8 @@ def secret(webhook_id: str, url: str | None, key: str | None, data: Path, *, as_
 @managing
 def rotate(webhook_id: str, overlap_s: int, url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """Replace an endpoint's secret."""
-    _show_secret(ask(url, key, data, lambda client: client.rotate_webhook(webhook_id, overlap_s)), as_json)
+    path, body = f"{PATH}/{webhook_id}/rotate", {"overlap_s": overlap_s}
+    _show_secret(ask(url, key, data, lambda client: client.manage("POST", path, WebhookSecret, json=body)), as_json)
 
 
 @webhooks.command("deliveries")
@@ -162,7 +165,9 @@ def deliveries(
     as_json: bool,
 ) -> None:
     """List what an endpoint was told, the oldest first."""
-    page = ask(url, key, data, lambda client: client.deliveries(webhook_id, state=state, after=after, limit=limit))
+    query = {name: value for name, value in (("state", state), ("after", after), ("limit", limit)) if value}
+    path = f"{PATH}/{webhook_id}/deliveries"
+    page = ask(url, key, data, lambda client: client.manage("GET", path, DeliveryList, params=query))
     if as_json:
         write_json(page)
         return
@@ -175,7 +180,7 @@ def deliveries(
 @managing
 def delivery(message_id: str, url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """Show one delivery: every try, and the message as it would be sent now."""
-    detail = ask(url, key, data, lambda client: client.delivery(message_id))
+    detail = ask(url, key, data, lambda client: client.manage("GET", f"{LOG}/{message_id}", DeliveryDetail))
     if as_json:
         write_json(detail)
         return
@@ -189,11 +194,16 @@ def delivery(message_id: str, url: str | None, key: str | None, data: Path, *, a
 @managing
 def resend(message_id: str, url: str | None, key: str | None, data: Path, *, as_json: bool) -> None:
     """Send a delivery once more, under the same id."""
-    again = ask(url, key, data, lambda client: client.resend(message_id))
+    again = ask(url, key, data, lambda client: client.manage("POST", f"{LOG}/{message_id}/resend", WebhookDelivery))
     if as_json:
         write_json(again)
     else:
         click.echo(f"{again.id} is {again.state}")
+
+
+async def _enable(client: ApiClient, webhook_id: str, *, enabled: bool) -> Webhook:
+    change = {"json": {"enabled": enabled}, "headers": {"if-match": "*"}}
+    return await client.manage("PATCH", f"{PATH}/{webhook_id}", Webhook, **change)
 
 
 def _show(one: Webhook, as_json: bool) -> None:

@@ -35,7 +35,7 @@ noted: ContextVar[Noted] = ContextVar("noted")
 
 
 def gateway_of(request: HttpRequest) -> Gateway:
-    return cast(Gateway, request.app.state.gateway)
+    return cast(Gateway, request.scope["litestar_app"].state["gateway"])  # a tenth of the cost of the attributes
 
 
 def header(request: HttpRequest, name: bytes) -> str | None:

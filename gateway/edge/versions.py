@@ -1,4 +1,7 @@
-"""Nobody overwrites what they have not read: ETag on what is answered, If-Match on what changes it (RFC 9110 §13.1.1)."""
+"""Nobody overwrites what they have not read: ETag on what is answered, If-Match on what changes it (RFC 9110 §13.1.1).
+
+Lists carry the same tags as the field `etag` of each row.
+"""
 
 from gateway.edge.caller import HttpRequest, header
 from gateway.edge.described import Parameter

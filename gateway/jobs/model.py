@@ -135,6 +135,13 @@ class Created(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class Enqueued(msgspec.Struct, frozen=True):
+    """How many jobs a batch added, and the moment they all have."""
+
+    jobs: int
+    created_at: datetime
+
+
 class Stored(msgspec.Struct, frozen=True):
     """A remembered answer."""
 

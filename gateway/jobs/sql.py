@@ -7,6 +7,7 @@ from gateway.jobs.model import (
     Changed,
     Created,
     Ending,
+    Enqueued,
     EventRow,
     JobRef,
     JobRow,
@@ -47,28 +48,28 @@ REMEMBER = Command("""
     ON CONFLICT DO NOTHING
 """)
 
+# What many jobs of a batch have in common comes once: `kind` is its place in the last four arrays.
 INSERT_JOBS = Query(
-    Created,
+    Enqueued,
     """
-    WITH added AS (
+    WITH clock AS MATERIALIZED (SELECT billing.now() AS now), added AS (
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                                 max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at, available_at)
-        SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-               max_ms, hold_ms, hold_micro, frames_total, greatest(starts_at, now) + make_interval(secs => deadline_s),
-               coalesce(starts_at, now)
-        FROM (SELECT billing.now() AS now) clock,
-             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
-                    $9::jsonb[], $10::bytea[], $11::jsonb[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[],
-                    $17::timestamptz[])
-             AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                   max_ms, hold_ms, hold_micro, frames_total, deadline_s, starts_at)
+                                 max_ms, hold_ms, hold_micro, frames_total, created_at, queue_deadline_at, available_at)
+        SELECT org_id, id, project_id, key_id, livemode, ($15::text[])[kind], ($16::text[])[kind], ($17::text[])[kind], request,
+               fingerprint, ($18::jsonb[])[kind], max_ms, hold_ms, hold_micro, frames_total, now,
+               greatest(starts_at, now) + make_interval(secs => deadline_s), coalesce(starts_at, now)
+        FROM clock,
+             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[], $9::int[],
+                    $10::bigint[], $11::int[], $12::int[], $13::timestamptz[], $14::int[])
+             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, max_ms, hold_ms, hold_micro, frames_total,
+                   deadline_s, starts_at, kind)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind, created_at)
         SELECT org_id, id, 1, 'queued', created_at FROM added
     ), woken AS (SELECT pg_notify('tallylight_queue', ''))
-    SELECT id, created_at FROM added, woken
+    SELECT (SELECT count(*)::int FROM added) AS jobs, now AS created_at FROM clock, woken
     """,
 )
 CREATED = Query(

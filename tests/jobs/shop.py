@@ -60,10 +60,10 @@ class Shop:
             (held,) = await hold(self.conn, [asked])
             assert isinstance(held, Held)
             columns = (
-                self.org_id, job_id, self.project_id, self.key_id, livemode, "native", model, tier, msgspec.json.encode(request),
-                b"f", encode_terms(terms), request.max_ms, held.seconds_ms, held.amount_micro, frames, deadline_s, None,
+                self.org_id, job_id, self.project_id, self.key_id, livemode, msgspec.json.encode(request), b"f", request.max_ms,
+                held.seconds_ms, held.amount_micro, frames, deadline_s, None, 1, "native", model, tier, encode_terms(terms),
             )  # fmt: skip
-            assert len(await sql.INSERT_JOBS.all(self.conn, *[[value] for value in columns])) == 1
+            assert (await sql.INSERT_JOBS.one(self.conn, *[[value] for value in columns])).jobs == 1
         return job_id
 
     async def lease(

@@ -54,6 +54,20 @@ async def test_an_answer_lost_after_the_commit_is_replayed(stripe_client: Stripe
     assert len((await stripe_client.v1.customers.list_async()).data) == 2
 
 
+async def test_an_answer_may_hang_after_the_commit(stripe_client: StripeClient, control: Control) -> None:
+    await control.fault("hold", at="after", method="POST")
+    impatient = asyncio.create_task(stripe_client.v1.customers.create_async({"name": "Ada"}, KEY))
+    while not (await stripe_client.v1.customers.list_async()).data:
+        pass
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    await control.release()
+    again = await stripe_client.v1.customers.create_async({"name": "Ada"}, KEY)
+    assert again.last_response is not None
+    assert again.last_response.headers["idempotent-replayed"] == "true"
+
+
 async def test_a_reset_before_anything_ran_leaves_nothing(stripe_client: StripeClient, control: Control) -> None:
     await control.fault("reset")
     with pytest.raises(stripe.APIConnectionError):
@@ -130,6 +144,13 @@ async def test_a_wrong_key_and_a_wrong_path_are_refused(stripe_server: Server, s
     with pytest.raises(stripe.InvalidRequestError) as caught:
         await stripe_client.v1.customers.retrieve_async("cus_none")
     assert (caught.value.http_status, caught.value.code) == (404, "resource_missing")
+
+
+async def test_another_version_is_refused(stripe_server: Server) -> None:
+    async with httpx.AsyncClient(base_url=stripe_server.url, auth=("sk_test_offline", "")) as client:
+        answer = await client.get("/v1/customers", headers={"stripe-version": "2020-08-27"})
+    assert answer.status_code == 400
+    assert "version" in answer.json()["error"]["message"]
 
 
 async def test_a_list_is_read_page_by_page(stripe_client: StripeClient) -> None:

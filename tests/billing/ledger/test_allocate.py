@@ -119,13 +119,14 @@ def ordered(known: list[Balance]) -> list[Balance]:
 
 
 def slowly(request: HoldRequest, known: list[Balance], left: dict[UUID, int]) -> list[Draw] | type[BillingError]:
-    seconds = request.seconds
+    money, seconds = [one for one in known if one.wallet_id == request.wallet_id], request.seconds
+    if any(one.posted - one.held < one.floor for one in money if one.kind == "paid"):
+        return InsufficientFunds  # more was taken from it than it had
     draws = unit_by_unit(known, left, seconds.wallet_id, seconds.duration_ms) if seconds else []
     drawn_ms = sum(draw.amount for draw in draws)
     needed = (
         charge_micro(seconds.duration_ms - drawn_ms, seconds.rate_micro_per_s) if seconds and drawn_ms else request.amount_micro
     )
-    money = [one for one in known if one.wallet_id == request.wallet_id]
     if needed or not draws:
         if not money:
             return UnknownWallet

@@ -41,6 +41,7 @@ class Api:
         fate: Fate = "whole"
         try:
             account = _authorize(world, request)
+            _check_version(request)
             params = _parameters(request)
             entry |= {"account": account, "params": params}
             status, body, more, fate = await self._once(request, id, account, params)
@@ -195,6 +196,12 @@ def _authorize(world: World, request: Request) -> str:
             executed=False,
         )
     return account
+
+
+def _check_version(request: Request) -> None:
+    version = request.headers.get("stripe-version", API_VERSION)
+    if version != API_VERSION:
+        raise malformed(f"Invalid Stripe API version: {version}. This server speaks {API_VERSION} only.")
 
 
 def _parameters(request: Request) -> Tree:
