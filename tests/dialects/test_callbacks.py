@@ -55,7 +55,7 @@ async def test_openai_is_told_the_end_in_its_own_form(stack: Stack, customer: Cu
         received = await box.next()
         with openai.OpenAI(api_key="unused", webhook_secret=secret(stack, customer)) as client:
             event = client.webhooks.unwrap(received.body.decode(), received.headers)
-        assert (event.type, event.data.id) == ("video.completed", video)
+        assert (event.type, event.model_dump()["data"]["id"]) == ("video.completed", video)
 
 
 async def test_native_is_told_everything(stack: Stack, customer: Customer) -> None:
