@@ -5,7 +5,7 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -24,7 +24,6 @@ from billing.pricing.book import PriceBook
 from billing.pricing.model import Book, Dimensions, encode_terms
 from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
-from gateway.access.model import Caller
 from gateway.errors import (
     FreeBudgetSpent,
     GatewayError,
@@ -34,71 +33,21 @@ from gateway.errors import (
     InvalidRequest,
     OutcomeUnknown,
     PlanPastDue,
+    QuotaExceeded,
     Unavailable,
 )
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
-from gateway.jobs.model import fingerprint, job_of
+from gateway.jobs.model import job_of
+from gateway.quotas.model import Claim, amounts
+from gateway.quotas.reserve import NOTHING, QuotaBook, Refusal, Room
+from gateway.quotas.words import exceeded, fields
+from gateway.submission import Admitted, Submission
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
 
 _GATHER_S = 0.001
 _Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to run a job. `render` makes the answer's body; it is stored and replayed byte for byte."""
-
-    caller: Caller
-    job_id: UUID
-    request: VideoRequest
-    encoded: bytes
-    fingerprint: bytes
-    dialect: str
-    status: int
-    render: Callable[[Job], bytes]
-    idempotency_key: str | None = None
-    retry: int = 0
-    """How often the client says it has sent this before (`x-stainless-retry-count`)."""
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """The answer to give. `replayed`: it was given before; nothing was held or enqueued now."""
-
-    job_id: UUID
-    status: int
-    body: bytes
-    replayed: bool = False
-
-
-def submission(
-    caller: Caller,
-    job_id: UUID,
-    request: VideoRequest,
-    *,
-    dialect: str,
-    status: int,
-    render: Callable[[Job], bytes],
-    idempotency_key: str | None,
-    retry: int,
-) -> Submission:
-    """Completes a request with what admission stores and compares.
-
-    Compared is what the client said, so that a key which is labelled anew in between does not make it another request.
-    """
-    asked, completed = msgspec.json.encode(request), caller.complete(request)
-    return Submission(
-        caller=caller,
-        job_id=job_id,
-        request=completed,
-        encoded=asked if completed is request else msgspec.json.encode(completed),
-        fingerprint=fingerprint(request, asked),
-        dialect=dialect,
-        status=status,
-        render=render,
-        idempotency_key=idempotency_key,
-        retry=retry,
-    )
 
 
 def price(book: Book | None, request: VideoRequest) -> Quote:
@@ -117,6 +66,9 @@ class Admission:
 
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs = pool, prices, costs
+        self._quotas = QuotaBook()
+        self._sent: set[UUID] = set()
+        """Jobs whose COMMIT was sent and may not have been answered: when they are sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -151,6 +103,10 @@ class Admission:
 
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         ready_to_commit = False
+        jobs = {one.job_id for one in batch}
+        again = jobs & self._sent
+        if not again:  # the next batch: whatever was sent before has been answered
+            self._sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 turn = _Turn(batch)
@@ -159,9 +115,11 @@ class Admission:
                 customers = turn.customers()
                 turn.price(await self._prices.in_force(conn, customers))
                 turn.sponsor(await authorize(conn, customers), self._costs)
-                await turn.hold(conn)
+                await turn.recognise(conn, again)
+                await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
+                self._sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:
@@ -173,14 +131,23 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "kind", "of", "outcome", "sponsor")
+    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "taken")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.kind: _Kind
+        self.claim: Claim
         self.held: Held
+        self.taken = NOTHING
+        self.known = False
         self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
+
+    def take(self, room: Room) -> None:
+        if not self.known:
+            taken = room.take(self.claim)
+            self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
+            self.taken = NOTHING if isinstance(taken, Refusal) else taken
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -276,15 +243,36 @@ class _Turn:
                 cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
                 entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
-    async def hold(self, conn: Conn) -> None:
-        entries = self._undecided()
-        if not entries:
-            return
-        for entry, held in zip(entries, await hold(conn, list(map(_request, entries))), strict=True):
-            if isinstance(held, Held):
-                entry.held = held
-            else:
-                entry.outcome = _refusal(held, entry.kind.quote)
+    async def recognise(self, conn: Conn, again: set[UUID]) -> None:
+        """Of the jobs that are sent again, those that had been committed: quotas count them already."""
+        doubtful = [entry.of for entry in self._undecided() if entry.of.job_id in again]
+        if doubtful:
+            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in doubtful], [one.job_id for one in doubtful])
+            there = {row.id for row in rows}
+            for entry in self._undecided():
+                entry.known = entry.of.job_id in there
+
+    async def hold(self, conn: Conn, quotas: QuotaBook) -> None:
+        """Takes from quotas and wallets: all, or nothing of either. Where a wallet refuses, quotas have room for those behind."""
+        waiting = self._undecided()
+        for entry in waiting:
+            entry.claim = _claim(entry)
+        room = await quotas.room(conn, [entry.claim for entry in waiting if not entry.known])
+        while waiting:
+            for entry in waiting:
+                entry.take(room)
+            fitting = [entry for entry in waiting if entry.outcome is None]
+            freed = False
+            for entry, held in zip(fitting, await hold(conn, list(map(_request, fitting))) if fitting else [], strict=True):
+                if isinstance(held, Held):
+                    entry.held = held
+                    room.hold(entry.taken, held.amount_micro)
+                else:
+                    room.give_back(entry.taken)
+                    entry.outcome = _refusal(held, entry.kind.quote)
+                    freed = freed or entry.taken is not NOTHING
+            waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
+        await room.write(conn)
 
     async def enqueue(self, conn: Conn) -> None:
         entries = self._undecided()
@@ -299,7 +287,7 @@ class _Turn:
             created = {row.id: row.created_at for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
             body = entry.of.render(_job(entry, created.get(entry.of.job_id, added.created_at)))
-            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body)
+            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=fields(entry.taken))
 
     async def remember(self, conn: Conn) -> None:
         rows = [
@@ -315,6 +303,24 @@ def _token(one: Submission) -> _Token:
     """What an Idempotency-Key is unique within."""
     caller = one.caller
     return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
+
+
+def _claim(entry: _Entry) -> Claim:
+    one, quoted = entry.of, entry.kind.quote
+    video = quoted.terms.unit == "ms"
+    return Claim(
+        org_id=one.caller.org_id,
+        livemode=one.caller.livemode,
+        project_id=one.caller.project_id,
+        key_id=one.caller.key_id,
+        model=one.request.model,
+        end_user=one.request.end_user or "",
+        amounts=amounts(
+            generated_ms=quoted.quantity if video else 0,
+            money_micro=quoted.amount_micro,
+            images=0 if video else quoted.quantity,
+        ),
+    )
 
 
 def _request(entry: _Entry) -> ChargeRequest:
@@ -357,6 +363,7 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         request.frames,
         request.queue_deadline_s,
         entry.held.starts_at,
+        entry.taken.counters,
         entry.kind.place,
     )
 

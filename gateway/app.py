@@ -41,6 +41,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.webhooks.sign import Secrets
@@ -120,6 +121,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             prices=prices,
             authenticator=authenticator,
             key_uses=key_uses,
+            reads=ReadPace(settings.reads_per_s),
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),

@@ -50,6 +50,8 @@ from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore, open_store
+from gateway.quotas.alerts import tell_reached
+from gateway.quotas.forget import forget_counters
 from gateway.requests.read import forget_requests
 from gateway.settings import Settings
 from gateway.telemetry import metrics
@@ -150,6 +152,8 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
         Janitor("forget_prompts", 15.0, _alone(8, forget_prompts)),
         Janitor("forget_requests", 60.0, _alone(9, forget_requests)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
+        Janitor("tell_reached_quotas", 5.0, _alone(5, tell_reached)),
+        Janitor("forget_quota_counters", 60.0, _alone(6, forget_counters)),
         *_money(settings),
         *([Janitor("post_webhooks", settings.poll_s, _alone(40, post_events))] if settings.webhook_secret else []),
         Janitor("forget_deliveries", 600.0, _alone(41, forget_deliveries)),

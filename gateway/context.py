@@ -18,6 +18,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.video import ModelLimits
@@ -35,6 +36,7 @@ class Gateway:
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
+    reads: ReadPace
     key_uses: KeyUses
     admission: Admission
     reader: JobReader

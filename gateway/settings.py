@@ -165,6 +165,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     auth_ttl_ms: Annotated[int, Meta(ge=0)] = 500
     """How long a process may trust what it read about an API key; a revoked key works at most this much longer."""
+    reads_per_s: Annotated[int, Meta(ge=0)] = 500
+    """How often a process answers GET requests of one key, in a second and for one more in advance; 0: always."""
     request_body_max_bytes: Count = 64 * MIB
     """The largest request, an upload."""
     json_body_max_bytes: Count = 16 * MIB

@@ -30,7 +30,8 @@ from gateway.errors import (
 )
 from gateway.webhooks.deliveries import find_delivery, list_deliveries, resend, tries_of
 from gateway.webhooks.endpoints import find_endpoint
-from gateway.webhooks.model import OPENAI_EVENTS, Delivery, EventName, Outcome, State
+from gateway.webhooks.events import OPENAI_EVENTS, EventName
+from gateway.webhooks.model import Delivery, Outcome, State
 from gateway.webhooks.post import post_sample
 from gateway.webhooks.record import record_try
 from gateway.webhooks.view import DeliveryDetail, DeliveryList, WebhookDelivery, delivery_view

@@ -126,7 +126,7 @@ def _operation(operation: Operation, schema_of: Mapping[str, Json], components: 
     if described.public:
         built["security"] = []
     elif described.scope is not None:
-        built["security"] = [{"management": [described.scope]}]
+        built["security"] = [{"management": [described.scope]}, *([{"bearer": list[str]()}] if described.callers else [])]
     if described.body is not None:
         built["requestBody"] = {"required": True, "content": _bodies(described, schema_of, components)}
     return built
@@ -181,7 +181,7 @@ _HEADERS: Json = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 
 def _failures(operation: Operation, schema_of: Mapping[str, Json]) -> Json:
     by_status: dict[int, list[type[GatewayError]]] = {}
-    for error in dict.fromkeys(operation.described.every_error()):
+    for error in dict.fromkeys(operation.described.every_error(reads=operation.method in ("get", "head"))):
         by_status.setdefault(error.status, []).append(error)
     return {str(status): _failure(operation, errors, schema_of) for status, errors in sorted(by_status.items())}
 

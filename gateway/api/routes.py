@@ -35,6 +35,7 @@ from gateway.api.payments import (
 )
 from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
+from gateway.api.quotas import change_one_quota, create_one_quota, delete_one_quota, get_one_quota, list_all_quotas
 from gateway.api.requests import group_requests, list_requests
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.api.webhooks import (
@@ -128,6 +129,11 @@ router = Router(
         create_one_project,
         get_one_project,
         change_one_project,
+        list_all_quotas,
+        create_one_quota,
+        get_one_quota,
+        change_one_quota,
+        delete_one_quota,
         list_all_keys,
         create_one_key,
         get_one_key,

@@ -38,12 +38,13 @@ from gateway.webhooks.endpoints import (
     remove_endpoint,
     rotate_secret,
 )
-from gateway.webhooks.model import OVERLAP_S, Endpoint, EndpointForm, EventName
+from gateway.webhooks.events import EventName
+from gateway.webhooks.model import OVERLAP_S, Endpoint, EndpointForm
 from gateway.webhooks.view import CALLBACKS, Webhook, WebhookList, WebhookSecret, webhook_view
 
 _ROTATE_BYTES_MAX = 4096
 _Url = Annotated[str, Meta(max_length=2048, description="https://, reachable from the internet, answering 2xx within 20 s.")]
-_Events = Annotated[tuple[EventName, ...], Meta(max_length=32, description="Only these; none: all.")]
+_Events = Annotated[tuple[EventName, ...], Meta(max_length=64, description="Only these; none: all.")]
 _About = Annotated[str, Meta(max_length=200)]
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "members": ("access", "Add, list and remove an organization's people, and change their roles."),
     "keys": ("keys", "Create, list, change, rotate and revoke API keys."),
     "apply": ("apply", "Make an organization's projects, keys and members what a YAML file says."),
+    "quotas": ("quotas", "Set, list, change and remove what may be used."),
     "wallet": ("money", "Top up and show wallets."),
     "prices": ("prices", "Check, publish and show price lists."),
     "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),

@@ -14,7 +14,7 @@ from billing.kit.loops import run_until
 from gateway.cli.client import ApiClient, ApiError
 from gateway.cli.command import write_json
 from gateway.cli.webhooks import LOG, PATH, ask, events_option, form_option, managing, test_option
-from gateway.webhooks.model import EventName
+from gateway.webhooks.events import EventName
 from gateway.webhooks.view import DeliveryDetail, DeliveryList, Webhook, WebhookDelivery, WebhookList, WebhookSecret
 
 _WAITING = {"state": "waiting", "wait": 20}

@@ -9,7 +9,8 @@ import click
 
 from gateway.cli.client import ApiClient, connection
 from gateway.cli.command import as_json, data_option, reported, write_json, write_table
-from gateway.webhooks.model import OVERLAP_S, EndpointForm, EventName
+from gateway.webhooks.events import EventName
+from gateway.webhooks.model import OVERLAP_S, EndpointForm
 from gateway.webhooks.view import DeliveryDetail, DeliveryList, Webhook, WebhookDelivery, WebhookList, WebhookSecret
 
 PATH, LOG = "/v1/webhooks", "/v1/webhook-deliveries"

@@ -18,6 +18,7 @@ from gateway.errors import (
     InternalError,
     KeyRestricted,
     MethodNotAllowed,
+    RateLimited,
     Unauthenticated,
     Unavailable,
 )
@@ -50,7 +51,7 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
 
     `errors` are those of this route; the ones any route may give are added. `public` routes need no key; those with a
-    `scope` are for managers who have it (gateway/edge/caller.py).
+    `scope` are for managers who have it (gateway/edge/manager.py), with `callers` also for inference keys.
     """
 
     answers: Mapping[int, Answer]
@@ -62,14 +63,21 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
     scope: Scope | None = None
+    callers: bool = False
 
     def __deepcopy__(self, _memo: object) -> Self:
         """The framework copies `opt` deeply, which types with constraints cannot bear; nothing in here ever changes."""
         return self
 
-    def every_error(self) -> tuple[type[GatewayError], ...]:
-        anywhere = (MethodNotAllowed, InternalError, Unavailable)
-        return (*self.errors, *(() if self.public else (Unauthenticated, Forbidden, KeyRestricted)), *anywhere)
+    def every_error(self, *, reads: bool) -> tuple[type[GatewayError], ...]:
+        """`reads`: the method is GET or HEAD."""
+        with_key = (
+            Unauthenticated,
+            Forbidden,
+            KeyRestricted,
+            *((RateLimited,) if reads and (self.callers or not self.scope) else ()),
+        )
+        return (*self.errors, *(() if self.public else with_key), MethodNotAllowed, InternalError, Unavailable)
 
 
 class ErrorShape(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ import msgspec
 from billing.kit.ids import new_id
 from gateway.access.model import Caller
 from gateway.access.restrictions import refuse_request
-from gateway.admit import Admitted, submission
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, noted, retry_count
 from gateway.edge.inputs import Image, discard, keep, store_images
@@ -22,9 +21,11 @@ from gateway.errors import (
     NoSpace,
     OutcomeUnknown,
     PlanPastDue,
+    QuotaExceeded,
     UnknownModel,
     UnsupportedField,
 )
+from gateway.submission import Admitted, submission
 from gateway.video import Ask, Job, ModelLimits, resolve
 
 ADMISSION_ERRORS = (
@@ -33,6 +34,7 @@ ADMISSION_ERRORS = (
     IdempotencyInProgress,
     IdempotencyMismatch,
     FreeBudgetSpent,
+    QuotaExceeded,
     OutcomeUnknown,
     NoSpace,
 )

@@ -10,18 +10,11 @@ import msgspec
 Form: TypeAlias = Literal["native", "openai", "ark"]
 """Which dialect a message speaks. `ark` is only for callbacks that a request in that dialect asks for."""
 EndpointForm: TypeAlias = Literal["native", "openai"]
-EventName: TypeAlias = Literal[
-    "job.queued", "job.running", "job.cancelling", "job.succeeded", "job.failed", "job.cancelled", "job.expired",
-    "plan.started", "plan.renewed", "plan.changed", "plan.past_due", "plan.ended", "budget.reached", "wallet.runs_dry",
-    "invoice.finalised", "credit_note.finalised",
-]  # fmt: skip
 Kind: TypeAlias = Literal["url", "callbacks", "listener"]
 State: TypeAlias = Literal["waiting", "delivered", "failed"]
 
 ENDPOINTS_MAX = 20
 """Of one organization, listeners included."""
-OPENAI_EVENTS: frozenset[EventName] = frozenset({"job.succeeded", "job.failed", "job.cancelled", "job.expired"})
-"""All that OpenAI's form can say."""
 RETRIES_S = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 """The pauses between tries: the first again after seconds, the last after a day; more than three days in all."""
 JITTER = 0.2

@@ -2,15 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from standardwebhooks import Webhook
 
 from billing.kit.query import Conn
+from gateway.settings import Secret
 from gateway.webhooks.post import post_events
 from tests.api.test_managers import manage
-from tests.stack import Customer, Stack
+from tests.stack import Customer, Stack, running_stack
 
 HOOK = {"url": "https://example.com/hook"}
 READ, WRITE = "webhooks:read", "webhooks:write"
@@ -181,6 +183,18 @@ def test_callbacks_have_a_log_and_a_secret_of_the_organization(desk: Stack, clie
     assert client.get("/v1/webhooks/callbacks_live/secret").json()["secret"].startswith("whsec_")
     assert client.get("/v1/webhooks/callbacks_test/deliveries").json()["data"] == []
     assert client.delete("/v1/webhooks/callbacks_live").json()["param"] == "webhook_id"
+
+
+def test_a_gateway_without_a_secret_for_webhooks_says_so(dsn: str, tmp_path: Path) -> None:
+    with running_stack(dsn, tmp_path, replicas=0, roles=("api",), webhook_secret=Secret()) as stack:
+        customer = stack.customer()
+        with contextlib.closing(manage(stack, customer, READ, WRITE)) as client:
+            for method in ("GET", "POST"):
+                answer = client.request(method, "/v1/webhooks", json=HOOK)
+                assert (answer.status_code, answer.json()["code"]) == (501, "webhooks_off")
+        body = {"model": "testcard", "prompt": "x", "callback_url": HOOK["url"]}
+        answer = httpx.post(f"{stack.base_url}/v1/jobs", headers=customer.bearer, json=body)
+        assert (answer.status_code, answer.json()["code"], answer.json()["param"]) == (400, "unsupported_field", "callback_url")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from gateway.dialects.native.wire import (
     TierPrice,
     Urls,
 )
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest, QuotaExceeded
 from gateway.video import FINAL, Ask, Job, State, Tier, VideoRequest
 
 Link = Callable[[Job, str], str | None]
@@ -193,5 +193,6 @@ def render_error(error: GatewayError) -> tuple[bytes, str]:
         code=error.code,
         detail=error.message,
         param=error.param or UNSET,
+        quota=(isinstance(error, QuotaExceeded) and error.quota) or UNSET,
     )
     return _encode(problem), PROBLEM

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from gateway.errors import QuotaFigures
 from gateway.video import SEED_MAX, Role, State, Tier
 
 Prompt = Annotated[str, Meta(max_length=10_000, description="What the video shows.")]
@@ -190,7 +191,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 9457, with the stable `code` and the field it is about."""
+    """RFC 9457, with the stable `code` and the field, or the quota, it is about."""
 
     type: str
     title: str
@@ -198,3 +199,4 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     detail: str
     param: str | UnsetType = UNSET
+    quota: QuotaFigures | UnsetType = UNSET
