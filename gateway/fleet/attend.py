@@ -37,10 +37,19 @@ _NOTE_AGAIN_S = 5.0
 
 
 class Attendant:
-    """`triton_models`: the catalogue's names and what Triton calls them. `changed` is called when there may be work to give."""
+    """`triton_models`: the catalogue's names and what Triton calls them. `changed` is called when there may be work to give, and
+    `tell` with each event.
+    """
 
-    def __init__(self, settings: Settings, pool: Pool, triton_models: Mapping[str, str], changed: Callable[[], None]) -> None:
-        self._settings, self._pool, self._triton_models, self._changed = settings, pool, triton_models, changed
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        triton_models: Mapping[str, str],
+        changed: Callable[[], None],
+        tell: Callable[[events.FleetEvent], None],
+    ) -> None:
+        self._settings, self._pool, self._triton_models, self._changed, self._tell = settings, pool, triton_models, changed, tell
         self.fleet = Replicas(triton_models, pause_s=settings.breaker_pause_s, tell=self._told)
         self.wake = Wake()
         self.leading = False
@@ -99,6 +108,7 @@ class Attendant:
         log.info("fleet", happened=type(event).__name__.lower(), **msgspec.structs.asdict(event))
         if isinstance(event, events.Left):
             self.wake.ring()  # another server may have been declared under its name meanwhile
+        self._tell(event)
         self._changed()
 
     async def _discover(self, cluster: Cluster) -> None:
@@ -171,16 +181,9 @@ class Attendant:
         self.wake.ring()
 
     # -- placement -------------------------------------------------------------------------------------------------------
-    def loadable(self) -> set[str]:
-        """Models that come and go; none while all of them are there, so that nobody need ask what waits."""
-        up = [one for one in self.fleet.by_name.values() if one.standing == "up"]
-        models = {model for one in up if one.row.loads for model in one.models}
-        return models if any(not any(one.has(model, monotonic()) for one in up) for model in models) else set()
-
-    def place(self, wanted: Collection[str]) -> None:
-        """Begins what these models need; each swap runs in the background, one at a time on a replica."""
-        for swap in self.fleet.swaps(wanted, monotonic()):
-            self._tasks.create_task(self._swap(swap))
+    def swap(self, name: str, load: str, unload: Collection[str]) -> None:
+        """Begins a swap, which runs in the background. Raises LookupError where it cannot be."""
+        self._tasks.create_task(self._swap(self.fleet.begin(name, load, unload, monotonic())))
 
     async def _swap(self, swap: Swap) -> None:
         replica, began, failure = self.fleet.by_name[swap.name], monotonic(), ""

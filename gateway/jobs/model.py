@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from billing.pricing.model import decode_terms
-from gateway.video import Artifact, Job, State, VideoRequest
+from gateway.video import Artifact, Job, State, Tier, VideoRequest
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     "queued": frozenset({"running", "cancelled", "expired"}),
@@ -82,16 +82,45 @@ class Lease(msgspec.Struct, frozen=True):
     retention_s: int
     waited_s: float
     failures: int
-    tried: list[str]
 
     def video(self) -> VideoRequest:
         return _request.decode(self.request)
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A model for which jobs wait."""
+    """A job in the queue, as the leader must know it: what runs it, for how long, since and until when (seconds of the epoch).
 
+    `tried`: the replicas on which it failed.
+    """
+
+    org_id: UUID
+    id: UUID
     model: str
+    tier: Tier
+    resolution: str
+    seconds: float
+    steps: int
+    submitted_at: float
+    available_at: float
+    promised_at: float | None
+    attempt: int
+    tried: list[str]
+
+    @property
+    def ref(self) -> "JobRef":
+        return JobRef(self.org_id, self.id)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The oldest transaction that had not ended."""
+
+    mark: str
+
+
+class DatabaseTime(msgspec.Struct, frozen=True):
+    """Seconds of the epoch."""
+
+    at: float
 
 
 class Placed(msgspec.Struct, frozen=True):

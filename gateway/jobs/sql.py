@@ -6,12 +6,14 @@ from billing.kit.query import Command, Query
 from gateway.jobs.model import (
     Changed,
     Created,
+    DatabaseTime,
     Ending,
     EventRow,
     JobRef,
     JobRow,
     Lease,
     Locked,
+    Mark,
     Number,
     StateCount,
     Stored,
@@ -165,7 +167,7 @@ CANCEL = Query(
         RETURNING org_id, id, state, event_seq
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind) SELECT org_id, id, event_seq, state FROM changed
-    ), told AS (SELECT pg_notify('tallylight_cancel', id::text) FROM changed WHERE state = 'cancelling')
+    ), told AS (SELECT pg_notify('tallylight_cancel', org_id || ' ' || id) FROM changed)
     SELECT org_id, id, state FROM changed LEFT JOIN told ON true
     """,
 )
@@ -178,15 +180,42 @@ DELETE = Query(
 )
 
 # -- what the dispatcher does ------------------------------------------------------------------------------------------
+NOW = Query(DatabaseTime, "SELECT extract(epoch FROM billing.now())::float8 AS at")
+MARK = Query(Mark, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS mark")
+_WAITING: LiteralString = """
+           j.org_id, j.id, CASE WHEN j.livemode THEN j.model ELSE 'testcard' END AS model, j.tier,
+           j.request ->> 'resolution' AS resolution,
+           (j.request ->> 'frames')::float8 / (j.request ->> 'fps')::float8 AS seconds, (j.request ->> 'steps')::int AS steps,
+           extract(epoch FROM j.created_at)::float8 AS submitted_at, extract(epoch FROM j.available_at)::float8 AS available_at,
+           extract(epoch FROM j.promised_start_at)::float8 AS promised_at, j.attempt,
+           ARRAY(SELECT a.replica FROM gateway.attempt a WHERE a.org_id = j.org_id AND a.job_id = j.id
+                 AND a.outcome IN ('failed', 'lost')) AS tried
+"""
+WAITING_SINCE = Query(
+    Waiting,
+    """
+    SELECT """
+    + _WAITING
+    + """
+    FROM gateway.job j WHERE j.state = 'queued' AND j.queued_xid >= $1::text::xid8 ORDER BY j.attempt = 0, j.id
+    """,
+)
+WAITING_BY_ID = Query(
+    Waiting,
+    """
+    SELECT """
+    + _WAITING
+    + """
+    FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id) JOIN gateway.job j USING (org_id, id) WHERE j.state = 'queued'
+    """,
+)
+# Those of the given jobs that still wait. One that somebody else holds locked at this moment is left out: ask again.
 LEASE = Query(
     Lease,
     """
     WITH next AS (
-        SELECT org_id, id FROM gateway.job
-        WHERE state = 'queued' AND available_at <= billing.now()
-          AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = ANY($1::text[])
-        ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
-        LIMIT $2 FOR UPDATE SKIP LOCKED
+        SELECT j.org_id, j.id FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id) JOIN gateway.job j USING (org_id, id)
+        WHERE j.state = 'queued' AND j.available_at <= billing.now() FOR UPDATE OF j SKIP LOCKED
     ), leased AS (
         UPDATE gateway.job j SET state = 'running', attempt = j.attempt + 1, lease_owner = $3,
             lease_expires_at = billing.now() + make_interval(secs => $4), frames_done = 0,
@@ -198,9 +227,8 @@ LEASE = Query(
         SELECT org_id, id, event_seq, 'running', jsonb_build_object('attempt', attempt) FROM leased
     ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM leased LIMIT 1) any_)
     SELECT org_id, id, attempt, livemode, request, $5::int AS retention_s,
-           extract(epoch FROM billing.now() - created_at)::float8 AS waited_s, failures,
-           ARRAY(SELECT a.replica FROM gateway.attempt a WHERE a.org_id = leased.org_id AND a.job_id = leased.id) AS tried
-    FROM leased, told ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
+           extract(epoch FROM billing.now() - created_at)::float8 AS waited_s, failures
+    FROM leased, told
     """,
 )
 BEGIN_ATTEMPTS = Command("""
@@ -209,15 +237,6 @@ BEGIN_ATTEMPTS = Command("""
     FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $6::text[], $7::bigint[])
         AS u (org_id, job_id, attempt, replica, accelerator, price)
 """)
-# Which of these models have jobs that wait.
-WAITING = Query(
-    Waiting,
-    """
-    SELECT m AS model FROM unnest($1::text[]) AS m WHERE EXISTS (
-        SELECT 1 FROM gateway.job WHERE state = 'queued' AND available_at <= billing.now()
-          AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = m)
-    """,
-)
 HEARTBEAT = Query(
     Changed,
     """
@@ -289,6 +308,7 @@ GIVE_UP = Query(
                                  WHEN $5 = 'failed' THEN $7::text END,
             assets_expire_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN billing.now() END,
             available_at = billing.now() + make_interval(secs => $8), failures = j.failures + $10::smallint,
+            queued_xid = pg_current_xact_id(),
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -322,7 +342,8 @@ RESCUE = Query(
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN j.failures + 1 >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
             assets_expire_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN billing.now() END,
-            failures = j.failures + 1, frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
+            failures = j.failures + 1, queued_xid = pg_current_xact_id(), frames_done = 0, lease_owner = NULL,
+            lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
     ), logged AS (

@@ -42,6 +42,22 @@ ROW = """
 _ROWS = "".join(" ".join((ROW % (name, name)).split()) + "\n" for name in ("testcard", "faulty"))
 CATALOGUE = f'default_model = "testcard"\nmodels = [{_ROWS}]\n'
 
+CHIPS = """
+[[accelerators]]
+name = "cpu"
+title = "x"
+vendor = "any"
+memory_gib = 8
+price_micro_usd_per_hour = 50_000
+price_source = "x"
+price_date = 2026-03-01
+"""
+_SPEEDS = [
+    f'{{model = "{model}", accelerator = "cpu", resolution = "{size}", seconds_per_second = 0.5, provenance = "estimated", source = "x"}}'
+    for model in ("testcard", "faulty") for size in ("480p", "720p", "1080p")
+]  # fmt: skip
+SPEEDS = f"speeds = [{', '.join(_SPEEDS)}]"
+
 
 class Triton(msgspec.Struct, frozen=True):
     pid: int
@@ -195,6 +211,8 @@ async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **
     async with pool.acquire() as conn:
         account = await open_account(conn)
     (folder / "models.toml").write_text(CATALOGUE, encoding="utf-8")
+    (folder / "accelerators.toml").write_text(CHIPS, encoding="utf-8")
+    (folder / "speeds.toml").write_text(SPEEDS, encoding="utf-8")
     settings = Settings(
         dsn=Secret(dsn),
         link_secret=Secret("x" * 32),
