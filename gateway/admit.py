@@ -153,8 +153,9 @@ class Admission:
                 turn = _Turn(batch)
                 await turn.refuse_revoked(conn)
                 await turn.replay(conn)
-                turn.price(await self._prices.in_force(conn, turn.customers()))
-                turn.sponsor(await authorize(conn, turn.customers()), self._costs)
+                customers = turn.customers()
+                turn.price(await self._prices.in_force(conn, customers))
+                turn.sponsor(await authorize(conn, customers), self._costs)
                 await turn.hold(conn)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
@@ -251,7 +252,7 @@ class _Turn:
             elif standing.sponsor is not None:
                 request = entry.of.request
                 cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
-                entry.sponsor = Sponsor(standing.sponsor.wallet_id, cost_micro)
+                entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
     async def hold(self, conn: Conn) -> None:
         entries = self._undecided()

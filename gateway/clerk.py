@@ -75,21 +75,6 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
     async def rescue(conn: Conn) -> int:
         return await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
 
-    sellers = load_sellers(settings.catalogue_dir)
-
-    async def renew(conn: Conn) -> int:
-        return await renew_due(conn, sellers)
-
-    async def close(conn: Conn) -> int:
-        outcomes = await close_due(conn, sellers)
-        for outcome in outcomes:
-            if isinstance(outcome, BooksDiffer):
-                log.error("contract_not_closed", detail=outcome.detail)
-        return sum(not isinstance(outcome, BooksDiffer) for outcome in outcomes)
-
-    async def invoice(conn: Conn) -> int:
-        return await invoice_sales(conn, sellers)
-
     async def remove_assets(pool: Pool) -> int:
         """Deleting is idempotent and may take long: it needs no lock and holds no transaction open."""
         async with pool.acquire(timeout=5) as conn:
@@ -132,6 +117,28 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
+        *_money(settings),
+    ]
+
+
+def _money(settings: Settings) -> list[Janitor]:
+    """What is periodic in the money plane."""
+    sellers = load_sellers(settings.catalogue_dir)
+
+    async def renew(conn: Conn) -> int:
+        return await renew_due(conn, sellers)
+
+    async def close(conn: Conn) -> int:
+        outcomes = await close_due(conn, sellers)
+        for outcome in outcomes:
+            if isinstance(outcome, BooksDiffer):
+                log.error("contract_not_closed", detail=outcome.detail)
+        return sum(not isinstance(outcome, BooksDiffer) for outcome in outcomes)
+
+    async def invoice(conn: Conn) -> int:
+        return await invoice_sales(conn, sellers)
+
+    return [
         Janitor("renew_plans", 15.0, _alone(14, renew)),
         Janitor("open_budget_days", 15.0, _alone(15, open_budget_days)),
         Janitor("invoice_sales", 15.0, _alone(19, invoice)),

@@ -11,7 +11,7 @@ import msgspec
 
 from billing.customers.model import Customer
 from billing.customers.register import customer
-from billing.errors import BooksDiffer
+from billing.errors import BooksDiffer, InsufficientFunds
 from billing.invoices import sql
 from billing.invoices.finalise import Paper, finalise
 from billing.invoices.model import Draft, Invoice, Unit, add_up
@@ -62,7 +62,8 @@ async def close_due(conn: Conn, sellers: Sellers, limit: int = 20) -> list[Invoi
     """Closes at most `limit` contract periods whose grace is over, in the caller's transaction. Returns one outcome each.
 
     A period without anything to invoice has none. BooksDiffer: an invoice would not be what the ledger says is owed; that
-    period stays open and nothing of it is written. Safe to run twice and on two machines.
+    period stays open and nothing of it is written. One in which more was given back than used stays open while jobs hold
+    what was given back. Safe to run twice and on two machines.
     """
     outcomes: list[Invoice | BooksDiffer] = []
     for row in await sql.LOCK_CONTRACTS.all(conn, limit):
@@ -70,6 +71,8 @@ async def close_due(conn: Conn, sellers: Sellers, limit: int = 20) -> list[Invoi
             invoice = await _close(conn, sellers, row)
         except BooksDiffer as refused:
             outcomes.append(refused)
+        except InsufficientFunds:
+            continue
         else:
             outcomes += [invoice] if invoice is not None else []
     return outcomes
@@ -115,6 +118,8 @@ async def _invoice(conn: Conn, sellers: Sellers, closing: Closing) -> Invoice | 
         subscription_id=closing.contract.id,
         counted_micro=usage_micro + shortfall_micro,
     )
+    if usage_micro < 0 and closing.account.free + usage_micro < paper.sums.total_minor * MINOR * sign:
+        raise InsufficientFunds(f"what was given back to {closing.buyer.id} is held again")
     invoice = await finalise(conn, sellers.of(closing.buyer.currency), closing.buyer, paper, closing.now)
     inside_minor = invoice.tax_minor if treatment.inclusive else 0
     posting = Posting(

@@ -76,12 +76,15 @@ async def credit(
 
 
 def _sums(invoice: Invoice, notes: list[Invoice], credits: list[Credit]) -> Sums:
-    """The tax of a note is what makes the tax of all notes right, so that a whole credit is the whole invoice."""
+    """The tax of a note is what makes the tax of all notes right, so that a whole credit is the whole invoice.
+
+    A note about seconds that were returned names no line: what a sale invoices is one line.
+    """
     given: dict[int, int] = {}
     for note in notes:
         for line in note.lines:
-            nth = int(line.facts["line"])
-            given[nth] = given.get(nth, 0) + line.amount_minor
+            nth = int(line.facts.get("line", 1))
+            given[nth] = given.get(nth, 0) + line.net_minor + (line.tax_minor if invoice.treatment.inclusive else 0)
     if len({one.line for one in credits}) < len(credits) or not credits:
         raise CreditRefused("name at least one line, and each line once")
     for one in credits:

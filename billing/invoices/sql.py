@@ -11,7 +11,7 @@ from billing.plans.sql import SaleRow
 
 
 class ContractRow(msgspec.Struct, frozen=True):
-    """A contract whose period is over; `plan` is JSON, `closed_through` what the last close saw."""
+    """A contract whose period is over; `plan` is JSON, `closed_through` what the last close saw, also of a contract before."""
 
     id: UUID
     customer_id: UUID
@@ -63,7 +63,10 @@ LOCK_CONTRACTS = Query(
     ContractRow,
     """
     SELECT s.id, s.customer_id, s.plan, s.state, s.anchor, s.starts_at, s.ends_at, s.period_starts_at, s.period_ends_at,
-           c.time_zone, s.closed_through::text
+           c.time_zone, coalesce(s.closed_through, (
+               SELECT p.closed_through FROM billing.subscription p
+               WHERE p.customer_id = s.customer_id AND p.closed_through IS NOT NULL ORDER BY p.starts_at DESC LIMIT 1
+           ))::text AS closed_through
     FROM billing.subscription s JOIN billing.customer c ON c.id = s.customer_id
     WHERE s.state = 'active' AND s.plan ->> 'kind' = 'contract' AND s.due_at <= (SELECT billing.now())
     ORDER BY s.due_at, s.id LIMIT $1 FOR UPDATE OF s SKIP LOCKED

@@ -135,12 +135,14 @@ class Coalescer(Generic[Item, Outcome]):
             self._observe(len(batch), perf_counter() - started)
 
     async def _attempt(self, items: Sequence[Item]) -> Sequence[Outcome | Exception]:
-        for attempt in range(1, self._tries_max + 1):
+        failed: list[Exception] = []
+        while True:
             try:
                 return await self._flush(items)
             except TRANSIENT as error:
-                if attempt == self._tries_max:
-                    raise
-                log.warning("flush_again", coalescer=self.name, attempt=attempt, error=type(error).__name__)
-                await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.05 * 3**attempt, 5.0))  # noqa: S311 – jitter, not a secret
-        raise AssertionError("unreachable")
+                failed.append(error)
+            if len(failed) == self._tries_max:
+                # A later try that could not even connect does not answer what a lost COMMIT left open.
+                raise next((error for error in failed if isinstance(error, CommitUnknown)), failed[-1])
+            log.warning("flush_again", coalescer=self.name, attempt=len(failed), error=type(failed[-1]).__name__)
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.05 * 3 ** len(failed), 5.0))  # noqa: S311 – jitter, not a secret

@@ -1,18 +1,27 @@
 """Connections with bounded waits. Everything that talks to PostgreSQL goes through a pool made here."""
 
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import asyncpg
 import msgspec
 
-from billing.kit.query import Pool, Record
+from billing.kit.query import Conn, Pool, Record
+
+Result = TypeVar("Result")
 
 APP_ROLE = "tallylight_app"
 """What the processes act as; made by the first migration. It cannot change history."""
 
+_TRIES = 3
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-async def _prepare(conn: "asyncpg.Connection[Record]") -> None:
+async def prepare(conn: "asyncpg.Connection[Record]") -> None:
+    """Makes jsonb values of a connection travel as encoded bytes both ways, as every statement of ours expects."""
     await conn.set_type_codec(
         "jsonb",
         schema="pg_catalog",
@@ -20,6 +29,22 @@ async def _prepare(conn: "asyncpg.Connection[Record]") -> None:
         decoder=lambda value: value[1:],
         format="binary",
     )
+
+
+async def transact(pool: Pool, work: Callable[[Conn], Awaitable[Result]]) -> Result:
+    """Runs `work` in a transaction of its own; three times at most, when PostgreSQL ends it for a conflict with another.
+
+    Then nothing was written. Any other failure is raised at once: what became of that transaction is for the caller to find out.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            async with pool.acquire(timeout=5) as conn, conn.transaction():
+                return await work(conn)
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+            if attempt == _TRIES:
+                raise
+        await asyncio.sleep(random.uniform(0.5, 1.0) * 0.02 * 2**attempt)  # noqa: S311 – jitter, not a secret
+    raise AssertionError("unreachable")
 
 
 async def _keep(_: "asyncpg.Connection[Record]") -> None:
@@ -44,7 +69,7 @@ async def open_pool(
         timeout=10,
         command_timeout=statement_timeout_ms / 1000 + 1,
         max_inactive_connection_lifetime=300,
-        init=_prepare,
+        init=prepare,
         reset=_keep,
         server_settings={
             "application_name": name,

@@ -60,7 +60,7 @@ def _wallets(request: HoldRequest) -> list[UUID]:
 
 def _stored(hold_id: UUID, rows: list[HoldRow]) -> Held:
     found = OpenHold(hold_id, tuple(rows))
-    return Held(hold_id, found.held_micro, found.held_ms, rows[-1].starts_at)
+    return Held(hold_id, found.held_micro, found.held_ms, rows[-1].starts_at if rows[-1].part == "sponsor" else None)
 
 
 def _held(request: HoldRequest, draws: Sequence[Draw], known: dict[UUID, Balance]) -> Held:

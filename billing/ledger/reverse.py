@@ -24,12 +24,13 @@ async def reverse(conn: Conn, transfer_id: UUID, reason: str) -> UUID:
     """Posts the opposite of a transfer once, in the caller's transaction. Returns the reversal's id; a replay changes nothing.
 
     Raises NotReversible for an unknown transfer, one that was itself a reversal, captures and refunds (`refund` corrects
-    them), credit limits (another one does) and prepaid seconds (what is earned of their price depends on when);
-    InsufficientFunds when what it gave has been spent; TransferConflict when it was reversed for another reason.
+    them), credit limits (another one does), expiries (a new grant does: nobody could draw on the old one) and prepaid seconds
+    (what is earned of their price depends on when); InsufficientFunds when what it gave has been spent; TransferConflict when
+    it was reversed for another reason.
     """
     found = {row.id: row for row in await sql.TRANSFERS.all(conn, [transfer_id])}.get(transfer_id)
     rule = RULES.get(found.kind) if found else None
-    if found is None or rule is None or not rule.legs or any(leg.units for leg in rule.legs):
+    if found is None or rule is None or not rule.legs or any(leg.units for leg in rule.legs) or found.kind.startswith("expire_"):
         raise NotReversible(f"{found.kind if found else 'unknown'} {transfer_id}")
     named = msgspec.json.decode(found.payload, type=_Named)
     rise = named.amounts.get(rule.lowers, 0) - named.amounts.get(rule.raises, 0)

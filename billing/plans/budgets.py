@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 
+from billing.charges.model import COST_CURRENCY
 from billing.kit.query import Conn
 from billing.ledger.grants import Issue, issue
 from billing.ledger.model import grant_account_id, wallet_id
@@ -36,7 +37,7 @@ def _days(budget: Budget, now: datetime) -> list[Issue]:
             kind="budget",
             source=f"{budget.name}/{day.starts_at.isoformat()}",
             customer_id=budget.holder_id,
-            asset=budget.currency,
+            asset=COST_CURRENCY,
             amount=budget.per_day_micro,
             starts_at=day.starts_at,
             expires_at=day.ends_at,

@@ -35,17 +35,22 @@ def checked(catalogue: Catalogue) -> Catalogue:
         for name in names:
             if names.count(name) > 1:
                 raise CatalogueInvalid(f"two {kind}s are called {name}")
-    budgets = {(budget.name, budget.currency) for budget in catalogue.budgets}
+    budgets = {budget.name for budget in catalogue.budgets}
     for budget in catalogue.budgets:
         zone_of(budget.time_zone)
     for plan in catalogue.plans:
-        if isinstance(plan, FreePlan) and (plan.budget, plan.cost_currency) not in budgets:
-            raise CatalogueInvalid(f"plan {plan.name}: there is no budget {plan.budget} in {plan.cost_currency}")
+        if isinstance(plan, FreePlan) and plan.budget not in budgets:
+            raise CatalogueInvalid(f"plan {plan.name}: there is no budget {plan.budget}")
     return catalogue
 
 
 async def publish_catalogue(conn: Conn, catalogue: Catalogue) -> None:
-    """Puts the offers in force from now on; what was agreed to before stays as it was. Raises as `checked`."""
+    """Puts the offers in force from now on; what was agreed to before stays as it was. The same ones again change nothing.
+
+    Raises as `checked`.
+    """
+    if await catalogue_in_force(conn) == checked(catalogue):
+        return
     await sql.ADD_CATALOGUE.run(conn, new_id(), msgspec.json.encode(checked(catalogue)))
 
 

@@ -69,7 +69,7 @@ class ContractPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class FreePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="free", tag_field="kind"):
-    """Seconds that nobody pays for, as long as what they cost us fits into `budget`, which is in `cost_currency`."""
+    """Seconds that nobody pays for, as long as what they cost us fits into `budget`, one of ours."""
 
     name: Name
     title: str
@@ -77,7 +77,6 @@ class FreePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     seconds_class: Name
     allowance_ms: Milliseconds
     budget: Name
-    cost_currency: Currency = "USD"
 
 
 Plan: TypeAlias = SubscriptionPlan | ContractPlan | FreePlan
@@ -96,13 +95,12 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What free jobs may cost us on one day of `time_zone`, in the currency that costs are booked in.
+    """What free jobs may cost us on one day of `time_zone`, in the currency that compute is bought in.
 
     When a day's budget is spent, a job waits for the first of `days_ahead` later days that has some left; with 0 it is refused.
     """
 
     name: Name
-    currency: Currency
     per_day_micro: Annotated[int, Meta(ge=1, le=10**15)]
     time_zone: str
     days_ahead: Annotated[int, Meta(ge=0, le=31)] = 0

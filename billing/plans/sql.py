@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from billing.plans.model import Currency, Payer, State
+from billing.plans.model import Payer, State
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -82,7 +82,6 @@ class StandingRow(msgspec.Struct, frozen=True):
 
     customer_id: UUID
     budget: str | None
-    cost_currency: Currency | None
     past_due: bool
 
 
@@ -207,8 +206,7 @@ EVENTS_AFTER = Query(
 STANDINGS = Query(
     StandingRow,
     """
-    SELECT u.id AS customer_id, s.plan ->> 'budget' AS budget, s.plan ->> 'cost_currency' AS cost_currency,
-           s.state = 'past_due' AS past_due
+    SELECT u.id AS customer_id, s.plan ->> 'budget' AS budget, s.state = 'past_due' AS past_due
     FROM unnest($1::uuid[]) AS u (id)
     -- LIMIT keeps this a look into the index for each customer, however many subscriptions there are.
     JOIN LATERAL (

@@ -37,11 +37,10 @@ async def subscribe(
     offer = await find_plan(conn, plan)
     check_currency(buyer, offer)
     now = (await sql.NOW.one(conn)).at
-    if starts_at is not None and starts_at < now:
+    subscription_id = derived_id("subscription", customer_id, source)
+    if starts_at is not None and starts_at < now and await sql.SUBSCRIPTION.maybe(conn, subscription_id) is None:
         raise PlanChangeRefused(f"{starts_at.isoformat()} is over; begin now or later")
-    begun = await add_subscription(
-        conn, buyer, offer, subscription_id=derived_id("subscription", customer_id, source), starts_at=starts_at or now
-    )
+    begun = await add_subscription(conn, buyer, offer, subscription_id=subscription_id, starts_at=starts_at or now)
     return await begin(conn, sellers, buyer, begun, now) if begun.state == "scheduled" and starts_at is None else begun
 
 

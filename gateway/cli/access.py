@@ -24,12 +24,15 @@ def orgs() -> None:
 @orgs.command("create")
 @click.argument("name")
 @click.option("--currency", type=click.Choice(["CNY", "USD"]), default="CNY", show_default=True, help="What it is billed in.")
+@click.option("--time-zone", help="IANA name: where its days and months begin. Default: Asia/Shanghai.")
 @settings_flags("dsn")
 @as_json
-def create_org(name: str, currency: str, settings: Settings, *, as_json: bool) -> None:
+def create_org(name: str, currency: str, time_zone: str | None, settings: Settings, *, as_json: bool) -> None:
     """Create an organization with its wallets and a project named `default`; an existing one is shown."""
     with reported():
-        _show_orgs([asyncio.run(in_transaction(settings, lambda conn: open_organization(conn, name, currency)))], as_json)
+        _show_orgs(
+            [asyncio.run(in_transaction(settings, lambda conn: open_organization(conn, name, currency, time_zone)))], as_json
+        )
 
 
 @orgs.command("list")

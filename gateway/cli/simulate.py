@@ -14,8 +14,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--catalogue", type=_FOLDER, help="models.toml, accelerators.toml and speeds.toml; without it, the packaged ones.")
 @click.option(
     "--trace", required=True, metavar="FILE|NAME",
-    help="CSV (arrival_s, organization, model, resolution, seconds, tier) or a scenario: busy, diurnal, overload, festival, "
-    "crowd, without-crowd, lost-pool, slowdown, failures, wrong-speeds.",
+    help="CSV (arrival_s, organization, model, resolution, seconds, tier) or a scenario: busy, diurnal, overload, "
+    "festival, deep-festival, crowd, without-crowd, lost-pool, slowdown, failures, wrong-speeds.",
 )  # fmt: skip
 @click.option(
     "--events", type=_FILE, help="CSV (at_s, event, pool, value): pool_loss, pool_back, drain, join, slowdown, failures."

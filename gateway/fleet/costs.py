@@ -1,5 +1,6 @@
 """What a request's compute may cost us at most, by the catalogue."""
 
+from math import ceil
 from typing import Self
 
 from gateway.fleet.chips import Chips
@@ -28,4 +29,4 @@ class ComputeCosts:
         """On the chip where it costs most, rounded up; 0 where no chip that runs it has a price."""
         rows = self._rows.get((model, resolution), ())
         times = [(overhead_s + per_s * duration_ms / 1000, price) for overhead_s, per_s, price in rows]
-        return max((int(run_s * price / _S_PER_HOUR) + 1 for run_s, price in times), default=0)
+        return max((ceil(run_s * price / _S_PER_HOUR) for run_s, price in times), default=0)

@@ -1,10 +1,11 @@
 """Planner: the scheduler of one leadership, told of the live fleet and of real jobs; times are seconds of the database's clock.
 
-What the scheduler cannot place yet, because no replica was ever up for it, is parked. A fleet with new kinds of replicas, or
-another catalogue, needs new tables: the scheduler is made anew with what the old one knew. That walks the queue, and is rare.
+Its tables hold every kind of replica that the registry names. A job that no such replica can run is parked. A fleet with new
+kinds, or another catalogue, needs new tables: the scheduler is made anew with what the old one knew. That walks the queue, and is
+rare.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Literal
 
 import numpy as np
@@ -14,17 +15,17 @@ from gateway.fleet import events
 from gateway.fleet.chips import Chips
 from gateway.fleet.policy.model import Decision, Queued, ReplicaSpec, Running, Start
 from gateway.fleet.policy.parameters import Parameters
-from gateway.fleet.policy.restore import jobs_of, part
+from gateway.fleet.policy.restore import Backlog, jobs_of, part, recall
 from gateway.fleet.policy.scheduler import Scheduler
 from gateway.fleet.policy.state import Run
-from gateway.fleet.pools import Kind, price_of, tables
+from gateway.fleet.pools import Kind, kind_of, tables
 from gateway.fleet.replicas import Replica, Replicas
 
 log = structlog.get_logger(__name__)
 
+How = Literal["delivered", "failed", "blamed", "stopped"]
 _AVOID_S = 1.0
 """How long a replica that refused a job is not asked again for that model."""
-How = Literal["delivered", "failed", "blamed", "stopped"]
 
 
 class Planner:
@@ -32,31 +33,36 @@ class Planner:
 
     def __init__(self, chips: Chips, replicas: Replicas, parameters: Parameters, clock: Callable[[], float]) -> None:
         self._chips, self._replicas, self._parameters, self._clock = chips, replicas, parameters, clock
-        self._scheduler: Scheduler | None = None
         self._parked: dict[Hashable, tuple[Queued, bool]] = {}
+        self._withheld: dict[Hashable, tuple[str, str]] = {}
         self._coming: dict[str, Start] = {}
         self._ready: list[Start] = []
-        self._stale = True
+        self._stale = False
+        self._scheduler = self._made(clock())
 
     # -- jobs ------------------------------------------------------------------------------------------------------------
-    def submit(self, queued: Queued, *, charged: bool) -> None:
-        """A job waits; `charged`: it has waited before."""
+    def restore(self, backlog: Backlog) -> None:
+        """The whole queue, before any other job."""
+        self._load(self._scheduler, backlog, self._clock())
+
+    def submit(self, queued: Queued, *, again: bool = False) -> None:
+        """A job waits; `again`: it was admitted and charged to its organization's account long ago."""
         scheduler = self._scheduler
-        if scheduler is None or (queued.model, queued.resolution) not in scheduler.state.fleet.class_index:
-            self._parked[queued.job] = (queued, charged)
-        else:
-            scheduler.submit(queued, charged=charged)
+        if (queued.model, queued.resolution) not in scheduler.state.fleet.class_index:
+            self._parked[queued.job] = (queued, again)
+            return
+        if not again:
+            scheduler.asked(queued.organization, queued.model, queued.resolution, queued.seconds, queued.tier, self._clock())
+        scheduler.submit(queued, charged=again)
 
     def knows(self, job: Hashable) -> bool:
-        if job in self._parked:
-            return True
-        state = None if self._scheduler is None else self._scheduler.state
-        return state is not None and (job in state.runs or state.queues.row_of(job) is not None)
+        state = self._scheduler.state
+        return job in self._parked or job in state.runs or state.queues.row_of(job) is not None
 
     def drop(self, job: Hashable) -> None:
         """It does not wait any more. One that runs is not concerned."""
         self._parked.pop(job, None)
-        if self._scheduler is not None and job not in self._scheduler.state.runs:
+        if job not in self._scheduler.state.runs:
             self._scheduler.cancel(job)
 
     # -- decisions -------------------------------------------------------------------------------------------------------
@@ -65,7 +71,7 @@ class Planner:
         now = self._clock()
         if self._stale:
             self._rebuild(now)
-        if self._scheduler is None:
+        if not self._scheduler.state.fleet.pools:
             return []
         self._scheduler.tick(now)
         ready, self._ready = self._ready, []
@@ -79,7 +85,7 @@ class Planner:
     def model_of(self, start: Start) -> str:
         """Raises KeyError when it has ended."""
         run = self._run(start.job, start.replica)
-        if run is None or self._scheduler is None:
+        if run is None:
             raise KeyError(start.job)
         fleet = self._scheduler.state.fleet
         return fleet.models[fleet.model_of[run.c]].name
@@ -88,24 +94,26 @@ class Planner:
         """The replica cannot take this job, or load this model, at the moment: something else first."""
         scheduler, now = self._scheduler, self._clock()
         self._coming.pop(name, None)
-        if scheduler is None or name not in scheduler.state.slots.by_name:
+        replica = scheduler.state.slots.by_name.get(name)
+        if replica is None:
             return
         if job is not None and self._run(job, name) is not None:
             scheduler.failed(job, name, now, blame=False)
         scheduler.loaded(name, now, ok=False)
-        scheduler.state.slots.shut(scheduler.state.slots.by_name[name], scheduler.state.fleet.model_index[model], _AVOID_S, now)
+        scheduler.state.slots.shut(replica, scheduler.state.fleet.model_index[model], _AVOID_S, now)
 
     def started(self, job: Hashable, name: str) -> None:
-        if self._scheduler is not None and self._run(job, name) is not None:
+        if self._run(job, name) is not None:
             self._scheduler.started(job, name, self._clock())
 
     def progressed(self, job: Hashable, name: str, fraction: float) -> None:
-        if self._scheduler is not None and self._run(job, name) is not None:
+        if self._run(job, name) is not None:
             self._scheduler.progressed(job, name, fraction, self._clock())
 
     def ended(self, job: Hashable, name: str, how: How) -> None:
         """The slot is free again, and the job forgotten: one that must run again comes again from the database."""
-        if self._scheduler is None or self._run(job, name) is None:
+        self.let_go(job)
+        if self._run(job, name) is None:
             return
         now = self._clock()
         if how == "delivered":
@@ -115,29 +123,29 @@ class Planner:
         else:
             self._scheduler.failed(job, name, now, blame=how == "blamed", retry=False)
 
-    def withhold(self, key: object, name: str, model: str) -> None:
-        """A slot that was given free is not to be used yet."""
-        replica = None if self._scheduler is None else self._scheduler.state.slots.by_name.get(name)
-        if self._scheduler is not None and replica is not None and replica.free:
-            m = self._scheduler.state.fleet.model_index[model]
-            self._scheduler.state.slots.occupy(replica, key, m, self._clock())
+    def withhold(self, key: Hashable, name: str, model: str) -> None:
+        """A slot that looks free is not: something is still at work there."""
+        self._withheld[key] = (name, model)
+        self._occupy(self._scheduler, key, self._clock())
 
-    def let_go(self, key: object, name: str) -> None:
+    def let_go(self, key: Hashable) -> None:
         """Now it is."""
-        replica = None if self._scheduler is None else self._scheduler.state.slots.by_name.get(name)
-        if self._scheduler is not None and replica is not None and key in replica.running:
+        name, _ = self._withheld.pop(key, ("", ""))
+        replica = self._scheduler.state.slots.by_name.get(name)
+        if replica is not None and key in replica.running:
             self._scheduler.state.slots.vacate(replica, key, self._clock())
 
     # -- the fleet -------------------------------------------------------------------------------------------------------
     def told(self, event: events.FleetEvent) -> None:
         """An event of the live fleet."""
         scheduler, now = self._scheduler, self._clock()
-        if scheduler is None or isinstance(event, events.Joined):
-            self._stale = True
-            return
-        if event.name not in scheduler.state.slots.by_name:
-            return  # never priced, or about to be added by the next tables
         match event:
+            case events.Changed():
+                self._stale = True
+            case events.Joined(name=name):
+                self._joined(name, now)
+            case _ if event.name not in scheduler.state.slots.by_name:
+                pass  # it will come with the next tables, as it then is
             case events.Cordoned(name=name):
                 scheduler.cordon(name, now)
             case events.Uncordoned(name=name):
@@ -148,105 +156,111 @@ class Planner:
                 self._coming.pop(name, None)
                 scheduler.replica_down(name, now)
             case events.Loaded(name=name, model=model):
-                self._loaded(scheduler, name, model, now)
+                self._loaded(name, model, now)
             case events.LoadFailed(name=name):
-                self._load_failed(scheduler, name, now)
+                self._load_failed(name, now)
             case events.Unloaded(name=name):
-                self._found(scheduler, name, now)
+                self._found(name, now)
             case _:
                 pass  # what was decided here, and breakers, which both keep by the same outcomes
 
-    def reload(self, chips: Chips) -> None:
-        """Another catalogue; what runs goes on."""
-        self._chips, self._stale = chips, True
+    def _joined(self, name: str, now: float) -> None:
+        replica = self._replicas.by_name[name]
+        kind = kind_of(self._chips, replica.row, replica.models)
+        if kind is None or kind.name in self._scheduler.state.fleet.pool_index:
+            self._add(self._scheduler, replica, now)
+        else:
+            self._stale = True
 
-    def _loaded(self, scheduler: Scheduler, name: str, model: str, now: float) -> None:
-        if scheduler.state.slots.by_name[name].loading == scheduler.state.fleet.model_index.get(model):
-            scheduler.loaded(name, now)
+    def _loaded(self, name: str, model: str, now: float) -> None:
+        state = self._scheduler.state
+        if state.slots.by_name[name].loading == state.fleet.model_index.get(model):
+            self._scheduler.loaded(name, now)
         if name in self._coming and self._coming[name].load == model:
-            start = self._coming.pop(name)
-            self._ready.append(Start(start.job, name))
-        self._found(scheduler, name, now)
+            self._ready.append(Start(self._coming.pop(name).job, name))
+        self._found(name, now)
 
-    def _load_failed(self, scheduler: Scheduler, name: str, now: float) -> None:
+    def _load_failed(self, name: str, now: float) -> None:
         start = self._coming.pop(name, None)
         if start is not None and self._run(start.job, name) is not None:
-            scheduler.failed(start.job, name, now, blame=True)
-        scheduler.loaded(name, now, ok=False)
-        self._found(scheduler, name, now)
+            self._scheduler.failed(start.job, name, now)
+        self._scheduler.loaded(name, now, ok=False)
+        self._found(name, now)
 
-    def _found(self, scheduler: Scheduler, name: str, now: float) -> None:
+    def _found(self, name: str, now: float) -> None:
         live = self._replicas.by_name.get(name)
         if live is not None:
-            known = scheduler.state.fleet.model_index
-            scheduler.found(name, [model for model in live.loaded - live.unloading if model in known], now)
+            known = self._scheduler.state.fleet.model_index
+            self._scheduler.found(name, [model for model in live.loaded - live.unloading if model in known], now)
 
     # -- the tables ------------------------------------------------------------------------------------------------------
-    def _rebuild(self, now: float) -> None:
-        self._stale = False
-        before = self._scheduler
-        kinds = {replica.name: kind for replica in self._replicas.by_name.values() if (kind := self._kind(replica)) is not None}
-        if not kinds:
+    def _made(self, now: float) -> Scheduler:
+        """For the fleet as it is, without jobs."""
+        kinds: dict[str, Kind] = {}
+        for replica in self._replicas.by_name.values():
+            if (kind := kind_of(self._chips, replica.row, replica.models)) is not None:
+                kinds[kind.name] = kind
+        made = Scheduler(tables(self._chips, [kinds[name] for name in sorted(kinds)]), now, self._parameters)
+        for replica in self._replicas.by_name.values():
+            if replica.standing != "new":
+                self._add(made, replica, now)
+        return made
+
+    def _add(self, made: Scheduler, replica: Replica, now: float) -> None:
+        row, kind = replica.row, kind_of(self._chips, replica.row, replica.models)
+        if kind is None or row.name in made.state.slots.by_name:
             return
-        made = Scheduler(tables(self._chips, sorted(set(kinds.values()), key=lambda kind: kind.name)), now, self._parameters)
-        for name, kind in kinds.items():
-            self._add(made, self._replicas.by_name[name], kind, now)
-        self._scheduler = made
-        made.tick(now)
-        if before is not None:
-            self._move(before, made, now)
-        parked, self._parked = self._parked, {}
-        for queued, charged in parked.values():
-            self.submit(queued, charged=charged)
-        log.info("fleet_tables", pools=[pool.name for pool in made.state.fleet.pools], waiting=len(made.state.queues))
-
-    def _kind(self, replica: Replica) -> Kind | None:
-        """None: it was never up, cannot be priced, or holds nothing that the catalogue has."""
-        price = price_of(self._chips, replica.row.accelerator, replica.row.price_micro_usd_per_hour)
-        known = {model.name for model in self._chips.models}
-        models = tuple(sorted(model for model in replica.models if model in known))
-        if replica.standing == "new" or not models:
-            return None
-        if price is None:
-            log.error("replica_unpriced", replica=replica.name, accelerator=replica.row.accelerator)
-            return None
-        return Kind(replica.row.accelerator, price, models)
-
-    def _add(self, made: Scheduler, replica: Replica, kind: Kind, now: float) -> None:
         loaded = (replica.loaded - replica.unloading | {replica.loading}) & set(kind.models)
-        row = replica.row
         made.replica_up(ReplicaSpec(row.name, kind.name, row.slots, tuple(sorted(loaded)), row.loads, row.models_max), now)
+        for key, (name, _) in self._withheld.items():
+            if name == row.name:
+                self._occupy(made, key, now)
         if replica.standing == "draining":
             made.drain(row.name, now)
         elif replica.standing != "up":
             made.cordon(row.name, now)
 
-    def _move(self, before: Scheduler, made: Scheduler, now: float) -> None:
-        """What waits and runs, from one scheduler to the next, in its order."""
+    def _occupy(self, scheduler: Scheduler, key: Hashable, now: float) -> None:
+        name, model = self._withheld[key]
+        replica = scheduler.state.slots.by_name.get(name)
+        if replica is not None and replica.free:
+            scheduler.state.slots.occupy(replica, key, scheduler.state.fleet.model_index[model], now)
+
+    def _rebuild(self, now: float) -> None:
+        self._stale = False
+        before = self._scheduler
         backlog, running = before.snapshot()
-        known = np.array(
-            [(model, resolution) in made.state.fleet.class_index for model, resolution, _ in backlog.kinds], dtype=bool
-        )
-        fits = known[backlog.kind]
-        made.restore(part(backlog, fits), (), now, before.remember())
+        self._scheduler = made = self._made(now)
+        recall(made.state, before.remember())
+        self._load(made, backlog, now)
+        for one in running:
+            self._resume(made, one, now)
+        parked, self._parked = self._parked, {}
+        for queued, again in parked.values():
+            self.submit(queued, again=again)
+        log.info("fleet_tables", pools=[pool.name for pool in made.state.fleet.pools], waiting=len(made.state.queues))
+
+    def _load(self, made: Scheduler, backlog: Backlog, now: float) -> None:
+        known = made.state.fleet.class_index
+        fits = np.array([(model, resolution) in known for model, resolution, _ in backlog.kinds], dtype=bool)[backlog.kind]
+        if known:
+            made.restore(part(backlog, fits), (), now)
         for queued in jobs_of(part(backlog, ~fits)):
             self._parked[queued.job] = (queued, True)
-        for one in running:
-            self._resume(made, one)
 
-    def _resume(self, made: Scheduler, one: Running) -> None:
+    def _resume(self, made: Scheduler, one: Running, now: float) -> None:
+        """What runs on a replica that is cordoned or drained goes on, too."""
         live = made.state.slots.by_name.get(one.replica)
         if live is None:
             return
-        state, live.state = live.state, "up"  # what runs on a replica that is cordoned or drained goes on
+        state, live.state = live.state, "up"
         try:
             made.resume(one)
         except (KeyError, ValueError) as error:
             log.warning("run_not_counted", replica=one.replica, reason=str(error))
         finally:
             live.state = state
-            made.state.slots.refresh(live, self._clock())
+            made.state.slots.refresh(live, now)
 
     def _run(self, job: Hashable, name: str) -> Run | None:
-        runs: Sequence[Run] = () if self._scheduler is None else self._scheduler.state.runs.get(job, ())
-        return next((run for run in runs if run.replica.name == name), None)
+        return next((run for run in self._scheduler.state.runs.get(job, ()) if run.replica.name == name), None)

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.fleet.chips import GUESS_FACTOR, GUESS_SIGMA, SIGMA, Accelerator, Chips, Speed
 from gateway.fleet.policy.model import Fleet, ModelSpec, PoolSpec, SpeedSpec
+from gateway.fleet.registry.model import ReplicaRow
 
 _PIXELS = {"480p": 854 * 480, "720p": 1280 * 720, "1080p": 1920 * 1080}
 _PIXELS_EXPONENT = 1.45
@@ -30,6 +31,27 @@ def price_of(chips: Chips, accelerator: str, own: int | None) -> int | None:
     if own is not None:
         return own
     return next((one.price_micro_usd_per_hour for one in chips.accelerators if one.name == accelerator), None)
+
+
+def fit(chips: Chips, row: ReplicaRow) -> tuple[tuple[str, ...], str]:
+    """The models that a replica may hold, and why it is to be given no work; empty: it is."""
+    memory = {model.name: model.memory_gib for model in chips.models}
+    chip = next((one for one in chips.accelerators if one.name == row.accelerator), None)
+    known = [model for model in row.models if model in memory]
+    models = tuple(model for model in known if chip is None or memory[model] <= chip.memory_gib)
+    if not known:
+        return (), f"the catalogue has no model {', '.join(row.models)}"
+    if chip is not None and not models:
+        return (), f"no model fits: {known[0]} needs {memory[known[0]]} GiB, and {chip.name} has {chip.memory_gib}"
+    if price_of(chips, row.accelerator, row.price_micro_usd_per_hour) is None:
+        return models, f"nobody has said what an hour of {row.accelerator} costs: give the replica or the accelerator a price"
+    return models, ""
+
+
+def kind_of(chips: Chips, row: ReplicaRow, models: Sequence[str]) -> Kind | None:
+    """Of a replica that may hold these models; None where it is to be given no work."""
+    price = price_of(chips, row.accelerator, row.price_micro_usd_per_hour)
+    return Kind(row.accelerator, price, tuple(sorted(models))) if models and price is not None else None
 
 
 def tables(chips: Chips, kinds: Sequence[Kind]) -> Fleet:

@@ -5,7 +5,7 @@ it is (monotonic seconds).
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -14,13 +14,17 @@ from gateway.fleet.breaker import Breaker
 from gateway.fleet.registry.model import ReplicaRow, Sight
 
 Standing = Literal["new", "up", "cordoned", "draining"]
+Fit: TypeAlias = Callable[[ReplicaRow], tuple[tuple[str, ...], str]]
+"""The models that a replica may hold, and why it is to be given no work; empty: it is (pools.fit)."""
 
 
 class Replica:
     """One Triton server: what is declared of it, what it was seen to have, and what runs on it."""
 
-    def __init__(self, row: ReplicaRow, models: Collection[str]) -> None:
-        self.row, self.models = row, tuple(model for model in row.models if model in models)
+    def __init__(self, row: ReplicaRow, fit: Fit) -> None:
+        self.row = row
+        self.models, self.unfit = fit(row)
+        """What it may hold, and what the catalogue has against it."""
         self.trouble = "has not been asked yet"
         """Why it cannot be reached; empty: it answers."""
         self.loaded: set[str] = set()
@@ -48,9 +52,7 @@ class Replica:
             return "is being removed"
         if self.row.state != "active":
             return f"{self.row.state} by an operator"
-        if not self.models:
-            return f"the catalogue has no model {', '.join(self.row.models)}"
-        return self.trouble
+        return self.unfit or self.trouble
 
     def condition(self, now: float) -> Sight:
         """What people are shown."""
@@ -89,9 +91,9 @@ class Swap(msgspec.Struct, frozen=True):
 class Replicas:
     """All of them. `tell` is given each event."""
 
-    def __init__(self, models: Collection[str], *, pause_s: float, tell: Callable[[events.FleetEvent], None]) -> None:
-        """`models`: what the catalogue has. `pause_s`: the first pause of a breaker."""
-        self._models, self._pause_s, self._tell = models, pause_s, tell
+    def __init__(self, fit: Fit, *, pause_s: float, tell: Callable[[events.FleetEvent], None]) -> None:
+        """`pause_s`: the first pause of a breaker."""
+        self._fit, self._pause_s, self._tell = fit, pause_s, tell
         self.by_name: dict[str, Replica] = {}
 
     # -- what the registry says ------------------------------------------------------------------------------------------
@@ -100,12 +102,12 @@ class Replicas:
         for row in rows:
             known = self.by_name.get(row.name)
             if known is None:
-                self.by_name[row.name] = Replica(row, self._models)
+                self.by_name[row.name] = Replica(row, self._fit)
                 continue
             known.leaving = known.row.url != row.url
             if not known.leaving and known.row.version != row.version:
                 before = _figures(known)
-                known.row, known.models = row, tuple(model for model in row.models if model in self._models)
+                known.row, (known.models, known.unfit) = row, self._fit(row)
                 if known.standing != "new" and _figures(known) != before:
                     self._tell(events.Changed(*_figures(known)))
         names = {row.name for row in rows}

@@ -42,8 +42,3 @@ async def heartbeat(conn: Conn, owner: UUID, running: Mapping[JobRef, tuple[int,
         ttl_s,
     )
     return {JobRef(row.org_id, row.id): row.state for row in rows}
-
-
-async def database_time(conn: Conn) -> float:
-    """Seconds of the epoch."""
-    return (await sql.NOW.one(conn)).at

@@ -6,18 +6,15 @@ from billing.kit.query import Command, Query
 from gateway.jobs.model import (
     Changed,
     Created,
-    DatabaseTime,
     Ending,
     EventRow,
     JobRef,
     JobRow,
     Lease,
     Locked,
-    Mark,
     Number,
     StateCount,
     Stored,
-    Waiting,
 )
 
 _JOB: LiteralString = """
@@ -180,35 +177,6 @@ DELETE = Query(
 )
 
 # -- what the dispatcher does ------------------------------------------------------------------------------------------
-NOW = Query(DatabaseTime, "SELECT extract(epoch FROM billing.now())::float8 AS at")
-MARK = Query(Mark, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS mark")
-_WAITING: LiteralString = """
-           j.org_id, j.id, CASE WHEN j.livemode THEN j.model ELSE 'testcard' END AS model, j.tier,
-           j.request ->> 'resolution' AS resolution,
-           (j.request ->> 'frames')::float8 / (j.request ->> 'fps')::float8 AS seconds, (j.request ->> 'steps')::int AS steps,
-           extract(epoch FROM j.created_at)::float8 AS submitted_at, extract(epoch FROM j.available_at)::float8 AS available_at,
-           extract(epoch FROM j.promised_start_at)::float8 AS promised_at, j.attempt,
-           ARRAY(SELECT a.replica FROM gateway.attempt a WHERE a.org_id = j.org_id AND a.job_id = j.id
-                 AND a.outcome IN ('failed', 'lost')) AS tried
-"""
-WAITING_SINCE = Query(
-    Waiting,
-    """
-    SELECT """
-    + _WAITING
-    + """
-    FROM gateway.job j WHERE j.state = 'queued' AND j.queued_xid >= $1::text::xid8 ORDER BY j.attempt = 0, j.id
-    """,
-)
-WAITING_BY_ID = Query(
-    Waiting,
-    """
-    SELECT """
-    + _WAITING
-    + """
-    FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id) JOIN gateway.job j USING (org_id, id) WHERE j.state = 'queued'
-    """,
-)
 # Those of the given jobs that still wait. One that somebody else holds locked at this moment is left out: ask again.
 LEASE = Query(
     Lease,

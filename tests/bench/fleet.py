@@ -32,6 +32,7 @@ DOSE: dict[str, tuple[str, ...]] = {
     "slowdown": ("tallylight", "strong"),
     "wrong-speeds": ("tallylight", "strong"),
     "festival": ("tallylight", "strong"),
+    "deep-festival": ("tallylight", "strong"),
     "diurnal": ("tallylight", "strong"),
 }
 """On every held-out seed. The other baselines run on the first two seeds of `busy`."""

@@ -33,7 +33,9 @@ def test_every_command_has_help(command: str) -> None:
 
 def test_keys_and_money(dsn: str) -> None:
     assert json.loads(run("migrate", "--json", dsn=dsn).stdout) == {"applied": []}
-    assert run("orgs", "create", "acme", "--currency", "USD", dsn=dsn).returncode == 0
+    assert run("orgs", "create", "acme", "--currency", "USD", "--time-zone", "Europe/Berlin", dsn=dsn).returncode == 0
+    nowhere = run("orgs", "create", "nowhere", "--time-zone", "Mars/Olympus", dsn=dsn)
+    assert nowhere.returncode == 1 and "Mars/Olympus" in nowhere.stderr
     made = json.loads(run("keys", "create", "--org", "acme", "--name", "ci", "--json", dsn=dsn).stdout)
     assert made["key"].startswith("tl_live_")
     listed = run("keys", "list", "--org", "acme", dsn=dsn)

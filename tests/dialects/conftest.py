@@ -26,12 +26,14 @@ EXTRA = {
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("catalogue")
+    for file in PACKAGED.glob("*.toml"):
+        shutil.copyfile(file, folder / file.name)
     models = (PACKAGED / "models.toml").read_text()
-    _, _, card = models.partition("[[models]]\n")
+    card = models.split("[[models]]\n")[1]  # the test card's
     prices = (PACKAGED / "prices.toml").read_text()
     for name, changes in EXTRA.items():
-        lines = dict(line.split(" = ", 1) for line in card.strip().splitlines())
-        lines |= {"name": f'"{name}"'} | {key: _toml(value) for key, value in changes.items()}
+        lines = dict(line.split(" = ", 1) for line in card.splitlines() if " = " in line and not line.startswith("#"))
+        lines |= {"name": f'"{name}"', "like": '"testcard"'} | {key: _toml(value) for key, value in changes.items()}
         models += "\n[[models]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
     blocks = prices.split("[[cards]]")
     for number, block in enumerate(blocks[1:], 1):

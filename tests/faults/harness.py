@@ -17,7 +17,7 @@ import httpx
 import msgspec
 
 from billing.kit.migrate import migrate
-from billing.kit.pool import open_pool
+from billing.kit.pool import open_pool, prepare
 from billing.kit.query import Conn, Record
 from billing.ledger.wallets import top_up
 from billing.pricing.book import publish
@@ -115,7 +115,9 @@ class Cell:
 
     async def connect(self) -> "asyncpg.Connection[Record]":
         """A connection to the cell's database, as soon as there is one."""
-        return await connected(self.settings.dsn.reveal())
+        conn = await connected(self.settings.dsn.reveal())
+        await prepare(conn)
+        return conn
 
     async def start(self, name: str) -> None:
         """Starts the process; from then on it starts again whenever it ends, until it is killed here."""

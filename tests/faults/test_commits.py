@@ -40,6 +40,23 @@ async def test_an_admission_reads_its_outcome_back(workshop: Workshop, way: Way)
     await charged_once(workshop, first)
 
 
+async def test_an_admission_that_cannot_read_its_outcome_back_says_so(workshop: Workshop, way: Way) -> None:
+    commit = commit_after(ENQUEUE)
+
+    def and_stay_away(number: int, data: bytes) -> bool:
+        way.proxy.refusing = way.proxy.refusing or commit(number, data)
+        return way.proxy.refusing
+
+    async with workshop.serving(dsn=way.dsn, pool_min=1, pool_max=1) as url:
+        way.proxy.cut_when = and_stay_away
+        first = await post(url, workshop)
+        assert (first.status_code, first.json()["code"]) == (503, "outcome_unknown")
+        way.proxy.refusing, way.proxy.cut_when = False, lambda _number, _data: False
+        again = await post(url, workshop)
+    assert again.status_code == 201
+    await charged_once(workshop, again)
+
+
 @pytest.mark.parametrize(
     "statement, attempts",
     [

@@ -34,7 +34,7 @@ async def arm(conn: Conn, code: str, when: str) -> list[str]:
     """A trigger on every table, which raises as long as the table's sequence is not past RAISED. Returns the tables."""
     await conn.execute(f"""
         CREATE SCHEMA conflict;
-        CREATE FUNCTION conflict.raise_it() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION conflict.raise_it() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN
             IF nextval('conflict.' || TG_TABLE_SCHEMA || '_' || TG_TABLE_NAME) <= {RAISED} THEN
                 RAISE EXCEPTION 'injected' USING ERRCODE = '{code}';
@@ -102,3 +102,27 @@ async def test_no_client_sees_a_conflict(workshop: Workshop, code: str, when: st
                 await quiet(conn, name)
     assert raised >= OF_EVERY_JOB
     assert await workshop.wallet() == (FUNDS_MICRO - (1 + len(written)) * CHARGE_MICRO, 0)
+
+
+@pytest.mark.parametrize("code, when", [("40001", "DEFERRED"), ("40P01", "IMMEDIATE")])
+@pytest.mark.parametrize(
+    "method, path",
+    [("POST", "/v1/jobs/{}/cancel"), ("DELETE", "/v1/videos/{}"), ("DELETE", "/api/v3/contents/generations/tasks/{}")],
+)
+async def test_no_client_that_cancels_sees_a_conflict(workshop: Workshop, code: str, when: str, method: str, path: str) -> None:
+    """Nobody dispatches, so the job waits; its table raises until it has raised enough."""
+    async with workshop.pool.acquire() as conn:
+        await arm(conn, code, when)
+    async with (
+        workshop.serving() as url,
+        httpx.AsyncClient(headers={"authorization": f"Bearer {workshop.account.live}"}, trust_env=False, timeout=30) as client,
+    ):
+        job = (await client.post(f"{url}/v1/jobs", json=BODY)).json()["id"]
+        async with workshop.pool.acquire() as conn:
+            await loud(conn, "gateway.job")
+        answer = await client.request(method, url + path.format(job))
+        assert answer.status_code == 200, answer.text
+    async with workshop.pool.acquire() as conn:
+        assert await count(conn, "gateway.job") > RAISED
+        assert await conn.fetchval("SELECT state FROM gateway.job") == "cancelled"
+    assert await workshop.wallet() == (FUNDS_MICRO, 0)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission, submission
 from gateway.clerk import clerk
 from gateway.dispatch import dispatch
+from gateway.fleet.catalogue import PACKAGED
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs.verify import verify_jobs
 from gateway.local import triton
@@ -41,22 +43,11 @@ ROW = """
 """
 _ROWS = "".join(" ".join((ROW % (name, name)).split()) + "\n" for name in ("testcard", "faulty"))
 CATALOGUE = f'default_model = "testcard"\nmodels = [{_ROWS}]\n'
-
-CHIPS = """
-[[accelerators]]
-name = "cpu"
-title = "x"
-vendor = "any"
-memory_gib = 8
-price_micro_usd_per_hour = 50_000
-price_source = "x"
-price_date = 2026-03-01
-"""
-_SPEEDS = [
-    f'{{model = "{model}", accelerator = "cpu", resolution = "{size}", seconds_per_second = 0.5, provenance = "estimated", source = "x"}}'
-    for model in ("testcard", "faulty") for size in ("480p", "720p", "1080p")
-]  # fmt: skip
-SPEEDS = f"speeds = [{', '.join(_SPEEDS)}]"
+SPEEDS = "".join(
+    f'[[speeds]]\nmodel = "{name}"\naccelerator = "cpu"\nresolution = "480p"\nseconds_per_second = 0.1\n'
+    'provenance = "estimated"\nsource = "made up"\n'
+    for name in ("testcard", "faulty")
+)
 
 
 class Triton(msgspec.Struct, frozen=True):
@@ -210,8 +201,9 @@ async def open_workshop(pool: Pool, dsn: str, folder: Path, ports: list[int], **
     """A replica `r0`, `r1`, … per port, two jobs at a time each."""
     async with pool.acquire() as conn:
         account = await open_account(conn)
+    for file in ("accelerators.toml", "prices.toml", "sellers.toml", "plans.toml"):
+        shutil.copyfile(PACKAGED / file, folder / file)
     (folder / "models.toml").write_text(CATALOGUE, encoding="utf-8")
-    (folder / "accelerators.toml").write_text(CHIPS, encoding="utf-8")
     (folder / "speeds.toml").write_text(SPEEDS, encoding="utf-8")
     settings = Settings(
         dsn=Secret(dsn),

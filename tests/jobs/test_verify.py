@@ -60,6 +60,11 @@ PLANTED = {
     "the charge is not the capture": ("charged_is_captured", JOB + "charged_micro = 1" + SUCCEEDED),
     "the charge is not the measure": ("charged_what_was_delivered", JOB + "delivered_ms = delivered_ms + 1" + SUCCEEDED),
     "the measure passes the hold": ("charged_what_was_delivered", JOB + "delivered_ms = 4999 WHERE delivered_ms = 60000"),
+    "the record is gone": (
+        "job_has_its_usage_record",
+        "ALTER TABLE billing.usage DISABLE TRIGGER ALL; SET LOCAL session_replication_role = replica;"
+        " DELETE FROM billing.usage WHERE delivered_ms = 4321",
+    ),
     "a line of the log is missing": (
         "log_is_gapless_and_ends_in_the_state",
         "DELETE FROM gateway.job_event WHERE seq = 2 AND job_id = (SELECT id FROM gateway.job" + SUCCEEDED + ")",

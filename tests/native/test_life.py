@@ -51,6 +51,17 @@ def events(client: httpx.Client, path: str, **headers: str) -> list[tuple[str, s
     return list(zip(ids, kinds, strict=True))
 
 
+def test_usage_is_reported_by_the_labels_of_a_request(client: httpx.Client) -> None:
+    for team in ("news", "sport", "sport"):
+        made = client.post("/v1/jobs", json={**TINY, "labels": {"team": team}}, headers={"prefer": "wait=30"}).json()
+        assert (made["state"], made["labels"]) == ("succeeded", {"team": team})
+    answer = client.get("/v1/usage", params={"group_by": "label:team", "from": "2020-01-01", "to": "2100-01-01"})
+    assert answer.status_code == 200, answer.text
+    lines = answer.json()["data"]
+    jobs = {line["labels"]["team"]: (line["jobs"], line["delivered_ms"]) for line in lines if line["labels"]["team"]}
+    assert jobs == {"news": (1, 1000), "sport": (2, 2000)}
+
+
 def test_events_are_told_in_order_end_with_the_job_and_resume(client: httpx.Client) -> None:
     made = client.post("/v1/jobs", json=TINY).json()
     path = f"/v1/jobs/{made['id']}/events"

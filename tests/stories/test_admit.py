@@ -8,8 +8,14 @@ import pytest
 
 from billing.kit.ids import new_id
 from billing.kit.query import Pool
+from billing.ledger.model import wallet_id
 from billing.ledger.verify import verify
 from billing.ledger.wallets import top_up, wallets
+from billing.plans.budgets import open_budget_days
+from billing.plans.calendar import Every
+from billing.plans.catalogue import publish_catalogue
+from billing.plans.model import Budget, Catalogue, FreePlan
+from billing.plans.subscribe import subscribe
 from billing.pricing.book import PriceBook, publish
 from billing.pricing.model import ModelRates, RateCard, decode_terms
 from gateway.access.authenticate import Authenticator
@@ -18,14 +24,17 @@ from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
 from gateway.admit import Admission, Admitted, Submission, submission
 from gateway.errors import (
+    FreeBudgetSpent,
     GatewayError,
     IdempotencyInProgress,
     IdempotencyMismatch,
     InsufficientBalance,
     InvalidRequest,
+    PlanPastDue,
     Unauthenticated,
 )
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.offers import load_sellers
 from gateway.video import Job, VideoRequest
 
 CARD = RateCard("CNY", {"testcard": ModelRates(1_000_000, {"480p": 10_000, "720p": 10_000}, {"standard": 10_000})})
@@ -198,3 +207,60 @@ async def test_what_has_no_price_is_refused_beside_what_has(desk: Desk) -> None:
     assert isinstance(outcomes[0], Admitted) and isinstance(outcomes[1], InvalidRequest)
     assert "testcard with tier flex" in outcomes[1].message
     assert await desk.wallet() == (10_000_000, 5_000_000)
+
+
+# -- what a plan says --------------------------------------------------------------------------------------------------
+OFFERS = Catalogue(
+    plans=(
+        FreePlan(name="free", title="Free", every=Every("month"), seconds_class="plain", allowance_ms=20_000, budget="gifts"),
+    ),
+    budgets=(Budget(name="gifts", per_day_micro=1000, time_zone="UTC", days_ahead=0),),
+)
+PLAIN = msgspec.structs.replace(CARD.models["testcard"], seconds_class={"720p": "plain"})
+COSTS = ComputeCosts({("testcard", "720p"): [(0.0, 1.0, 720_000)]})
+"""A second costs 200 micro-dollars: five seconds of video are a day's budget."""
+
+
+async def on_the_free_plan(desk: Desk) -> None:
+    async with desk.pool.acquire() as conn, conn.transaction():
+        await publish(conn, RateCard("CNY", {"testcard": PLAIN}))
+        await publish_catalogue(conn, OFFERS)
+        await subscribe(conn, load_sellers(""), customer_id=desk.org_id, plan="free", source="s1")
+        await open_budget_days(conn)
+    desk.admission = Admission(desk.pool, PriceBook(), COSTS, waiting_max=64)
+
+
+async def test_free_seconds_need_our_budget_and_are_refused_with_the_reason(desk: Desk) -> None:
+    await on_the_free_plan(desk)
+    admitted = await desk.admit()
+    async with desk.pool.acquire() as conn:
+        job = await conn.fetchrow("SELECT hold_ms, hold_micro FROM gateway.job WHERE id = $1", admitted.job_id)
+    assert job is not None
+    assert (job["hold_ms"], job["hold_micro"]) == (5000, 0)
+    with pytest.raises(FreeBudgetSpent):
+        await desk.admit()
+    assert await desk.wallet() == (10_000_000, 0)
+
+
+async def test_what_the_allowance_does_not_cover_is_paid_and_needs_no_budget_of_ours(desk: Desk) -> None:
+    await on_the_free_plan(desk)
+    async with desk.pool.acquire() as conn:
+        await conn.execute(
+            "UPDATE billing.balance SET held = posted WHERE wallet_id = $1", wallet_id(desk.org_id, "live", "SEC:plain")
+        )
+    await desk.admit()
+    await desk.admit()
+    async with desk.pool.acquire() as conn:
+        await conn.execute(
+            "UPDATE billing.balance SET held = 0 WHERE wallet_id = $1", wallet_id(desk.org_id, "live", "SEC:plain")
+        )
+    assert await desk.wallet() == (10_000_000, 10_000_000)
+
+
+async def test_a_plan_that_is_past_due_starts_nothing(desk: Desk) -> None:
+    await on_the_free_plan(desk)
+    async with desk.pool.acquire() as conn:
+        await conn.execute("UPDATE billing.subscription SET state = 'past_due'")
+    with pytest.raises(PlanPastDue):
+        await desk.admit()
+    assert await desk.wallet() == (10_000_000, 0)

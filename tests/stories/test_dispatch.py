@@ -57,6 +57,21 @@ async def test_a_job_is_charged_what_was_measured_at_its_frozen_rate(workshop: W
         assert hashlib.sha256(workshop.file(artifact)).hexdigest() == artifact.sha256
 
 
+async def test_every_attempt_costs_what_the_catalogue_says_of_its_chip(workshop: Workshop) -> None:
+    async with workshop.dispatching():
+        job_id = await workshop.order()
+        await workshop.ended(job_id)
+    async with workshop.pool.acquire() as conn:
+        (attempt,) = await conn.fetch("SELECT accelerator, price_micro_usd_per_hour, device_ms FROM gateway.attempt")
+        used = await conn.fetchval("SELECT cost_micro FROM billing.usage WHERE subject_id = $1", job_id)
+        booked = await conn.fetchval(
+            "SELECT coalesce(-sum(e.amount), 0)::bigint FROM billing.entry e JOIN billing.account a ON a.id = e.account_id"
+            " WHERE a.path LIKE 'expense:cogs:%'"
+        )
+    assert (attempt["accelerator"], attempt["price_micro_usd_per_hour"]) == ("cpu", 50_000)
+    assert used == booked == attempt["device_ms"] * 50_000 // 3_600_000
+
+
 async def test_an_automatic_length_is_charged_as_delivered_and_the_rest_of_the_hold_returns(workshop: Workshop) -> None:
     async with workshop.dispatching():
         row = await workshop.ended(await workshop.order(frames=40, auto=True))

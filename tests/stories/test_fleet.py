@@ -49,6 +49,12 @@ class Fleet:
                 await asyncio.sleep(0.02)
             return row
 
+    async def until_loaded(self, name: str, *models: str) -> None:
+        """Returns once the leader has noted that these and no others are there."""
+        async with asyncio.timeout(SOON_S):
+            while (await self.replicas())[name].loaded != list(models):
+                await asyncio.sleep(0.02)
+
     async def say(self, name: str, verb: Verb) -> None:
         async with self.workshop.pool.acquire() as conn, conn.transaction():
             await change(conn, name, verb)
@@ -190,7 +196,7 @@ async def test_a_model_is_loaded_when_a_job_waits_for_it(yard: dict[str, Chip], 
     async with fleet_of(only) as fleet:
         second = await fleet.workshop.order(model="faulty")
         assert await fleet.ended(second) == {"swift": 1}
-        assert (await fleet.replicas())["swift"].loaded == ["faulty"]
+        await fleet.until_loaded("swift", "faulty")
         assert await fleet.ended(await fleet.workshop.order()) == {"swift": 1}
         assert (await fleet.until("swift", "up")).loaded is not None
 

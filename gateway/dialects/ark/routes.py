@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from litestar import Router, delete, get, post
 
+from billing.kit.pool import transact
+from billing.kit.query import Conn
 from gateway.access.model import Caller
 from gateway.dialects.ark.translate import (
     STATUS,
@@ -162,12 +164,13 @@ async def delete_task(request: HttpRequest, task_id: str) -> Reply:
     """Cancel a task that waits, delete one that has ended; one that runs is neither and is refused."""
     caller = await authenticate(request)
     job = await read_job(request, caller, task_id)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn, conn.transaction():
+
+    async def end(conn: Conn) -> bool:
         if job.state == "queued":
-            done = await cancel(conn, job.org_id, job.id) is not None
-        else:
-            done = await delete_job(conn, job.org_id, job.id)
-    if not done:
+            return await cancel(conn, job.org_id, job.id) is not None
+        return await delete_job(conn, job.org_id, job.id)
+
+    if not await transact(gateway_of(request).pool, end):
         raise JobNotFinished("The task is running and cannot be deleted. Wait until it has ended.")
     return json_reply(b"{}")
 

@@ -6,6 +6,7 @@ from typing import get_args
 
 from litestar import Response, Router, delete, get, post
 
+from billing.kit.pool import transact
 from gateway.dialects.native.estimate import estimate
 from gateway.dialects.native.events import stream_events
 from gateway.dialects.native.examples import CREATE_JOB
@@ -165,9 +166,7 @@ async def cancel_job(request: HttpRequest, job_id: str) -> Reply:
     """Cancel a job: a queued one ends at once, a running one is told to stop. Nothing is charged for either."""
     caller, gateway = await authenticate(request), gateway_of(request)
     job = await read_job(request, caller, job_id)
-    async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
-        changed = await cancel(conn, caller.org_id, job.id)
-    if changed is not None:
+    if await transact(gateway.pool, lambda conn: cancel(conn, caller.org_id, job.id)) is not None:
         gateway.changes.ring()
     return _reply(request, await read_job(request, caller, job_id))
 

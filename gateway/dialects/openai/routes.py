@@ -8,6 +8,8 @@ import msgspec
 from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import Stream
 
+from billing.kit.pool import transact
+from billing.kit.query import Conn
 from gateway.access.model import Caller
 from gateway.context import Gateway
 from gateway.dialects.openai.translate import (
@@ -192,12 +194,15 @@ async def delete_video(request: HttpRequest, video_id: str) -> Reply:
 async def _end_and_delete(gateway: Gateway, caller: Caller, job_id: UUID) -> None:
     """Raises JobNotFinished when a running job has not stopped after CANCEL_WAIT_S; then it is still told to."""
     until = monotonic() + CANCEL_WAIT_S
+
+    async def end(conn: Conn) -> bool:
+        await cancel(conn, caller.org_id, job_id)
+        return await delete_job(conn, caller.org_id, job_id)
+
     while True:
         seen = gateway.changes.rung
-        async with gateway.pool.acquire(timeout=5) as conn, conn.transaction():
-            await cancel(conn, caller.org_id, job_id)
-            if await delete_job(conn, caller.org_id, job_id):
-                return
+        if await transact(gateway.pool, end):
+            return
         while not await _ended(gateway, caller, job_id):
             left_s = until - monotonic()
             if left_s <= 0 or gateway.closing.is_set():

@@ -20,6 +20,10 @@ _SURE_S = 10.0
 """A last look this long before it would be too late to load."""
 
 
+_ELSEWHERE = 100.0
+"""A job that failed on a pool takes any other first; but it does not wait for one, and nobody waits behind it."""
+
+
 class Choice(Struct, frozen=True):
     """The next job of a flow on a replica; `unload` is None where the model is there already."""
 
@@ -44,8 +48,10 @@ class RegretLimited:
         return self._pick(state, (PRIORITY,), free, now) or self._pick(state, (STANDARD, FLEX), free, now)
 
     def _pick(self, state: State, tiers: tuple[int, ...], free: list[int], now: float) -> Choice | None:
-        """The critical in the order of their promises, and only if none of them can start the best of the others."""
-        critical: list[tuple[float, int, int]] = []
+        """The critical in the order of their promises, those of an organization ahead of its share last; the best of the others
+        only if none of them can start.
+        """
+        critical: list[tuple[bool, float, int, int]] = []
         others: list[tuple[int, int, float]] = []
         queues, gates = state.queues, state.parameters.gate_s
         for c, m in enumerate(state.fleet.model_of):
@@ -56,11 +62,16 @@ class RegretLimited:
                     urgent = queues.next_due(queue)
                     slack_s = queues.due[urgent] - now
                     if slack_s < gates[tier] or last_s <= slack_s < last_s + _SURE_S:
-                        critical.append((queues.due[urgent], queue, urgent))
+                        behind = ahead(state, urgent)
+                        critical.append((behind, queues.due[urgent], queue, urgent))
+                        if behind:  # nobody who is within their share waits for it
+                            fair = queues.next_fair(queue)
+                            if fair != urgent and not ahead(state, fair):
+                                critical.append((False, queues.due[fair], queue, fair))
                     else:
                         others.append((queue, queues.next_fair(queue), slack_s))
-        for due, queue, row in sorted(critical):
-            found = self._candidate(state, queue, row, free, due - now, critical=True)
+        for _, due, queue, row in sorted(critical):
+            found = self._candidate(state, queue, row, free, due - now, critical=due - now < gates[queue % TIER_COUNT])
             if found is not None:
                 return found[1]
         best, least = None, (inf, inf, inf)
@@ -80,13 +91,13 @@ class RegretLimited:
         """The best slot for the next job of a queue, and how much too dear it is."""
         c, tier = divmod(queue, TIER_COUNT)
         regrets, best, least = state.plan.regret[c], None, inf
-        barred = _barred(state, row, c)
+        failed_on = _failed_on(state, row)
         for a in free:
-            if a in barred:
-                continue
             option = self._option(state, row, (c, tier, a), regrets[a], slack_s, critical=critical)
-            if option is not None and option[0] < least:
-                least, best = option[0], option
+            if option is not None:
+                penalty = option[0] + (_ELSEWHERE if a in failed_on else 0.0)
+                if penalty < least:
+                    least, best = penalty, (penalty, option[1])
         return best
 
     def _option(
@@ -124,7 +135,9 @@ class RegretLimited:
         if slack_s < LOAD_LATE * load_s:
             # Loading breaks the promise, so it is only for when no warm slot is free, nor will one be before the model is loaded.
             waiting = sum(state.queues.count[c * TIER_COUNT : c * TIER_COUNT + tier + 1])
-            if state.warm(m) or state.ending(m, max(slack_s, load_s)) > waiting * (1.0 if critical else p.surely):
+            if state.warm(m) > (0 if tier == PRIORITY else state.keep[m]) or state.ending(m, max(slack_s, load_s)) > waiting * (
+                1.0 if critical else p.surely
+            ):
                 return None
         elif not critical and (penalty > p.regret_max[tier] or speed * backlog_s < p.swap_gain * load_s):
             return None
@@ -138,14 +151,12 @@ def _bearable(p: Parameters, tier: int, slack_s: float) -> float:
     return p.regret_max[tier] if urgency <= 0 else inf if urgency >= 1 else p.regret_max[tier] + urgency * p.regret_critical
 
 
-def _barred(state: State, row: int, c: int) -> set[int]:
-    """Pools on which the job failed, unless no other can run it."""
+def _failed_on(state: State, row: int) -> set[int]:
+    """Pools on which the job failed."""
     tried = state.tried.get(row)
     if not tried:
         return set()
-    barred = {state.slots.by_name[name].pool for name in tried if name in state.slots.by_name}
-    others = [a for a, regret in enumerate(state.plan.regret[c]) if regret < inf and a not in barred and state.slots.up[a]]
-    return barred if others else set()
+    return {state.slots.by_name[name].pool for name in tried if name in state.slots.by_name}
 
 
 def _first(state: State, index: dict[Replica, None], row: int) -> Replica | None:

@@ -27,6 +27,8 @@ class ClassCurve(Struct, frozen=True):
     runtime_s: float
     runtime_high_s: float
     confidence: str
+    reach: float
+    usual: list[float]
     slots_s: tuple[float, float, float]
     """By tier, when enough slots should have come free for one job more (quotes.slot_s)."""
 
@@ -42,16 +44,15 @@ class Heavy(Struct, frozen=True):
 
 
 class DemandCurve(Struct, frozen=True):
-    """`room[group][tier]` at each time of `due_at`; `usual[group][tier]` units a second, a tier and those above; `fair`: the
-    share of an organization of weight 1. Times are on the scheduler's clock. A few tens of kilobytes as JSON, less as
-    MessagePack.
+    """`room[group][tier]` at each time of `due_at`; `usual` of a class is the share of its slots that each tier and those above
+    usually hold; `fair`: the share of an organization of weight 1. Times are on the scheduler's clock. A few tens of kilobytes
+    as JSON, less as MessagePack.
     """
 
     epoch: int
     at: float
     due_at: list[float]
     room: list[list[list[float]]]
-    usual: list[list[float]]
     fair: float
     classes: dict[str, ClassCurve]
     heavy: dict[str, Heavy]
@@ -70,13 +71,14 @@ def publish(state: State, epoch: int, now: float) -> DemandCurve:
     for (model, resolution), c in state.fleet.class_index.items():
         mean_s, late_s, confidence = runtime(state, c, 1.0)
         slots = (slot_s(state, c, PRIORITY), slot_s(state, c, STANDARD), slot_s(state, c, FLEX))
-        classes[f"{model} {resolution}"] = ClassCurve(state.plan.group[c], state.plan.omega[c], mean_s, late_s, confidence, slots)
+        classes[f"{model} {resolution}"] = ClassCurve(
+            state.plan.group[c], state.plan.omega[c], mean_s, late_s, confidence, state.reach[c], state.usual[c].tolist(), slots
+        )
     return DemandCurve(
         epoch=epoch,
         at=now,
         due_at=[now + offset for offset in state.ledger.offsets(now)[points].tolist()],
         room=state.ledger.room[:, :, points].tolist(),
-        usual=state.usual.tolist(),
         fair=1.0 / max(state.weight_active, 1.0),
         classes=classes,
         heavy=heavy,
@@ -123,5 +125,5 @@ class Quoter:
     def _share_s(self, organization: str, one: ClassCurve, t: int, seconds: float) -> float:
         known, mine = self._curve.heavy.get(organization), sum(self._own.get(organization, ())[: t + 1])
         waiting, usual, fair = (known.waiting[t], known.usual[t], known.fair) if known else (0.0, 0.0, self._curve.fair)
-        others = self._curve.usual[one.group][t] - usual
-        return share_s(self._parameters, t, waiting + mine, one.omega * seconds, others, fair)
+        others = one.usual[t] - usual / max(one.reach, 1e-9)
+        return share_s(self._parameters, t, waiting + mine, one.omega * seconds, others, fair, one.reach)

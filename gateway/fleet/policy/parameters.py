@@ -1,7 +1,7 @@
 """Every number that the scheduling policy was tuned by, on one page and frozen; changing one means measuring again.
 
-Chosen on seeds 1 and 2 of the simulator's scenario `busy` alone; docs/fleet/ reports seeds from 101 on, which no choice here has
-seen. A tuple holds one value for each tier: priority, standard, flex.
+Chosen on the simulator's seeds 1 and 2 (`busy`, `overload`, `crowd`); docs/fleet/ reports seeds 201 to 210, which no choice
+here has seen. A tuple holds one value for each tier: priority, standard, flex.
 """
 
 import msgspec
@@ -21,7 +21,7 @@ class Parameters(msgspec.Struct, frozen=True):
     """A start that cannot be promised within this is not offered."""
     quote_margin: float = 1.1
     """A start later than the target is quoted this much later than it was computed."""
-    fill: float = 0.85
+    fill: float = 0.78
     """The share of what the fleet can start that is promised."""
     forecast_margin: float = 1.15
     forecast_s: float = 300.0

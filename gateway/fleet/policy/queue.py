@@ -8,7 +8,7 @@ account is charged at once. Removing a job from the middle of a flow only marks 
 from array import array
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +69,17 @@ class Queues:
         return self._rows.get(job)
 
     def rows(self) -> Iterator[int]:
-        """All that wait, flow by flow, each in its order."""
-        return (row for flow in self._flows.values() for row in flow.rows if self.queue[row] != _GONE)
+        """All that wait: each flow in its order, and between flows as they came."""
+        flows = [[row for row in flow.rows if self.queue[row] != _GONE] for flow in self._flows.values()]
+        heads = [(rows[0], number, 0) for number, rows in enumerate(flows)]
+        heapify(heads)
+        while heads:
+            row, number, place = heads[0]
+            yield row
+            if place + 1 < len(flows[number]):
+                heapreplace(heads, (flows[number][place + 1], number, place + 1))
+            else:
+                heappop(heads)
 
     def add(
         self,

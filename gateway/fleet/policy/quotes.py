@@ -21,7 +21,7 @@ def quote(state: State, organization: Organization | None, c: int, seconds: floa
         return Quote(TIERS[tier], None, inf, runtime_s, runtime_high_s, confidence, retry_s=p.plan_s)
     earliest_s = state.ledger.earliest(group, tier, now)
     slots_s = slot_s(state, c, tier)
-    own_s = own_share_s(state, organization, group, tier, state.plan.omega[c] * seconds, now)
+    own_s = own_share_s(state, organization, c, tier, state.plan.omega[c] * seconds, now)
     likely_s = state.ledger.ahead(group, tier) if not state.idle(c) else 0.0
     possible_s = inf if earliest_s is None else max(earliest_s, own_s, slots_s)
     start_s = promise_s(p, tier, possible_s)
@@ -58,22 +58,25 @@ def slot_s(state: State, c: int, tier: int) -> float:
     return 0.0
 
 
-def own_share_s(state: State, organization: Organization | None, group: int, tier: int, work: float, now: float) -> float:
+def own_share_s(state: State, organization: Organization | None, c: int, tier: int, work: float, now: float) -> float:
     """`share_s` of what is known about an organization."""
     if organization is None:
         return 0.0
     own = sum(organization.asked[: tier + 1]) * exp((organization.asked_at - now) / state.parameters.custom_s)
-    others = float(state.usual[group, tier]) - own / state.parameters.custom_s
-    fair = organization.weight / max(state.weight_active, organization.weight)
-    return share_s(state.parameters, tier, sum(organization.waiting[: tier + 1]), work, others, fair)
+    reach, fair = state.reach[c], organization.weight / max(state.weight_active, organization.weight)
+    others = float(state.usual[c, tier]) - own / state.parameters.custom_s / max(reach, 1e-9)
+    return share_s(state.parameters, tier, sum(organization.waiting[: tier + 1]), work, others, fair, reach)
 
 
-def share_s(parameters: Parameters, tier: int, waiting: float, work: float, others: float, fair: float) -> float:
-    """When the work that an organization already has waiting could start at its fair share of the fleet, or at the rate that the
-    others usually leave over if that is more. A burst is free: spreading its jobs is no business of the fleet.
+def share_s(parameters: Parameters, tier: int, waiting: float, work: float, others: float, fair: float, reach: float) -> float:
+    """When the work that an organization already has waiting could start at its fair share of the slots that the class can use,
+    or at what the others usually leave over of them if that is more. `reach`: units a second of all those slots. A burst is free:
+    spreading its jobs is no business of the fleet.
     """
     over = waiting - max(parameters.burst * parameters.target_s[tier], 3 * work)
-    return over / max(parameters.fill * fair, parameters.fill - max(others, 0.0)) if over > 0 else 0.0
+    if over <= 0:
+        return 0.0
+    return over / (max(parameters.fill * fair, parameters.fill - max(others, 0.0)) * min(max(reach, 1e-9), 1.0))
 
 
 def promise_s(parameters: Parameters, tier: int, earliest_s: float) -> float | None:

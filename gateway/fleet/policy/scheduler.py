@@ -155,9 +155,9 @@ class Scheduler:
     def found(self, name: str, models: Collection[str], now: float) -> None:
         """A replica has these models, beside the one that placement is loading there, whoever put them there."""
         replica = self.state.slots.by_name[name]
-        held = {self.state.fleet.model_index[model] for model in models} - {replica.loading}
+        held = frozenset(self.state.fleet.model_index[model] for model in models) - {replica.loading}
         if held != replica.loaded:
-            self.state.slots.found(replica, frozenset(held), now)
+            self.state.slots.found(replica, held, now)
             self._fleet_changed = True
 
     # -- attempts --------------------------------------------------------------------------------------------------------

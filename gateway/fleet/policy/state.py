@@ -56,10 +56,12 @@ class State:
         self.custom = Rates(classes * TIER_COUNT, parameters.custom_s, now)
         self.arrivals = Rates(len(fleet.models), parameters.forecast_s, now)
         """Priority jobs a second, by model."""
-        self.usual = np.zeros((0, TIER_COUNT))
-        """(groups, tiers): work a second lately, of a tier and those above it."""
+        self.usual = np.zeros((classes, TIER_COUNT))
+        """(classes, tiers): the share of the slots a class can use that a tier and those above it held lately."""
         self.keep = [0] * len(fleet.models)
         """Warm slots of each model that are kept free for priority jobs."""
+        self.reach, self.best, self.slots_of = [0.0] * classes, [0] * classes, np.ones(classes)
+        """By class: units a second of all slots that it can use, its best pool, and how many slots it can use."""
         self.overlap = [[0.0] * classes for _ in range(classes)]
         """Of the slots that one class can use, the share that another can use too: `overlap[c][other]`, of the other's."""
         self.trials = [[0] * pools for _ in range(classes)]
@@ -165,6 +167,8 @@ class State:
         self._want()
         reach = np.isfinite(seconds) * np.array(self.slots.up, dtype=float)
         own = np.maximum(reach.sum(axis=1), 1.0)
+        self.slots_of, self.best = own, [row.index(min(row)) for row in self.plan.regret]
+        self.reach = (np.array(self.plan.omega) * (reach / np.where(np.isfinite(seconds), seconds, inf)).sum(axis=1)).tolist()
         self.overlap = ((np.isfinite(seconds).astype(float) @ reach.T) / own[None, :]).tolist()
         self.ledger.advance(now)
         self.ledger.reprice(self.plan.group, self.plan.omega, len(self.plan.load))
@@ -176,7 +180,9 @@ class State:
         plan, groups = self.plan, len(self.plan.load)
         soon, usual = self._by_group(self.forecast.read(now), groups), self._by_group(self.custom.read(now), groups)
         self.ledger.draw(now, self.slots.free, self.mean_s, np.array(plan.unit), plan.pool_group, soon, usual)
-        self.usual = usual.cumsum(axis=1)
+        run_s = np.array([speeds[place] for speeds, place in zip(self.fleet.speed, self.best, strict=True)])
+        busy = self.custom.read(now).reshape(-1, TIER_COUNT).cumsum(axis=1) * np.where(np.isfinite(run_s), run_s, 0.0)[:, None]
+        self.usual = np.array(self.overlap) @ busy / self.slots_of[:, None]
         self._reserve(now)
 
     def ending(self, model: int, within_s: float) -> float:

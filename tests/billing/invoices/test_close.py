@@ -68,6 +68,37 @@ async def test_lines_are_what_the_ledger_says(shop: Shop, clock: Clock) -> None:
     assert await shop.sells(close_due) == [], "February is not over"
 
 
+async def test_a_second_contract_does_not_count_what_the_first_invoiced(shop: Shop, clock: Clock) -> None:
+    await contract(shop)
+    await shop.makes(ANN, 8_000, rate_micro=1_000_000)
+    await shop.does(cancel, ANN)
+    await clock.set(datetime(2026, 2, 2, tzinfo=UTC))
+    assert (await closes(shop)).net_minor == 800
+    assert [one.state for one in await subscriptions(shop.conn, ANN)] == ["ended"]
+    await shop.sells(subscribe, customer_id=ANN, plan="lite", source="s2")
+    await shop.makes(ANN, 3_000, rate_micro=1_000_000)
+    await clock.set(datetime(2026, 3, 2, tzinfo=UTC))
+    assert (await closes(shop)).net_minor == 300
+
+
+async def test_what_was_given_back_and_is_held_again_waits_and_keeps_no_other_from_closing(shop: Shop, clock: Clock) -> None:
+    await contract(shop)
+    await shop.opens(BEN)
+    await shop.sells(subscribe, customer_id=BEN, plan="lite", source="s1")
+    settled = await shop.makes(ANN, 5, rate_micro=1_000_000)
+    await clock.set(datetime(2026, 2, 2, tzinfo=UTC))
+    assert (await closes(shop)).net_minor == 1  # 0.005, rounded up
+    await shop.gives_back(settled.id, 4_999)  # rounds to nothing
+    job = await shop.holds(ANN, 999_994, rate_micro=1_000_000)  # all of the limit that is left, with what was given back
+    rest = await shop.holds(ANN, 1, rate_micro=999_000)
+    assert isinstance(job, UUID) and isinstance(rest, UUID)
+    await shop.makes(BEN, 1_000, rate_micro=1_000_000)
+    await clock.set(datetime(2026, 3, 2, tzinfo=UTC))
+    assert (await closes(shop)).customer_id == BEN
+    await shop.settles(ANN, job, 1_000, rate_micro=1_000_000)
+    assert [one.customer_id for one in await shop.sells(close_due) if isinstance(one, Invoice)] == [ANN]
+
+
 async def test_usage_belongs_to_the_period_it_was_ordered_in(shop: Shop, clock: Clock) -> None:
     await contract(shop)
     await clock.set(datetime(2026, 1, 31, 15, 59, tzinfo=UTC))

@@ -13,6 +13,9 @@ from billing.invoices.model import Invoice
 from billing.invoices.read import find_invoice, invoices
 from billing.invoices.sales import invoice_sales
 from billing.kit.query import Pool
+from billing.ledger.wallets import set_credit_limit
+from billing.plans.catalogue import publish_catalogue, read_catalogue
+from billing.plans.change import change_plan
 from billing.plans.sell import buy_pack
 from billing.plans.subscribe import subscribe
 from tests.billing.conftest import Clock
@@ -109,3 +112,33 @@ async def test_two_notes_cannot_give_back_the_same_line(shop: Shop, owed: Invoic
     outcomes = await asyncio.gather(*(gives_whole(f"c{nth}") for nth in range(4)), return_exceptions=True)
     assert [isinstance(outcome, Invoice) for outcome in outcomes].count(True) == 1
     assert all(isinstance(outcome, Invoice | CreditRefused) for outcome in outcomes)
+
+
+async def test_what_was_returned_of_a_sale_is_not_credited_again(shop: Shop, clock: Clock) -> None:
+    plan = """
+        [[plans]]
+        kind = "subscription"
+        name = "{name}"
+        title = "{name}"
+        currency = "CNY"
+        every = {{ unit = "month" }}
+        fee_micro = 310_000_000
+        seconds_class = "standard"
+        included_ms = {included}
+        payer = "account"
+    """
+    await shop.does(
+        publish_catalogue, read_catalogue(plan.format(name="one", included=310_000) + plan.format(name="two", included=620_000))
+    )
+    await shop.opens(ANN)
+    await shop.does(set_credit_limit, source="l", customer_id=ANN, book="live", asset="CNY", limit_micro=5000 * YUAN)
+    await shop.sells(subscribe, customer_id=ANN, plan="one", source="s1")
+    await shop.sells(invoice_sales)
+    (invoice,) = await shop.does(invoices, ANN)
+    await clock.set(datetime(2026, 1, 11, 16, tzinfo=UTC))
+    await shop.sells(change_plan, customer_id=ANN, plan="two", source="c1")
+    await shop.sells(invoice_sales)
+    with pytest.raises(CreditRefused, match="line 1 of TLCN-2026-000001 has 11000 left, not 11001"):
+        await gives(shop, invoice, (1, 11_001))
+    note = await gives(shop, invoice, (1, 11_000))
+    assert (note.net_minor, note.tax_minor) == (11_000, 660)

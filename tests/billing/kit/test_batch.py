@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from billing.kit.batch import Coalescer, Overloaded
+from billing.kit.batch import Coalescer, CommitUnknown, Overloaded
 
 
 class Flushes:
@@ -65,6 +65,15 @@ async def test_tries_are_bounded() -> None:
     with pytest.raises(ConnectionError):
         await Coalescer("test", flushes, tries_max=2).submit(1)
     assert len(flushes.batches) == 2
+
+
+async def test_a_doubt_outlives_tries_that_do_not_resolve_it() -> None:
+    flushes = Flushes()
+    flushes.failures = [CommitUnknown(), ConnectionError()]
+    with pytest.raises(CommitUnknown):
+        await Coalescer("test", flushes, tries_max=2).submit(1)
+    flushes.failures = [CommitUnknown()]
+    assert await Coalescer("test", flushes, tries_max=2).submit(1) == 10
 
 
 async def test_a_caller_that_leaves_does_not_undo_the_write() -> None:

@@ -36,6 +36,7 @@ def balance(
         (balance(1, expires=1), balance(2, expires=2)),
         (balance(1, "credit", expires=1), balance(2, "promo")),
         (balance(1, "promo"), balance(2, "paid")),
+        (balance(1, "promo", created=9), balance(2, "paid", created=1)),
         (balance(1, "promo", expires=3), balance(2, "paid", expires=3)),
         (balance(1, "paid"), balance(2, "credit")),
         (balance(1, "promo"), balance(2, "credit")),
@@ -54,6 +55,21 @@ def test_draw_order(first: Balance, then: Balance) -> None:
     for balances in (flipped, flipped[::-1]):
         (draws,) = allocate(balances, [HoldRequest(NOWHERE, MONEY, 7)])
         assert draws == (Draw(first.account_id, 5), Draw(then.account_id, 2))
+
+
+def test_a_budget_covers_its_last_unit() -> None:
+    balances = [balance(1, "budget", 5, wallet=BUDGET), balance(2, "allowance", 9, wallet=SECONDS)]
+    asked = [HoldRequest(NOWHERE, MONEY, 0, Seconds(SECONDS, 3, 0), Sponsor(BUDGET, amount)) for amount in (6, 5, 1)]
+    refused, held, late = allocate(balances, asked)
+    assert isinstance(refused, BudgetSpent) and isinstance(late, BudgetSpent)
+    assert held == (Draw(UUID(int=2), 3), Draw(UUID(int=1), 5))
+
+
+@pytest.mark.parametrize("kind", ["pack", "subscription"])
+def test_seconds_that_were_sold_need_no_sponsor(kind: str) -> None:
+    balances = [balance(1, "budget", 5, wallet=BUDGET), balance(2, kind, 9, wallet=SECONDS), balance(3, posted=4)]
+    asked = [HoldRequest(NOWHERE, MONEY, 4, seconds, Sponsor(BUDGET, 6)) for seconds in (Seconds(SECONDS, 9, 1000), None)]
+    assert allocate(balances, asked) == [(Draw(UUID(int=2), 9),), (Draw(UUID(int=3), 4),)]
 
 
 amounts = st.integers(0, 12)
@@ -117,7 +133,8 @@ def slowly(request: HoldRequest, known: list[Balance], left: dict[UUID, int]) ->
         if sum(draw.amount for draw in paid) < needed:
             return InsufficientFunds
         draws += paid or [Draw(money[0].account_id, 0)]
-    if request.sponsor:
+    allowances = {one.account_id for one in known if one.kind == "allowance"}
+    if request.sponsor and any(draw.account_id in allowances for draw in draws):
         sponsor = request.sponsor
         budgets = [
             one for one in known

@@ -8,6 +8,7 @@ import pytest
 from billing.errors import TransferConflict
 from billing.kit.ids import new_id
 from billing.kit.query import Pool
+from billing.ledger.grants import Issue, issue
 from billing.ledger.hold import hold
 from billing.ledger.model import TEST_FLOOR, Held, HoldRequest
 from billing.ledger.wallets import open_wallet
@@ -42,6 +43,18 @@ async def test_a_replay_holds_nothing_more(ledger: Ledger) -> None:
     hold_id = await ledger.held(60)
     assert await ledger.hold((hold_id, 60)) == [Held(hold_id, 60)]
     assert await ledger.balance() == (100, 60)
+
+
+async def test_a_replay_waits_for_no_grant_but_a_sponsors(ledger: Ledger) -> None:
+    """A hold of nothing stands on the wallet's first account, here promotional money that begins later."""
+    async with ledger.conn.transaction():
+        soon = await ledger.conn.fetchval("SELECT billing.now() + interval '1 hour'")
+        await issue(
+            ledger.conn,
+            [Issue(kind="promo", source="p", customer_id=ledger.customer, asset="CNY", amount=5, priority=-1, starts_at=soon)],
+        )
+    hold_id = await ledger.held(0)
+    assert await ledger.hold((hold_id, 0)) == [Held(hold_id, 0)]
 
 
 @pytest.mark.parametrize("end", ["capture", "release"])

@@ -10,6 +10,7 @@ import pytest
 from billing.errors import BillingError, InsufficientFunds, NotReversible, TransferConflict, UnknownAsset
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
+from billing.ledger.grants import Issue, expire, issue
 from billing.ledger.model import RefundRequest, paid_account_id, platform_account_id
 from billing.ledger.post import Posted, Posting, post
 from billing.ledger.refund import refund
@@ -138,6 +139,34 @@ async def test_a_reversal_is_the_opposite_once(ledger: Ledger) -> None:
         await undone(ledger.conn, transfer, "another reason")
 
 
+async def test_every_reversal_is_its_own_and_keeps_its_reason(ledger: Ledger) -> None:
+    one, other = await ledger.top_up(30), await ledger.top_up(40)
+    undoing = [await undone(ledger.conn, one, "typo"), await undone(ledger.conn, other, "twice")]
+    assert await ledger.balance() == (100, 0)
+    rows = await ledger.conn.fetch("SELECT id, payload FROM billing.transfer WHERE kind = 'reversal' ORDER BY created_at")
+    kept = [(row["id"], msgspec.json.decode(row["payload"])) for row in rows]
+    assert kept == [
+        (undoing[0], {"of": str(one), "kind": "top_up", "reason": "typo"}),
+        (undoing[1], {"of": str(other), "kind": "top_up", "reason": "twice"}),
+    ]
+
+
+async def test_a_reversed_payment_counts_against_the_limit_again(ledger: Ledger) -> None:
+    async with ledger.conn.transaction():
+        credit = await set_credit_limit(
+            ledger.conn, source="s", customer_id=ledger.customer, book="live", asset="CNY", limit_micro=50
+        )
+    await ledger.capture((await ledger.held(140), 140))
+    to = {"accounts": {"credit": credit}, "dimensions": {"customer": str(ledger.customer)}}
+    invoice = replaced(
+        cash(ledger, 0), kind="close", amounts={"total": 40, "usage": 40, "shortfall": 0, "tax": 0, "rounding": 0}, **to
+    )
+    payment = replaced(cash(ledger, 0), kind="payment", amounts={"amount": 40}, **to)
+    assert await posted(ledger.conn, invoice, payment) == ["ok", "ok"]
+    await undone(ledger.conn, payment.id)
+    assert codes(await ledger.hold((new_id(), 11), (new_id(), 10))) == ["insufficient_funds", "ok"]
+
+
 async def test_what_was_spent_is_not_reversed(ledger: Ledger) -> None:
     transfer = await ledger.top_up(30)
     hold_id = await ledger.held(101)
@@ -178,6 +207,20 @@ async def test_what_has_another_correction_is_not_reversed(ledger: Ledger) -> No
     for transfer in (captured.transfer_id, given.transfer_id, reversal, limit, new_id()):
         with pytest.raises(NotReversible):
             await undone(ledger.conn, transfer)
+
+
+async def test_what_has_expired_is_not_put_back_where_nobody_can_draw_on_it(ledger: Ledger) -> None:
+    """It would stay there for ever: expiring it again is a replay of the first time."""
+    async with ledger.conn.transaction():
+        past = await ledger.conn.fetchval("SELECT billing.now() - interval '1 hour'")
+        await issue(
+            ledger.conn,
+            [Issue(kind="promo", source="p", customer_id=ledger.customer, asset="CNY", amount=5, expires_at=past)],
+        )
+        await expire(ledger.conn)
+    transfer = await ledger.conn.fetchval("SELECT id FROM billing.transfer WHERE kind = 'expire_promo'")
+    with pytest.raises(NotReversible):
+        await undone(ledger.conn, transfer)
 
 
 async def test_the_trial_balance_sums_to_zero_and_knows_yesterday(ledger: Ledger) -> None:

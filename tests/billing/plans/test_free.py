@@ -27,7 +27,7 @@ async def orders(shop: Shop, customer: UUID, duration_ms: int, cost_micro: int) 
     assert standing.sponsor is not None
     request = ChargeRequest(
         id=new_id(), customer_id=customer, book="live", terms=terms(), quantity=duration_ms,
-        sponsor=Sponsor(standing.sponsor.wallet_id, cost_micro),
+        sponsor=Sponsor(standing.sponsor, cost_micro),
     )  # fmt: skip
     (held,) = await shop.does(hold, [request])
     return held

@@ -36,6 +36,17 @@ async def test_beginning_again_is_a_replay_and_another_plan_a_conflict(shop: Sho
     assert len(await subscriptions(shop.conn, ANN)) == 1
 
 
+async def test_what_was_agreed_for_later_is_a_replay_also_when_it_has_begun(shop: Shop, clock: Clock) -> None:
+    await shop.opens(ANN, topped_up=1000 * YUAN)
+    start = datetime(2026, 1, 3, tzinfo=UTC)
+    await shop.sells(subscribe, customer_id=ANN, plan="studio", source="s1", starts_at=start)
+    await clock.set(start)
+    await shop.sells(renew_due)
+    await clock.advance(days=1)
+    again = await shop.sells(subscribe, customer_id=ANN, plan="studio", source="s1", starts_at=start)
+    assert (again.state, [again]) == ("active", await subscriptions(shop.conn, ANN))
+
+
 async def test_a_fee_that_cannot_be_paid_begins_nothing(shop: Shop) -> None:
     await shop.opens(ANN, topped_up=529 * YUAN)
     with pytest.raises(InsufficientFunds, match=r"Studio costs ¥530.00; the wallet has ¥529.00"):

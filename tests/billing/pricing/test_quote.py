@@ -182,3 +182,19 @@ def test_a_step_begins_behind_its_bound() -> None:
     assert [charge(halved, quantity) for quantity in (1_000, 1_001, 1_002)] == [1_000_000, 1_000_500, 1_001_000]
     assert [charge(halved, 1, position) for position in (999, 1_000)] == [1_000, 500]
     assert explain(halved, 1_000) == "1.000 s × ¥1.00 = ¥1.00"
+
+
+@pytest.mark.parametrize(
+    "want,paid_by",
+    [
+        (film(), "film-720p"),
+        (film(tier="flex"), "film-720p"),
+        (film(resolution="1080p"), ""),  # no class is named for it
+        (film(audio=True), ""),
+        (film(fps=60), ""),
+        (film(task="i2v"), ""),
+        (film(accelerator="h100"), ""),
+    ],
+)
+def test_prepaid_seconds_pay_for_plain_seconds_and_not_for_a_surcharge(want: Dimensions, paid_by: str) -> None:
+    assert terms(book(), want).seconds_class == paid_by

@@ -87,7 +87,7 @@ def test_a_failed_job_runs_elsewhere_and_ends_after_its_retries() -> None:
         one.started(1, name, now)
         ending = one.failed(1, name, now + 1)
         assert ending == ("given up" if len(names) == 3 else "waits again")
-    assert names[:2] == ["cheap-0", "dear-0"]
+    assert names == ["cheap-0", "dear-0", "cheap-1"]
     assert len(set(names)) == 3
     assert starts(one, 300.0) == []
 
@@ -221,12 +221,14 @@ def test_a_slow_replica_is_used_last() -> None:
 
 
 def test_a_replica_that_was_slow_long_ago_is_tried_again() -> None:
-    one = scheduler(*cheap(1, SMALL))
-    replica = one.state.slots.by_name["cheap-0"]
+    one = scheduler(*cheap(2, SMALL))
+    slow, usual = one.state.slots.by_name["cheap-0"], one.state.slots.by_name["cheap-1"]
     for now in (0.0, 1.0, 2.0):
-        one.state.slots.timed(replica, 1.0, now)
-    one.state.slots.refresh(replica, 2.0)
+        one.state.slots.timed(slow, 1.0, now)
+        one.state.slots.timed(usual, 0.0, now)
+    one.state.slots.refresh(slow, 2.0)
     one.submit(job(1, at=3.0, within=5_000))
-    assert starts(one, 3.0) == []
+    one.submit(job(2, at=3.0, within=5_000))
+    assert starts(one, 3.0) == [(1, "cheap-1")]
     one.tick(2_000.0)
-    assert starts(one, 2_000.0) == [(1, "cheap-0")]
+    assert starts(one, 2_000.0) == [(2, "cheap-0")]
