@@ -140,7 +140,12 @@ class RegretLimited:
             ):
                 return None
         elif not critical and (penalty > p.regret_max[tier] or speed * backlog_s < p.swap_gain * load_s):
-            return None
+            if not _homeless(state, m):
+                return None
+            replica = _victim(state, a, m, spare=False)
+            if replica is None or any(_waits(state, one) for one in replica.loaded):
+                return None
+            return penalty, Choice(row, replica, state.slots.victims(replica, m))
         replica = _victim(state, a, m, spare=tier == PRIORITY)
         return None if replica is None else (penalty, Choice(row, replica, state.slots.victims(replica, m)))
 
@@ -190,6 +195,17 @@ def _trial(state: State, row: int, cell: tuple[int, int, int]) -> tuple[float, C
         return 0.0, Choice(row, replica)
     replica = _victim(state, a, m, spare=False) if state.slots.cold[a] else None
     return None if replica is None else (0.0, Choice(row, replica, state.slots.victims(replica, m)))
+
+
+def _homeless(state: State, m: int) -> bool:
+    """No replica has the model or is loading it, so no job for it can start by waiting."""
+    return not any(holding[m] for holding in state.slots.holding)
+
+
+def _waits(state: State, m: int) -> bool:
+    """Some job waits for the model."""
+    count = state.queues.count
+    return any(any(count[c * TIER_COUNT : (c + 1) * TIER_COUNT]) for c, one in enumerate(state.fleet.model_of) if one == m)
 
 
 def _unreserved(state: State, replica: Replica) -> bool:
