@@ -35,6 +35,7 @@ def backlog(flows: Sequence[Flow], models: Mapping[str, ModelRow]) -> Backlog:
     rows = np.frombuffer(b"".join(flow.jobs for flow in flows), _JOB)
     counts = [len(flow.jobs) // _JOB.itemsize for flow in flows]
     order = np.lexsort((rows["id_low"], rows["id_high"]))
+    places: list[int] = order.tolist()
     kinds: dict[tuple[str, str, str], int] = {}
     owners: dict[str, int] = {}
     kind = [kinds.setdefault((flow.model, flow.resolution, flow.tier), len(kinds)) for flow in flows]
@@ -46,7 +47,7 @@ def backlog(flows: Sequence[Flow], models: Mapping[str, ModelRow]) -> Backlog:
         for at in range(0, len(jobs), _JOB.itemsize)
     ]
     return Backlog(
-        jobs=[keys[n] for n in order.tolist()],
+        jobs=[keys[place] for place in places],
         kinds=list(kinds),
         kind=np.repeat(np.array(kind, dtype=np.int64), counts)[order],
         organizations=list(owners),

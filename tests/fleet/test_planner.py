@@ -200,9 +200,8 @@ def test_the_whole_queue_is_restored_with_what_no_replica_can_run() -> None:
 
 def test_a_fleet_of_nothing_decides_nothing() -> None:
     cell = Cell()
-    cell.plan.restore(
-        Backlog([], [], np.array([], dtype=np.int64), [], np.array([], dtype=np.int64), *[np.array([], dtype=np.float64)] * 3)
-    )
+    nothing, none = np.array([], dtype=np.float64), np.array([], dtype=np.int64)
+    cell.plan.restore(Backlog([], [], none, [], none, nothing, nothing, nothing))
     cell.submit("job")
     decided: list[Decision] = cell.plan.decide()
     assert decided == [] and cell.plan.knows("job")

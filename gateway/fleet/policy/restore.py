@@ -134,10 +134,11 @@ def snapshot(state: State) -> tuple[Backlog, list[Running]]:
 def part(backlog: Backlog, keep: Flags) -> Backlog:
     """Only those jobs."""
     used = np.unique(backlog.kind[keep])
-    places = np.flatnonzero(keep).tolist()
+    kinds: list[int] = used.tolist()
+    places: list[int] = np.flatnonzero(keep).tolist()
     return Backlog(
         jobs=[backlog.jobs[place] for place in places],
-        kinds=[backlog.kinds[kind] for kind in used.tolist()],
+        kinds=[backlog.kinds[kind] for kind in kinds],
         kind=np.searchsorted(used, backlog.kind[keep]),
         organizations=backlog.organizations,
         owner=backlog.owner[keep],
