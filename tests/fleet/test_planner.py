@@ -223,3 +223,26 @@ def test_a_fleet_of_nothing_decides_nothing() -> None:
 def test_what_the_catalogue_has_against_a_replica(changes: Any, models: tuple[str, ...], reason: str) -> None:
     held, against = fit(CHIPS, row("r", **changes))
     assert held == models and against.startswith(reason) and bool(against) == bool(reason)
+
+
+def test_a_model_is_loaded_where_it_is_cheap_rather_than_that_its_jobs_wait_for_nothing() -> None:
+    cell = Cell(
+        row("dear", price_micro_usd_per_hour=9_000_000), row("cheap", loads=True, price_micro_usd_per_hour=1_000_000)
+    )  # fmt: skip
+    cell.up("dear")
+    cell.up("cheap", loaded=())
+    cell.submit("job")
+    assert cell.plan.decide() == [Start("job", "cheap", MODELS[0], ())]
+
+
+def test_what_waits_for_a_loaded_model_keeps_it_there() -> None:
+    cell = Cell(row("r", loads=True, models_max=1))
+    cell.up("r", loaded=MODELS[:1])
+    cell.submit("first")
+    cell.submit("next")
+    cell.submit("other", model=MODELS[1])
+    assert cell.starts() == [("first", "r")]
+    cell.plan.ended("first", "r", "delivered")
+    assert cell.starts() == [("next", "r")]
+    cell.plan.ended("next", "r", "delivered")
+    assert cell.plan.decide() == [Start("other", "r", MODELS[1], (MODELS[0],))]

@@ -140,12 +140,7 @@ class RegretLimited:
             ):
                 return None
         elif not critical and (penalty > p.regret_max[tier] or speed * backlog_s < p.swap_gain * load_s):
-            if not _homeless(state, m):
-                return None
-            replica = _victim(state, a, m, spare=False)
-            if replica is None or any(_waits(state, one) for one in replica.loaded):
-                return None
-            return penalty, Choice(row, replica, state.slots.victims(replica, m))
+            return (penalty, Choice(row, *found)) if (found := _unused(state, (c, tier, a))) else None
         replica = _victim(state, a, m, spare=tier == PRIORITY)
         return None if replica is None else (penalty, Choice(row, replica, state.slots.victims(replica, m)))
 
@@ -197,9 +192,17 @@ def _trial(state: State, row: int, cell: tuple[int, int, int]) -> tuple[float, C
     return None if replica is None else (0.0, Choice(row, replica, state.slots.victims(replica, m)))
 
 
-def _homeless(state: State, m: int) -> bool:
-    """No replica has the model or is loading it, so no job for it can start by waiting."""
-    return not any(holding[m] for holding in state.slots.holding)
+def _unused(state: State, cell: tuple[int, int, int]) -> tuple[Replica, frozenset[int]] | None:
+    """Where a model goes at once that no chip it may use now has or is loading: no job for it can start by waiting. A replica all
+    of whose models that would go are wanted by no waiting job, and those models.
+    """
+    c, tier, a = cell
+    m, most = state.fleet.model_of[c], state.parameters.regret_max[tier]
+    if any(state.slots.holding[pool][m] for pool, regret in enumerate(state.plan.regret[c]) if regret <= most):
+        return None
+    replica = _victim(state, a, m, spare=False)
+    unload = frozenset[int]() if replica is None else state.slots.victims(replica, m)
+    return None if replica is None or any(_waits(state, one) for one in unload) else (replica, unload)
 
 
 def _waits(state: State, m: int) -> bool:
