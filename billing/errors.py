@@ -28,10 +28,29 @@
     ├── UnknownInvoice         no such invoice for that customer
     ├── CreditRefused          a credit note for more than its invoice stands for
     ├── InvoiceUnprintable     no PDF can be made here
-    └── BooksDiffer            an invoice and the ledger do not agree
+    ├── BooksDiffer            an invoice and the ledger do not agree
+    ├── UnknownPayee           nobody of that name is paid, or not in that currency
+    ├── PayeeConflict          a payee that cannot be, or that exists otherwise
+    ├── AgreementInvalid       an agreement that cannot be kept
+    ├── StatementRefused       a statement or a count with wrong rows; nothing of it was booked
+    ├── UnknownPool            no pool of that name and period
+    ├── PoolConflict           a pool that cannot be, or that was opened otherwise
+    └── PayoutConflict         a payout that has ended, or never was
 
 The class docstring is the public sentence; `code` is stable. HTTP statuses belong to the gateway.
 """
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Wrong(Protocol):
+    """What is wrong with a row of a file; row 0 is the file as a whole."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def what(self) -> str: ...
 
 
 class BillingError(Exception):
@@ -214,3 +233,49 @@ class BooksDiffer(BillingError):
     """What is to be invoiced differs from what the ledger says is owed. Nothing was invoiced; verify the ledger."""
 
     code = "books_differ"
+
+
+class UnknownPayee(BillingError):
+    """Nobody of that name is paid in this currency. Register the payee first."""
+
+    code = "unknown_payee"
+
+
+class PayeeConflict(BillingError):
+    """The payee cannot be registered like this. A payee keeps the currency it was registered with."""
+
+    code = "payee_conflict"
+
+
+class AgreementInvalid(BillingError):
+    """The agreement cannot be put in force. Correct what is named; an agreement is never changed, a later one follows it."""
+
+    code = "agreement_invalid"
+
+
+class StatementRefused(BillingError):
+    """Nothing of this file was booked. Correct the rows that are named and send the whole file again."""
+
+    code = "statement_refused"
+
+    def __init__(self, problems: Sequence[Wrong]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"row {one.row}: {one.what}" if one.row else one.what for one in self.problems))
+
+
+class UnknownPool(BillingError):
+    """There is no pool of that name and period. Open it first."""
+
+    code = "unknown_pool"
+
+
+class PoolConflict(BillingError):
+    """The pool cannot be opened like this. One that is open keeps its terms."""
+
+    code = "pool_conflict"
+
+
+class PayoutConflict(BillingError):
+    """The payout cannot change like this. One that has ended stays as it is; what is owed again is paid by the next."""
+
+    code = "payout_conflict"

@@ -24,6 +24,9 @@ from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
 from gateway.edge.replies import Renderer, failure_reply
+from gateway.egress.addresses import networks
+from gateway.egress.fetch import Fetcher
+from gateway.egress.guard import Egress
 from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
@@ -84,6 +87,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
+        egress = Egress(allowed=networks(settings.egress_networks))
+        stack.push_async_callback(egress.close)
         stack.callback(closing.set)
         store = open_store(settings)
         models = load_models(settings.catalogue_dir)
@@ -100,6 +105,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
+            fetcher=Fetcher(egress),
             signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
             changes=changes,
             closing=closing,

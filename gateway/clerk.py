@@ -25,6 +25,7 @@ from billing.ledger.chain import seal
 from billing.plans.alerts import check_budgets, check_wallets
 from billing.plans.budgets import open_budget_days
 from billing.plans.renew import expire_grants, renew_due
+from billing.shares.views import close_due_pool
 from gateway.fleet.offers import load_sellers
 from gateway.jobs.janitors import (
     count_live,
@@ -146,6 +147,7 @@ def _money(settings: Settings) -> list[Janitor]:
         Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
         Janitor("check_budgets", 60.0, _alone(17, check_budgets)),
         Janitor("check_wallets", 60.0, _alone(18, check_wallets)),
+        Janitor("share_pools", 60.0, _alone(20, close_due_pool)),
         Janitor("seal_ledger", 10.0, _alone(11, seal)),
         Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
         Janitor("add_usage_months", 3600.0, _alone(13, add_months)),

@@ -9,6 +9,7 @@ from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
 from gateway.admit import Admission
+from gateway.egress.fetch import Fetcher
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -35,6 +36,7 @@ class Gateway:
     store: MediaStore
     headroom: Headroom
     decoders: DecoderPool
+    fetcher: Fetcher
     signer: LinkSigner
     changes: Wake
     """Rings when some job changed."""

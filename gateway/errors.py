@@ -4,14 +4,16 @@
     ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
     ├── 401 Unauthenticated
     ├── 402 InsufficientBalance · PlanPastDue
-    ├── 403 LinkRefused
+    ├── 403 LinkRefused · Forbidden · KeyRestricted
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
-    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict
+    ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict · Conflict
+    ├── 412 PreconditionFailed
     ├── 413 TooLarge
     ├── 415 UnsupportedContent
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
+    ├── 428 PreconditionRequired
     ├── 429 FreeBudgetSpent
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
@@ -56,7 +58,7 @@ class UnknownModel(GatewayError):
 
 
 class InvalidMedia(GatewayError):
-    """An input image could not be accepted. Send a PNG, JPEG or WebP within the stated limits."""
+    """An input image could not be accepted or fetched. Send a PNG, JPEG or WebP within the stated limits."""
 
     code, status = "invalid_media", 400
 
@@ -83,6 +85,18 @@ class LinkRefused(GatewayError):
     """This link is not valid or has expired. Fetch the job again for a new one."""
 
     code, status = "link_refused", 403
+
+
+class Forbidden(GatewayError):
+    """This key or role may not do this. The message names the scope that is missing and the roles that have it."""
+
+    code, status, retry = "forbidden", 403, False
+
+
+class KeyRestricted(GatewayError):
+    """This key is restricted. The message names the rule, the value and what is accepted; ask for that or use another key."""
+
+    code, status, retry = "key_restricted", 403, False
 
 
 class NotFound(GatewayError):
@@ -121,6 +135,18 @@ class ReplicaConflict(GatewayError):
     code, status, retry = "replica_conflict", 409, False
 
 
+class Conflict(GatewayError):
+    """What is there does not allow this. The message says what stands against it."""
+
+    code, status, retry = "conflict", 409, False
+
+
+class PreconditionFailed(GatewayError):
+    """This was changed since you read it. Read it again and send its new ETag as If-Match."""
+
+    code, status, retry = "precondition_failed", 412, False
+
+
 class TooLarge(GatewayError):
     """The request body is larger than this route accepts. Send a smaller one."""
 
@@ -143,6 +169,12 @@ class IdempotencyMismatch(GatewayError):
     """This Idempotency-Key was used with another request. Use a new key for a new request."""
 
     code, status, retry = "idempotency_mismatch", 422, False
+
+
+class PreconditionRequired(GatewayError):
+    """Say what you have read: send the ETag of its last answer as If-Match, or If-Match: * to change it whatever it is now."""
+
+    code, status, retry = "precondition_required", 428, False
 
 
 class FreeBudgetSpent(GatewayError):

@@ -8,6 +8,7 @@ import os
 import tomllib
 import types
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -167,6 +168,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     json_body_max_bytes: Count = 16 * MIB
     """The largest JSON request."""
 
+    egress_networks: tuple[str, ...] = ()
+    """Blocks such as 10.1.0.0/16 that URLs named by customers may lead to although they are private, also without TLS: an
+    operator's own object store. In the environment as JSON. Whoever has a key can reach what is in them."""
+
     pool_min: Count = 2
     """Database connections each process keeps open."""
     pool_max: Count = 8
@@ -224,6 +229,11 @@ def _contradictions(s: Settings) -> Iterator[str]:
         yield "s3_access_key and s3_secret_key must be given together, or neither: then the machine's own identity is used"
     if s.s3_endpoint.startswith("http://") and not s.s3_allow_http:
         yield "s3_endpoint has no TLS: use https://, or set s3_allow_http = true"
+    for block in s.egress_networks:
+        try:
+            ip_network(block)
+        except ValueError as cause:
+            yield f"egress_networks must be blocks such as 10.1.0.0/16: {cause}"
     names = [replica.name for replica in s.replicas]
     if len(names) != len(set(names)):
         yield f"replicas must have different names, got {', '.join(sorted(names))}"
@@ -246,11 +256,12 @@ def _from_file(file: Path | None) -> dict[str, object]:
 def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
     ours = {variable.removeprefix(PREFIX).lower(): variable for variable in env if _is_setting(variable)}
     texts: dict[str, object] = {name: env[variable] for name, variable in ours.items()}
-    if "replicas" in texts:
-        try:
-            texts["replicas"] = msgspec.json.decode(env[ours["replicas"]])
-        except msgspec.DecodeError as cause:
-            raise SettingsError(f"{ours['replicas']} must be a JSON list of replicas: {cause}") from cause
+    for name in texts:
+        if get_origin(_FIELDS.get(name)) is tuple:
+            try:
+                texts[name] = msgspec.json.decode(env[ours[name]])
+            except msgspec.DecodeError as cause:
+                raise SettingsError(f"{ours[name]} must be a JSON list: {cause}") from cause
     return _read(texts, ours, base=Path())
 
 

@@ -35,6 +35,7 @@ def test_every_source_speaks_its_own_types(tmp_path: Path) -> None:
     file = written(tmp_path, '[[replicas]]\nname = "a"\nurl = "host:8001"\nmodels = ["wan", "ltx"]\nslots = 2\n')
     text = '[{"name": "a", "url": "host:8001", "models": ["wan", "ltx"], "slots": 2}]'
     assert load(file=file).replicas == load({"TALLYLIGHT_REPLICAS": text}).replicas == (replica,)
+    assert load({"TALLYLIGHT_EGRESS_NETWORKS": '["10.1.0.0/16"]'}).egress_networks == ("10.1.0.0/16",)
     assert load({"TALLYLIGHT_S3_ALLOW_HTTP": "true"}).s3_allow_http is True
     assert load(flags={"poll_s": "2"}).poll_s == 2.0
 
@@ -50,7 +51,7 @@ def test_every_source_speaks_its_own_types(tmp_path: Path) -> None:
         ({"TALLYLIGHT_POLL_S": "nan"}, "TALLYLIGHT_POLL_S must be `float` > 0.0; got 'nan'"),
         ({"TALLYLIGHT_LOG_LEVEL": "loud"}, "TALLYLIGHT_LOG_LEVEL must be one of debug, info, warning, error; got 'loud'"),
         ({"TALLYLIGHT_MEDIA_URL": "gs://x"}, "TALLYLIGHT_MEDIA_URL must be file:///folder or s3://bucket/prefix; got 'gs://x'"),
-        ({"TALLYLIGHT_REPLICAS": "x"}, "TALLYLIGHT_REPLICAS must be a JSON list of replicas: "),
+        ({"TALLYLIGHT_REPLICAS": "x"}, "TALLYLIGHT_REPLICAS must be a JSON list: "),
         ({"TALLYLIGHT_REPLICAS": '[{"name": "a", "link": 1}]'}, "TALLYLIGHT_REPLICAS must be "),
         ({"TALLYLIGHT_DSN": "a", "TALLYLIGHT_DSN_FILE": "b"}, "TALLYLIGHT_DSN_FILE and TALLYLIGHT_DSN are both given: give one"),
         ({"TALLYLIGHT_DSN_FILE": "/none"}, "TALLYLIGHT_DSN_FILE must be the path of a readable text file: "),
@@ -94,6 +95,7 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ({"link_secret": "short"}, "link_secret must have 32 characters or more"),
         ({"s3_access_key": "a"}, "s3_access_key and s3_secret_key must be given together"),
         ({"s3_endpoint": "http://s3"}, "s3_endpoint has no TLS"),
+        ({"egress_networks": ["10.1.0.1/16"]}, "egress_networks must be blocks such as 10.1.0.0/16: "),
         (
             {"replicas": [{"name": "a", "url": "h:1", "models": ["m"]}, {"name": "a", "url": "h:2", "models": ["m"]}]},
             "replicas must have different names, got a, a",

@@ -11,21 +11,21 @@ import msgspec
 
 from billing.customers.model import Customer
 from billing.customers.register import customer
-from billing.errors import BooksDiffer, InsufficientFunds
+from billing.errors import BooksDiffer
 from billing.invoices import sql
 from billing.invoices.finalise import Paper, finalise
 from billing.invoices.model import Draft, Invoice, Unit, add_up
 from billing.invoices.sql import ContractRow, Used
+from billing.kit.apportion import apportion
 from billing.kit.ids import derived_id
 from billing.kit.query import Conn
 from billing.ledger.grants import lock_grant
 from billing.ledger.model import Balance, credit_account_id, wallet_id
 from billing.ledger.post import Posting, post_all
 from billing.ledger.wallets import set_credit_limit
-from billing.plans.apportion import apportion
 from billing.plans.calendar import Period
 from billing.plans.model import MINOR, ContractPlan, Subscription
-from billing.plans.read import store, subscription_of
+from billing.plans.read import RETRY, store, subscription_of
 from billing.plans.renew import end
 from billing.plans.sell import treatment_of
 from billing.plans.sellers import Sellers
@@ -62,17 +62,16 @@ async def close_due(conn: Conn, sellers: Sellers, limit: int = 20) -> list[Invoi
     """Closes at most `limit` contract periods whose grace is over, in the caller's transaction. Returns one outcome each.
 
     A period without anything to invoice has none. BooksDiffer: an invoice would not be what the ledger says is owed; that
-    period stays open and nothing of it is written. One in which more was given back than used stays open while jobs hold
-    what was given back. Safe to run twice and on two machines.
+    period stays open, nothing of it is written, and it is tried again an hour later, behind all others. Safe to run twice
+    and on two machines.
     """
     outcomes: list[Invoice | BooksDiffer] = []
     for row in await sql.LOCK_CONTRACTS.all(conn, limit):
         try:
             invoice = await _close(conn, sellers, row)
         except BooksDiffer as refused:
+            await sql.POSTPONE.run(conn, row.id, RETRY)
             outcomes.append(refused)
-        except InsufficientFunds:
-            continue
         else:
             outcomes += [invoice] if invoice is not None else []
     return outcomes
@@ -118,8 +117,6 @@ async def _invoice(conn: Conn, sellers: Sellers, closing: Closing) -> Invoice | 
         subscription_id=closing.contract.id,
         counted_micro=usage_micro + shortfall_micro,
     )
-    if usage_micro < 0 and closing.account.free + usage_micro < paper.sums.total_minor * MINOR * sign:
-        raise InsufficientFunds(f"what was given back to {closing.buyer.id} is held again")
     invoice = await finalise(conn, sellers.of(closing.buyer.currency), closing.buyer, paper, closing.now)
     inside_minor = invoice.tax_minor if treatment.inclusive else 0
     posting = Posting(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from billing.plans.apportion import nearest
+from billing.kit.apportion import nearest
 from billing.plans.calendar import Period
 from billing.plans.model import MINOR
 from billing.plans.tax import Party, Treatment, tax

@@ -72,6 +72,7 @@ LOCK_CONTRACTS = Query(
     ORDER BY s.due_at, s.id LIMIT $1 FOR UPDATE OF s SKIP LOCKED
     """,
 )
+POSTPONE = Command("UPDATE billing.subscription SET due_at = billing.now() + $2::interval WHERE id = $1")
 TAKE_SNAPSHOT = Query(Taken, "SELECT pg_current_snapshot()::text AS snapshot, billing.now() AS at")
 SAW = Command("UPDATE billing.subscription SET closed_through = $2::text::pg_snapshot WHERE id = $1")
 

@@ -237,6 +237,11 @@ def credit_account_id(wallet: UUID) -> UUID:
     return derived_id("account", wallet, "credit")
 
 
+def payable_account_id(wallet: UUID) -> UUID:
+    """What we owe a payee; nothing is held or charged here."""
+    return derived_id("account", wallet, "payable")
+
+
 def grant_account_id(wallet: UUID, kind: str, source: str) -> UUID:
     return derived_id("account", wallet, f"{kind}/{source}")
 

@@ -96,6 +96,7 @@ async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError
     balances = await sql.LOCK_ACCOUNTS.all(conn, list(guarded)) if guarded else []
     stored = await _stored(conn, moves)
     free = {balance.account_id: balance.free for balance in balances}
+    spendable = {balance.account_id for balance in balances if balance.kind != "credit"}
     outcomes: list[Posted | BillingError] = []
     new: dict[UUID, Move] = {}
     for move, before in zip(moves, stored, strict=True):
@@ -103,7 +104,7 @@ async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError
         if refusal is None and move.id in new:
             refusal = Posted(move.id) if new[move.id] == move else _conflict(move)
         if refusal is None:
-            refusal = _refusal(move, free)
+            refusal = _refusal(move, free, spendable)
             if refusal is None:
                 new[move.id] = move
         outcomes.append(refusal or Posted(move.id))
@@ -169,8 +170,11 @@ def _named(posting: Posting, role: str) -> str:
     return str(posting.accounts.get(role) or posting.dimensions[role])
 
 
-def _refusal(move: Move, free: dict[UUID, int]) -> BillingError | None:
-    """Takes the move out of `free`, or leaves it untouched and says why. A floor may rise above what is left."""
+def _refusal(move: Move, free: dict[UUID, int], spendable: set[UUID]) -> BillingError | None:
+    """Takes the move out of `free`, or leaves it untouched and says why.
+
+    A floor may rise above what is left. Credit is spent by holding it; what else moves it is an invoice.
+    """
     moved: dict[UUID, int] = {}
     for entry in move.entries:
         if not entry.path:
@@ -180,7 +184,7 @@ def _refusal(move: Move, free: dict[UUID, int]) -> BillingError | None:
         if account not in free:
             return UnknownAccount(str(account))
     for account, amount in moved.items():
-        if amount < 0 and free[account] + amount - risen.get(account, 0) < 0:
+        if account in spendable and amount < 0 and free[account] + amount - risen.get(account, 0) < 0:
             return InsufficientFunds(f"{move.kind} {move.id}")
     for account in moved.keys() | risen.keys():
         free[account] += moved.get(account, 0) - risen.get(account, 0)

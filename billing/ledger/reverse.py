@@ -10,7 +10,7 @@ from billing.kit.query import Conn
 from billing.ledger import sql
 from billing.ledger.model import Entry
 from billing.ledger.post import Move, write
-from billing.ledger.rules import RULES
+from billing.ledger.rules import RULES, Rule
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -24,16 +24,16 @@ async def reverse(conn: Conn, transfer_id: UUID, reason: str) -> UUID:
     """Posts the opposite of a transfer once, in the caller's transaction. Returns the reversal's id; a replay changes nothing.
 
     Raises NotReversible for an unknown transfer, one that was itself a reversal, captures and refunds (`refund` corrects
-    them), credit limits (another one does), expiries (a new grant does: nobody could draw on the old one) and prepaid seconds
-    (what is earned of their price depends on when); InsufficientFunds when what it gave has been spent; TransferConflict when
-    it was reversed for another reason.
+    them), what an invoice or a credit note states (a credit note does), credit limits (another one does), expiries (a new
+    grant does: nobody could draw on the old one) and prepaid seconds (what is earned of their price depends on when);
+    InsufficientFunds when what it gave has been spent; TransferConflict when it was reversed for another reason.
     """
     found = {row.id: row for row in await sql.TRANSFERS.all(conn, [transfer_id])}.get(transfer_id)
     rule = RULES.get(found.kind) if found else None
-    if found is None or rule is None or not rule.legs or any(leg.units for leg in rule.legs) or found.kind.startswith("expire_"):
+    if found is None or rule is None or not _is_reversible(found.kind, rule):
         raise NotReversible(f"{found.kind if found else 'unknown'} {transfer_id}")
     named = msgspec.json.decode(found.payload, type=_Named)
-    rise = named.amounts.get(rule.lowers, 0) - named.amounts.get(rule.raises, 0)
+    rise = named.amounts.get(rule.lowers, 0)  # of what raises a floor, nothing is reversible
     legs = await sql.LEGS.all(conn, transfer_id)
     move = Move(
         derived_id("reversal", transfer_id),
@@ -48,3 +48,7 @@ async def reverse(conn: Conn, transfer_id: UUID, reason: str) -> UUID:
     if isinstance(outcome, BillingError):
         raise outcome
     return move.id
+
+
+def _is_reversible(kind: str, rule: Rule) -> bool:
+    return bool(rule.legs) and not (rule.stated or kind.startswith("expire_") or any(leg.units for leg in rule.legs))

@@ -17,7 +17,8 @@ class Leg(msgspec.Struct, frozen=True):
 
 class Rule(msgspec.Struct, frozen=True):
     """`opens` is the kind of grant the event makes. `raises`, `lowers`: the amount by which the floor of {credit} moves,
-    so that for postpaid customers unbilled + receivable + held ≤ limit. Amounts in `signed` may be below zero.
+    so that for postpaid customers unbilled + receivable + held ≤ limit. Amounts in `signed` may be below zero. `stated`: a
+    document says so, and it is never taken back; another document corrects it.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -25,6 +26,7 @@ class Rule(msgspec.Struct, frozen=True):
     raises: str = ""
     lowers: str = ""
     signed: frozenset[str] = frozenset()
+    stated: bool = False
 
 
 def debit(account: str, amount: str = "amount", *, units: bool = False) -> Leg:
@@ -45,6 +47,12 @@ DEFERRED, ACCRUED, TAX, REFUND_TRANSIT = (
 USAGE, SUBSCRIPTION, BREAKAGE = "revenue:usage", "revenue:subscription", "revenue:breakage"
 SLA, REFUNDS = "contra:sla", "contra:refunds"
 COGS, BAD_DEBT, ROUNDING = "expense:cogs/{pool}/{model}/{outcome}", "expense:bad_debt", "expense:rounding"
+INCOME_RECEIVABLE, RECOVERABLE, TO_SHARE = (
+    "asset:income_receivable/{network}",
+    "asset:recoverable/{payee_id}",
+    "liability:to_share",
+)
+SHARED, POOL_SHARE, PAYOUT_TRANSIT = "revenue:shared/{income}", "expense:pool_share/{pool}", "liability:payout_transit"
 PROMO, BUDGET = "memo:promo_issued", "memo:budget_issued"
 ISSUED, USED, EXPIRED = "units:issued", "units:used", "units:expired"
 
@@ -60,10 +68,13 @@ def _seconds_end(to: str, earned: str) -> Rule:
 
 
 def _return(payee: Leg, lowers: str = "") -> Rule:
-    """Prepaid seconds taken back for their price and its tax. `earned` and `tax` are `total` and `rounding`."""
+    """Prepaid seconds taken back for their price and its tax. `earned` and `tax` are `total`, `credited` and `rounding`.
+
+    `credited` is what a credit note has given back already of what they were sold for.
+    """
     legs = (
         debit("{grant}", units=True), credit(ISSUED, units=True), debit(DEFERRED, "earned"), debit(TAX, "tax"), payee,
-        credit(ROUNDING, "rounding"),
+        credit(REFUNDS, "credited"), credit(ROUNDING, "rounding"),
     )  # fmt: skip
     return Rule(legs, lowers=lowers, signed=frozenset({"rounding"}))
 
@@ -109,16 +120,33 @@ RULES: dict[str, Rule] = {
          credit(ROUNDING, "rounding")),
         raises="total",
         signed=frozenset({"total", "usage", "shortfall", "tax", "rounding"}),  # a tax inside prices lowers what is earned
+        stated=True,
     ),
     "payment": Rule((debit(CLEARING), credit(RECEIVABLE)), lowers="amount"),
     "payment_from_wallet": Rule((debit("{wallet}"), credit(RECEIVABLE)), lowers="amount"),
-    "credit_note": Rule((debit(REFUNDS, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total"),
-    "sla_note": Rule((debit(SLA, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total"),
+    "credit_note": Rule((debit(REFUNDS, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
+    "sla_note": Rule((debit(SLA, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
     "write_off": Rule((debit(BAD_DEBT), credit(RECEIVABLE)), lowers="amount"),
     # what a GPU costs: every attempt, also a failed one; the vendor's bill corrects the month and is paid
     "cost": Rule((debit(COGS), credit(ACCRUED))),
     "cost_true_up": Rule((debit(COGS), credit(ACCRUED)), signed=frozenset({"amount"})),
     "cost_paid": Rule((debit(ACCRUED), credit(BANK))),
+    # income that is shared by agreement: every statement's `to_share` comes to zero; what a payee no longer has is `owed`
+    "income": Rule((debit(INCOME_RECEIVABLE), credit(TO_SHARE))),
+    "income_back": Rule((debit(TO_SHARE), credit(INCOME_RECEIVABLE))),
+    "income_settled": Rule((debit(BANK), credit(INCOME_RECEIVABLE)), signed=frozenset({"amount"})),
+    "share": Rule((debit(TO_SHARE), credit("{payee}"))),
+    "share_back": Rule((debit("{payee}", "covered"), debit(RECOVERABLE, "owed"), credit(TO_SHARE))),
+    "share_kept": Rule((debit(TO_SHARE), credit(SHARED))),
+    "share_kept_back": Rule((debit(SHARED), credit(TO_SHARE))),
+    # a pool shared by views, and what a later count takes back
+    "pool_share": Rule((debit(POOL_SHARE), credit("{payee}"))),
+    "pool_share_back": Rule((debit("{payee}", "covered"), debit(RECOVERABLE, "owed"), credit(POOL_SHARE))),
+    # paid out; what a payee owes is kept from what comes next
+    "recovered": Rule((debit("{payee}"), credit(RECOVERABLE))),
+    "payout": Rule((debit("{payee}"), credit(PAYOUT_TRANSIT))),
+    "payout_paid": Rule((debit(PAYOUT_TRANSIT), credit(CLEARING))),
+    "payout_failed": Rule((debit(PAYOUT_TRANSIT), credit("{payee}"))),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from billing.ledger.model import (
     WalletState,
     credit_account_id,
     paid_account_id,
+    payable_account_id,
     platform_account_id,
     platform_path,
     wallet_id,
@@ -38,6 +39,16 @@ async def open_wallet(conn: Conn, customer_id: UUID, book: Book, asset: str) -> 
         floor = TEST_FLOOR if book == "test" else 0
         await _open_account(conn, paid_account_id(wallet), wallet, (customer_id, book, asset, "paid"), floor)
     return wallet
+
+
+async def open_payable(conn: Conn, payee_id: UUID, asset: str) -> UUID:
+    """Opens the account on which what we owe a payee stands, where it does not exist yet. Returns its id. Raises UnknownAsset."""
+    if await sql.HAS_ASSET.maybe(conn, asset) is None:
+        raise UnknownAsset(asset)
+    wallet = wallet_id(payee_id, "live", asset)
+    await sql.ADD_WALLET.run(conn, wallet, payee_id, "live", asset)
+    await _open_account(conn, payable_account_id(wallet), wallet, (payee_id, "live", asset, "payable"), 0)
+    return payable_account_id(wallet)
 
 
 async def open_asset(conn: Conn, book: Book, asset: str) -> None:

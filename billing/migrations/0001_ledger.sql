@@ -46,7 +46,7 @@ CREATE TABLE billing.grant (
     basis_asset text REFERENCES billing.asset (code),
     source text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT billing.now(),
-    CONSTRAINT grant_kind CHECK (kind IN ('paid', 'promo', 'pack', 'subscription', 'allowance', 'credit', 'budget')),
+    CONSTRAINT grant_kind CHECK (kind IN ('paid', 'promo', 'pack', 'subscription', 'allowance', 'credit', 'budget', 'payable')),
     CONSTRAINT grant_issued CHECK (issued > 0),
     CONSTRAINT grant_starts_before_it_expires CHECK (starts_at < expires_at),
     CONSTRAINT grant_basis CHECK (basis_micro >= 0 AND (basis_asset IS NOT NULL) = (kind IN ('pack', 'subscription')))
@@ -66,10 +66,14 @@ CREATE TABLE billing.balance (
 ) WITH (fillfactor = 50);
 CREATE INDEX balance_wallet ON billing.balance (wallet_id);
 
--- A floor may rise above what is left (an invoice adds tax to what is owed, a credit limit is cut), and an invoice may turn
--- what is owed into a receivable then; but nothing is spent or held below it.
+-- A floor may rise above what is left (an invoice adds tax to what is owed, a credit limit is cut); but nothing is spent or
+-- held below it. Credit is spent by holding it: what moves it without a hold is an invoice, which turns into a receivable what
+-- is owed, or what was given back.
 CREATE FUNCTION billing.refuse_overspending() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF NEW.held <= OLD.held AND (SELECT kind FROM billing.grant WHERE account_id = NEW.account_id) = 'credit' THEN
+        RETURN NEW;
+    END IF;
     RAISE EXCEPTION 'account % is overspent: posted %, held %, floor %', NEW.account_id, NEW.posted, NEW.held, NEW.floor
         USING ERRCODE = 'check_violation', SCHEMA = 'billing', TABLE = 'balance', CONSTRAINT = 'balance_not_overspent';
 END $$;
@@ -92,7 +96,9 @@ CREATE TABLE billing.transfer (
         'subscription_from_wallet', 'subscription_on_account', 'allowance', 'rollover', 'expire_paid', 'expire_promo',
         'expire_budget', 'expire_pack', 'expire_subscription', 'expire_allowance', 'cash_refund', 'cash_refund_paid',
         'cash_refund_failed', 'pack_refund', 'seconds_return_to_wallet', 'seconds_return_on_account', 'credit_limit', 'close', 'payment', 'payment_from_wallet', 'credit_note',
-        'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'capture', 'refund', 'reversal'))
+        'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'income', 'income_back', 'income_settled', 'share',
+        'share_back', 'share_kept', 'share_kept_back', 'pool_share', 'pool_share_back', 'recovered', 'payout', 'payout_paid',
+        'payout_failed', 'capture', 'refund', 'reversal'))
 );
 CREATE INDEX transfer_subject ON billing.transfer (subject_id);
 CREATE INDEX transfer_xid ON billing.transfer (xid);

@@ -32,7 +32,8 @@ CREATE UNIQUE INDEX subscription_one_per_customer ON billing.subscription (custo
 CREATE INDEX subscription_of_customer ON billing.subscription (customer_id, starts_at);
 CREATE INDEX subscription_due ON billing.subscription (due_at) WHERE state <> 'ended';
 
--- Seconds that were sold, and what was returned of them: whole minor units, final at once. Only `invoice_id` is filled in later.
+-- Seconds that were sold, and what was given back of them, for seconds that were returned or by a credit note: whole minor
+-- units, final at once. Only `invoice_id` is filled in later.
 CREATE TABLE billing.sale (
     id uuid PRIMARY KEY,
     customer_id uuid NOT NULL REFERENCES billing.customer (id),
@@ -54,6 +55,7 @@ CREATE TABLE billing.sale (
 CREATE INDEX sale_not_invoiced ON billing.sale (created_at) WHERE invoice_id IS NULL AND net_minor + tax_minor > 0;
 CREATE INDEX sale_of_customer ON billing.sale (customer_id, created_at);
 CREATE INDEX sale_of_grant ON billing.sale (grant_id);
+CREATE INDEX sale_returns ON billing.sale (returns) WHERE returns IS NOT NULL;
 CREATE FUNCTION billing.refuse_sale_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND OLD.invoice_id IS NULL AND to_jsonb(NEW) - 'invoice_id' = to_jsonb(OLD) - 'invoice_id' THEN

@@ -16,11 +16,12 @@ from billing.ledger.post import Posting, post_all
 from billing.plans import sql
 from billing.plans.catalogue import find_plan
 from billing.plans.events import tell
+from billing.plans.give_back import price_back, take_back
 from billing.plans.model import MINOR, ContractPlan, FreePlan, Plan, Sale, SaleLine, Subscription, SubscriptionPlan
 from billing.plans.prorate import rest_of, unused_of, whole_of
 from billing.plans.read import lock_subscription, store, subscription_of
 from billing.plans.renew import end
-from billing.plans.sell import free_micro, price_back, sale_of_grant, sell, take_back, treatment_of
+from billing.plans.sell import free_micro, sale_of_grant, sell, treatment_of
 from billing.plans.sellers import Sellers
 from billing.plans.subscribe import add_subscription, begin, check_currency
 from billing.plans.tax import tax
@@ -117,12 +118,12 @@ async def _work_out(conn: Conn, sellers: Sellers, buyer: Customer, old: Subscrip
     if isinstance(old.plan, SubscriptionPlan):
         for left in await sql.LEFT_OF_GRANTS.all(conn, buyer.id, ["subscription"], old.period.ends_at):
             sold = await sale_of_grant(conn, left.account_id)
-            if sold is None or sold.period != old.period:
-                continue  # rolled over: it was earned in another period
-            line = unused_of(old.plan, old.period, at, issued_ms=left.issued, left_ms=left.free)
+            if sold is None or sold.subscription_id != old.id:
+                continue  # rolled over, or kept from a plan before: it was for time that has gone by
+            line = unused_of(sold.line, old.period, at, left_ms=left.free)
             if line.quantity_ms:
-                priced = price_back(await lock_grant(conn, sold.grant_id), sold, line.quantity_ms)
-                returned.append(Returned(sold, line, priced.taxed.total_minor * MINOR))
+                priced = await price_back(conn, await lock_grant(conn, sold.grant_id), sold, line.quantity_ms)
+                returned.append(Returned(sold, line, priced.total_minor * MINOR))
     charged, charged_micro = None, 0
     if isinstance(new, SubscriptionPlan):
         charged = rest_of(new, old.period, at) if _goes_on(old.plan, new) else whole_of(new)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from billing.plans.apportion import apportion
+from billing.kit.apportion import apportion
 from billing.plans.calendar import Period, seconds_between
 from billing.plans.model import MINOR, SaleLine, SubscriptionPlan
 
@@ -32,17 +32,18 @@ def rest_of(plan: SubscriptionPlan, period: Period, at: datetime) -> SaleLine:
     )
 
 
-def unused_of(plan: SubscriptionPlan, period: Period, at: datetime, *, issued_ms: int, left_ms: int) -> SaleLine:
-    """The seconds that are given back: what is left, but at most the part of `issued_ms` that was for the time from `at` on.
+def unused_of(sold: SaleLine, period: Period, at: datetime, *, left_ms: int) -> SaleLine:
+    """The seconds of a sale that are given back: what is left, but at most the part that was for the time from `at` on.
 
     So who has used less than the time that went by keeps the seconds of that time, and who has used more gets less back.
+    What was sold for the rest of a period was for that rest alone.
     """
-    rest_s = seconds_between(at, period.ends_at)
-    for_the_rest = apportion(issued_ms, [period.length_s - rest_s, rest_s])[1]
+    rest_s, whole_s = seconds_between(at, period.ends_at), int(sold.facts.get("rest_s", period.length_s))
+    for_the_rest = apportion(sold.quantity_ms, [whole_s - rest_s, rest_s])[1]
     return SaleLine(
         kind="unused",
-        title=plan.title,
-        seconds_class=plan.seconds_class,
+        title=sold.title,
+        seconds_class=sold.seconds_class,
         quantity_ms=min(left_ms, for_the_rest),
-        facts={"included_ms": issued_ms, "rest_s": rest_s, "whole_s": period.length_s},
+        facts={"included_ms": sold.quantity_ms, "rest_s": rest_s, "whole_s": whole_s},
     )

@@ -13,7 +13,7 @@ from billing.plans.model import ContractPlan, Plan, Subscription
 from billing.plans.sql import SubscriptionRow
 
 RETRY = timedelta(hours=1)
-"""How long the clerk waits before it tries again to collect a fee."""
+"""How long the clerk waits before it tries again to collect a fee, or to close a period whose books differ."""
 
 _plan = msgspec.json.Decoder(Plan)
 

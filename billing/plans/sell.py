@@ -1,6 +1,6 @@
-"""Sell prepaid seconds, and take back what was not used of them. Either is final at once; its document follows.
+"""Sell prepaid seconds. A sale is final at once; its document follows.
 
-What a wallet pays is paid with it; what goes on account is owed with tax. Prices and returns are whole minor units.
+What a wallet pays is paid with it; what goes on account is owed with tax. Prices are whole minor units.
 """
 
 from datetime import datetime, timedelta
@@ -14,16 +14,15 @@ from billing.errors import InsufficientFunds, PlanChangeRefused, UnknownAccount
 from billing.kit.ids import derived_id
 from billing.kit.money import format_micro
 from billing.kit.query import Conn
-from billing.ledger.grants import Issue, earned_micro, issue, lock_grant
-from billing.ledger.model import SECONDS, Balance, credit_account_id, paid_account_id, wallet_id
-from billing.ledger.post import Posting, post_all
+from billing.ledger.grants import Issue, issue, lock_grant
+from billing.ledger.model import SECONDS, credit_account_id, paid_account_id, wallet_id
 from billing.plans import sql
 from billing.plans.calendar import Period
 from billing.plans.catalogue import find_pack
 from billing.plans.model import MINOR, Payer, Sale, SaleLine
 from billing.plans.sellers import Sellers
 from billing.plans.sql import SaleRow
-from billing.plans.tax import Party, Taxed, Treatment, tax
+from billing.plans.tax import Party, Treatment, tax
 
 _treatment = msgspec.json.Decoder(Treatment)
 _line = msgspec.json.Decoder(SaleLine)
@@ -81,65 +80,15 @@ async def sell(
         currency=currency,
         basis_micro=taxed.net_minor * MINOR,
         tax_micro=taxed.tax_minor * MINOR,
-        accounts=_paying(buyer.id, currency, payer),
+        accounts=paying(buyer.id, currency, payer),
     )
     (grant,) = await issue(conn, [terms])
     sale = Sale(
         sale_id, buyer.id, subscription_id, grant, None, payer, currency, treatment, line, taxed.net_minor, taxed.tax_minor,
         period,
     )  # fmt: skip
-    await _record(conn, sale)
+    await record(conn, sale)
     return sale
-
-
-async def take_back(conn: Conn, sold: Sale, *, return_id: UUID, line: SaleLine) -> Sale:
-    """Takes `line.quantity_ms` seconds out of the grant of a sale and gives back what they were sold for, with their tax.
-
-    Raises PlanChangeRefused when fewer are left and not held.
-    """
-    balance = await lock_grant(conn, sold.grant_id)
-    if balance.free < line.quantity_ms:
-        raise PlanChangeRefused(f"{balance.free} ms are left of {line.title}, {line.quantity_ms} ms would have to be")
-    priced = price_back(balance, sold, line.quantity_ms)
-    taxed = priced.taxed
-    posting = Posting(
-        kind=f"seconds_return_{'to_wallet' if sold.payer == 'wallet' else 'on_account'}",
-        source=str(return_id),
-        subject_id=sold.customer_id,
-        book="live",
-        asset=sold.currency,
-        units=SECONDS + line.seconds_class,
-        amounts={
-            "amount": line.quantity_ms,
-            "earned": priced.earned_micro,
-            "tax": taxed.tax_minor * MINOR,
-            "total": taxed.total_minor * MINOR,
-            "rounding": priced.earned_micro - taxed.net_minor * MINOR,
-        },
-        accounts={"grant": sold.grant_id, **_paying(sold.customer_id, sold.currency, sold.payer)},
-        dimensions={"customer": str(sold.customer_id)},
-        facts={"sale": str(sold.id)},
-    )
-    await post_all(conn, [posting])
-    returned = msgspec.structs.replace(
-        sold, id=return_id, returns=sold.id, line=line, net_minor=taxed.net_minor, tax_minor=taxed.tax_minor
-    )
-    await _record(conn, returned)
-    return returned
-
-
-class PricedBack(msgspec.Struct, frozen=True):
-    """What seconds that come back are worth: exactly, and in minor units with their tax."""
-
-    earned_micro: int
-    taxed: Taxed
-
-
-def price_back(balance: Balance, sold: Sale, quantity_ms: int) -> PricedBack:
-    """What `quantity_ms` more seconds out of the grant of a sale were sold for, as the sale was taxed."""
-    earned = earned_micro(balance, quantity_ms)
-    net_minor = (earned * 2 + MINOR) // (2 * MINOR)
-    return PricedBack(earned, tax([net_minor], msgspec.structs.replace(sold.treatment, inclusive=False)))
 
 
 async def find_sale(conn: Conn, sale_id: UUID) -> Sale | None:
@@ -150,6 +99,12 @@ async def find_sale(conn: Conn, sale_id: UUID) -> Sale | None:
 async def sale_of_grant(conn: Conn, grant_id: UUID) -> Sale | None:
     """The sale that opened the grant; None for seconds that were given or rolled over."""
     row = await sql.SALE_OF_GRANT.maybe(conn, grant_id)
+    return sale_of(row) if row else None
+
+
+async def sale_of_invoice(conn: Conn, customer_id: UUID, invoice_id: UUID) -> Sale | None:
+    """The sale that an invoice is about; None for usage."""
+    row = await sql.SALE_OF_INVOICE.maybe(conn, customer_id, invoice_id)
     return sale_of(row) if row else None
 
 
@@ -171,14 +126,14 @@ def party_of(buyer: Customer) -> Party:
     return Party(buyer.legal_name, buyer.address, buyer.country, buyer.tax_id)
 
 
-def _paying(customer_id: UUID, currency: str, payer: Payer) -> dict[str, UUID]:
+def paying(customer_id: UUID, currency: str, payer: Payer) -> dict[str, UUID]:
     wallet = wallet_id(customer_id, "live", currency)
     return {"wallet": paid_account_id(wallet)} if payer == "wallet" else {"credit": credit_account_id(wallet)}
 
 
 async def free_micro(conn: Conn, buyer: Customer, payer: Payer) -> int:
     """What the customer's wallet, or the limit of its account, has left; locked."""
-    (account,) = _paying(buyer.id, buyer.currency, payer).values()
+    (account,) = paying(buyer.id, buyer.currency, payer).values()
     try:
         return (await lock_grant(conn, account)).free
     except UnknownAccount:
@@ -193,7 +148,7 @@ async def _check_affords(conn: Conn, buyer: Customer, payer: Payer, title: str, 
         raise InsufficientFunds(f"{title} costs {costs}; the {payer} has {there}")
 
 
-async def _record(conn: Conn, sale: Sale) -> None:
+async def record(conn: Conn, sale: Sale) -> None:
     period = sale.period
     await sql.ADD_SALE.run(
         conn, sale.id, sale.customer_id, sale.subscription_id, sale.grant_id, sale.returns, sale.payer, sale.currency,

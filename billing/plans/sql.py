@@ -55,6 +55,13 @@ class SaleRow(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class GivenBack(msgspec.Struct, frozen=True):
+    """What was given back of a sale so far, for seconds or by credit notes."""
+
+    net_minor: int
+    tax_minor: int
+
+
 class GrantLeft(msgspec.Struct, frozen=True):
     """A grant of a customer's seconds with what no hold keeps of it."""
 
@@ -177,8 +184,15 @@ _SALE = """
     FROM billing.sale
 """
 SALE = Query(SaleRow, _SALE + " WHERE id = $1")
-SALES = Query(SaleRow, _SALE + " WHERE customer_id = $1 ORDER BY created_at, id")
 SALE_OF_GRANT = Query(SaleRow, _SALE + " WHERE grant_id = $1 AND returns IS NULL")
+SALE_OF_INVOICE = Query(SaleRow, _SALE + " WHERE customer_id = $1 AND invoice_id = $2 AND returns IS NULL")
+GIVEN_BACK = Query(
+    GivenBack,
+    """
+    SELECT coalesce(sum(net_minor), 0)::bigint AS net_minor, coalesce(sum(tax_minor), 0)::bigint AS tax_minor
+    FROM billing.sale WHERE returns = $1
+    """,
+)
 LEFT_OF_GRANTS = Query(
     GrantLeft,
     """

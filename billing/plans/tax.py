@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
-from billing.plans.apportion import nearest
+from billing.kit.apportion import nearest
 
 Category = Literal["S", "AE", "O"]
 """As EN 16931 codes it: standard rate, reverse charge, outside the scope of tax."""

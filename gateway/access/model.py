@@ -1,13 +1,18 @@
-"""Organizations, projects and keys; pure."""
+"""Organizations, projects, keys and members; pure."""
 
 import hashlib
 import secrets
 import zlib
 from datetime import datetime
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 
+from gateway.access.scopes import Scopes
+
+KeyKind: TypeAlias = Literal["inference", "management"]
+_PREFIXES = {"inference": ("tl_live_", "tl_test_"), "management": ("tl_mgmt_",)}
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 43
 _CHECKSUM_LENGTH = 6
@@ -25,17 +30,53 @@ class Caller(msgspec.Struct, frozen=True):
     wallet_id: UUID
 
 
+class Actor(msgspec.Struct, frozen=True):
+    """Who acts: a management key or a member, by id, with the name people know them by."""
+
+    kind: Literal["key", "member"]
+    id: UUID
+    name: str
+
+
+class Manager(msgspec.Struct, frozen=True):
+    """Who manages an organization, and what they may do there."""
+
+    org_id: UUID
+    actor: Actor
+    scopes: Scopes
+
+
 class Organization(msgspec.Struct, frozen=True):
     id: UUID
     name: str
     currency: str
 
 
+class OrganizationSettings(msgspec.Struct, frozen=True):
+    """What a manager sees of an organization."""
+
+    id: UUID
+    name: str
+    currency: str
+    created_at: datetime
+    version: int
+
+
+class Project(msgspec.Struct, frozen=True):
+    """Jobs, keys and reports of an organization that belong together. An archived one has no valid keys."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    archived_at: datetime | None
+    version: int
+
+
 class Key(msgspec.Struct, frozen=True):
     """A key as it may be shown: never the key itself."""
 
     id: UUID
-    project: str
+    project: str | None
     name: str
     hint: str
     livemode: bool
@@ -45,16 +86,20 @@ class Key(msgspec.Struct, frozen=True):
     revoked_at: datetime | None
 
 
-def new_token(*, livemode: bool) -> str:
-    """`tl_live_<43 base-62 characters, 256 random bits><6 characters CRC-32>`; the checksum lets scanners tell a real key."""
-    body = ("tl_live_" if livemode else "tl_test_") + _base62(secrets.randbits(256), _RANDOM_LENGTH)
+def new_token(kind: KeyKind = "inference", *, livemode: bool = True) -> str:
+    """`tl_live_<43 base-62 characters, 256 random bits><6 characters CRC-32>`; the checksum lets scanners tell a real key.
+
+    `tl_test_…` for test keys, `tl_mgmt_…` for management keys.
+    """
+    prefix = "tl_mgmt_" if kind == "management" else "tl_live_" if livemode else "tl_test_"
+    body = prefix + _base62(secrets.randbits(256), _RANDOM_LENGTH)
     return body + _checksum(body)
 
 
-def well_formed(token: str) -> bool:
-    """Whether the token could be a key at all; spares the database from noise."""
+def well_formed(token: str, kind: KeyKind = "inference") -> bool:
+    """Whether the token could be a key of this kind at all; spares the database from noise."""
     body, checksum = token[:-_CHECKSUM_LENGTH], token[-_CHECKSUM_LENGTH:]
-    return token.startswith(("tl_live_", "tl_test_")) and token.isascii() and checksum == _checksum(body)
+    return token.startswith(_PREFIXES[kind]) and token.isascii() and checksum == _checksum(body)
 
 
 def token_hash(token: str) -> bytes:

@@ -1,13 +1,17 @@
 """Open an organization with its wallets and first project."""
 
+from uuid import UUID
+
+import asyncpg
+
 from billing.customers.model import TIME_ZONE_DEFAULT
 from billing.customers.register import open_customer
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from billing.ledger.wallets import open_wallet
 from gateway.access import sql
-from gateway.access.model import Organization
-from gateway.errors import InvalidRequest, NotFound
+from gateway.access.model import Organization, OrganizationSettings
+from gateway.errors import Conflict, InvalidRequest, NotFound
 
 
 async def open_organization(conn: Conn, name: str, currency: str, time_zone: str | None = None) -> Organization:
@@ -38,3 +42,17 @@ async def find_organization(conn: Conn, name: str) -> Organization:
         known = ", ".join(organization.name for organization in await list_organizations(conn)) or "none"
         raise NotFound(f"there is no organization {name!r}; there are: {known}")
     return found
+
+
+async def read_organization(conn: Conn, org_id: UUID, *, lock: bool = False) -> OrganizationSettings:
+    """`lock` keeps others from changing it until the transaction ends."""
+    return await (sql.LOCKED_SETTINGS if lock else sql.SETTINGS).one(conn, org_id)
+
+
+async def rename_organization(conn: Conn, org_id: UUID, name: str) -> OrganizationSettings:
+    """Raises Conflict where another organization has the name; the transaction is then of no further use."""
+    try:
+        await sql.RENAME_ORGANIZATION.run(conn, org_id, name)
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict(f"the name {name!r} is taken; choose another", param="name") from error
+    return await read_organization(conn, org_id)

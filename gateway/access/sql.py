@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from gateway.access.model import Key, Organization
+from gateway.access.model import Key, Organization, OrganizationSettings, Project
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -18,13 +18,16 @@ class KeyRow(msgspec.Struct, frozen=True):
     currency: str
 
 
+class ManagerRow(msgspec.Struct, frozen=True):
+    org_id: UUID
+    key_id: UUID
+    name: str
+    scopes: list[str]
+    restrictions: bytes
+
+
 class KeyId(msgspec.Struct, frozen=True):
     id: UUID
-
-
-class ProjectRow(msgspec.Struct, frozen=True):
-    id: UUID
-    name: str
 
 
 ADD_ORGANIZATION = Command("""
@@ -32,9 +35,38 @@ ADD_ORGANIZATION = Command("""
 """)
 ORGANIZATION = Query(Organization, "SELECT id, name, currency FROM gateway.organization WHERE name = $1")
 ORGANIZATIONS = Query(Organization, "SELECT id, name, currency FROM gateway.organization ORDER BY name")
+_SETTINGS = "SELECT id, name, currency, created_at, version FROM gateway.organization WHERE id = $1"
+SETTINGS = Query(OrganizationSettings, _SETTINGS)
+LOCKED_SETTINGS = Query(OrganizationSettings, _SETTINGS + " FOR UPDATE")
+RENAME_ORGANIZATION = Command("UPDATE gateway.organization SET name = $2, version = version + 1 WHERE id = $1")
 
 ADD_PROJECT = Command("INSERT INTO gateway.project (org_id, id, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-PROJECT = Query(ProjectRow, "SELECT id, name FROM gateway.project WHERE org_id = $1 AND name = $2")
+PROJECT_NAMED = Query(
+    Project,
+    """
+    SELECT id, name, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND name = $2
+    FOR SHARE  -- so that whoever archives it meanwhile finds the key that is made now
+    """,
+)
+_PROJECT = "SELECT id, name, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2"
+PROJECT = Query(Project, _PROJECT)
+LOCKED_PROJECT = Query(Project, _PROJECT + " FOR UPDATE")
+PROJECTS = Query(
+    Project,
+    """
+    SELECT id, name, created_at, archived_at, version FROM gateway.project
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+    """,
+)
+CHANGE_PROJECT = Command("""
+    UPDATE gateway.project
+    SET name = $3, archived_at = CASE WHEN $4 THEN coalesce(archived_at, billing.now()) END, version = version + 1
+    WHERE org_id = $1 AND id = $2
+""")
+REVOKE_KEYS_OF_PROJECT = Command("""
+    UPDATE gateway.api_key SET revoked_at = billing.now(), revoked_because = 'archived', version = version + 1
+    WHERE org_id = $1 AND project_id = $2 AND revoked_at IS NULL
+""")
 
 ADD_KEY = Command("""
     INSERT INTO gateway.api_key (org_id, id, project_id, name, hash, hint, livemode, lenient, expires_at)
@@ -44,13 +76,27 @@ KEYS = Query(
     Key,
     """
     SELECT k.id, p.name AS project, k.name, k.hint, k.livemode, k.lenient, k.created_at, k.expires_at, k.revoked_at
-    FROM gateway.api_key k JOIN gateway.project p ON p.org_id = k.org_id AND p.id = k.project_id
+    FROM gateway.api_key k LEFT JOIN gateway.project p ON p.org_id = k.org_id AND p.id = k.project_id
     WHERE k.org_id = $1 ORDER BY k.created_at, k.id
     """,
 )
 REVOKE_KEY = Command("""
-    UPDATE gateway.api_key SET revoked_at = coalesce(revoked_at, billing.now()) WHERE org_id = $1 AND id = $2
+    UPDATE gateway.api_key
+    SET revoked_at = coalesce(revoked_at, billing.now()), revoked_because = coalesce(revoked_because, $3), version = version + 1
+    WHERE org_id = $1 AND id = $2
 """)
+ADD_MANAGEMENT_KEY = Command("""
+    INSERT INTO gateway.api_key (org_id, id, kind, name, hash, hint, livemode, scopes, restrictions, expires_at)
+    VALUES ($1, $2, 'management', $3, $4, $5, true, $6, $7, billing.now() + make_interval(days => $8::int))
+""")
+MANAGER = Query(
+    ManagerRow,
+    """
+    SELECT org_id, id AS key_id, name, scopes, restrictions FROM gateway.api_key
+    WHERE (hash = $1 OR (previous_hash = $1 AND previous_until > billing.now())) AND kind = 'management'
+      AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > billing.now())
+    """,
+)
 
 VALID_KEYS = Query(
     KeyRow,

@@ -86,8 +86,14 @@ def document(app: Litestar, version: str) -> Json:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "tl_live_… or tl_test_…",
-                    "description": "An API key.",
-                }
+                    "description": "An inference key.",
+                },
+                "management": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "tl_mgmt_…",
+                    "description": "A management key that has the scope.",
+                },
             },
             "headers": {"RequestId": {"description": "Quote it when you ask about a request.", "schema": {"type": "string"}}},
         },
@@ -119,6 +125,8 @@ def _operation(operation: Operation, schema_of: Mapping[str, Json], components: 
     }
     if described.public:
         built["security"] = []
+    elif described.scope is not None:
+        built["security"] = [{"management": [described.scope]}]
     if described.body is not None:
         built["requestBody"] = {"required": True, "content": _bodies(described, schema_of, components)}
     return built

@@ -10,7 +10,9 @@ from gateway.api.catalogue import get_model, list_models, list_prices, list_publ
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
+from gateway.api.organizations import change_organization, get_organization
 from gateway.api.plans import get_plan, list_events, list_plans
+from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
@@ -74,5 +76,11 @@ router = Router(
         get_one,
         register_one,
         change_one,
+        get_organization,
+        change_organization,
+        list_all_projects,
+        create_one_project,
+        get_one_project,
+        change_one_project,
     ],
 )

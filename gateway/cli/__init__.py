@@ -19,10 +19,12 @@ COMMANDS = {
     "prices": ("prices", "Check, publish and show price lists."),
     "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
     "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
+    "shares": ("shares", "Share income by agreement and by views; say what payees are owed."),
     "usage": ("reports", "Show what was used and charged; write it as CSV or Parquet."),
     "statement": ("reports", "Show the movements of a wallet."),
     "margin": ("reports", "Show revenue against what the compute cost."),
     "ledger": ("ledger", "Prove the ledger, read it, correct it."),
+    "audit": ("audit", "Read and prove who did what, and who was refused."),
     "simulate": ("simulate", "Run a trace of jobs on a fleet on paper: waits, refusals, cost against the least possible."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }

@@ -6,9 +6,10 @@ from uuid import UUID
 import click
 
 from billing.kit.query import Conn
-from gateway.access.keys import issue_key, list_keys, revoke_key
+from gateway.access.keys import issue_key, issue_management_key, list_keys, revoke_key
 from gateway.access.model import Key, Organization
 from gateway.access.organizations import find_organization, list_organizations, open_organization
+from gateway.access.scopes import ROLES, SCOPES, Role, Scope, Scopes
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_transaction
 from gateway.settings import Settings
@@ -63,15 +64,21 @@ def keys() -> None:
 @click.option("--test", is_flag=True, help="A key for play money: always the test card, never charged for real.")
 @click.option("--lenient", is_flag=True, help="Ignore unsupported fields and name them in x-ignored-fields.")
 @click.option("--valid-days", type=click.IntRange(1, 3650), help="After this many days the key is dead.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="A management key with this scope; repeatable.")
+@click.option("--role", type=click.Choice(tuple(ROLES)), help="A management key with the scopes of this role.")
 @settings_flags("dsn")
 @as_json
 def create_key(
-    org: str, project: str, name: str, settings: Settings, *, test: bool, lenient: bool, valid_days: int | None, as_json: bool
-) -> None:
+    org: str, project: str, name: str, settings: Settings, *, test: bool, lenient: bool, valid_days: int | None,
+    scopes: tuple[Scope, ...], role: Role | None, as_json: bool
+) -> None:  # fmt: skip
     """Create a key. It is shown this once: only its hash is stored."""
+    granted: Scopes = frozenset(scopes).union(ROLES[role] if role else ())
 
     async def create(conn: Conn) -> tuple[UUID, str]:
         owner = await find_organization(conn, org)
+        if granted:
+            return await issue_management_key(conn, owner.id, name=name, scopes=granted, valid_days=valid_days)
         return await issue_key(
             conn, owner.id, name=name, livemode=not test, project=project, lenient=lenient, valid_days=valid_days
         )
@@ -99,7 +106,9 @@ def show_keys(org: str, settings: Settings, *, as_json: bool) -> None:
         if as_json:
             write_json(listed)
         else:
-            rows = [(str(k.id), k.hint, k.project, k.name, "revoked" if k.revoked_at else "valid") for k in listed]
+            rows = [
+                (str(k.id), k.hint, k.project or "management", k.name, "revoked" if k.revoked_at else "valid") for k in listed
+            ]
             write_table([("id", "key", "project", "name", "state"), *rows])
 
 

@@ -1,10 +1,12 @@
 """Commands that work on the database itself."""
 
+import getpass
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn
+from gateway.audit.model import Actor
 from gateway.settings import Settings
 
 Result = TypeVar("Result")
@@ -37,3 +39,12 @@ async def in_snapshot(settings: Settings, work: Callable[[Conn], Awaitable[Resul
             return await work(conn)
 
     return await in_database(settings, whole)
+
+
+def operator() -> Actor:
+    """Who acts at the command line: the user of the operating system."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        user = "unknown"
+    return Actor("operator", user, user)

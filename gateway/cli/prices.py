@@ -13,8 +13,10 @@ from billing.kit.query import Conn
 from billing.pricing.book import publish, succession
 from billing.pricing.model import RateCard
 from gateway.access.organizations import find_organization
+from gateway.audit.model import PLATFORM, Action
+from gateway.audit.record import record
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
-from gateway.cli.database import in_transaction
+from gateway.cli.database import in_transaction, operator
 from gateway.fleet.catalogue import PACKAGED
 from gateway.fleet.offers import read_prices
 from gateway.settings import Settings
@@ -67,7 +69,10 @@ def publish_file(file: Path | None, effective_from: str | None, org: str | None,
         owner = await find_organization(conn, org) if org else None
         path = file or Path(settings.catalogue_dir or PACKAGED) / "prices.toml"
         cards = read_prices(path, settings.catalogue_dir, whole=owner is None)
-        return {card.currency: await publish(conn, card, moment, customer_id=owner and owner.id) for card in cards}
+        versions = {card.currency: await publish(conn, card, moment, customer_id=owner and owner.id) for card in cards}
+        for card in cards:
+            await record(conn, _published(owner.id if owner else PLATFORM, versions[card.currency], card, moment))
+        return versions
 
     with reported():
         done = asyncio.run(in_transaction(settings, put))
@@ -102,6 +107,11 @@ def show_cards(org: str | None, settings: Settings, *, as_json: bool) -> None:
             for name, rates in one.card.models.items()
         ]  # fmt: skip
         write_table([("currency", "model", "price", "per", "from", "version"), *rows])
+
+
+def _published(org_id: UUID, version: UUID, card: RateCard, moment: datetime | None) -> Action:
+    after = {"currency": card.currency, "models": list(card.models), "effective_from": moment}
+    return Action(org_id=org_id, actor=operator(), name="prices.publish", object_id=str(version), after=after)
 
 
 def _moment(text: str) -> datetime:

@@ -1,13 +1,13 @@
-"""From an HTTP request to a caller."""
+"""From an HTTP request to a caller: an inference key that runs jobs. Who manages is told by gateway/edge/manager.py."""
 
 from typing import Any, cast
 from uuid import UUID
 
 from litestar.connection import Request
 
-from gateway.access.model import Caller
+from gateway.access.model import Caller, well_formed
 from gateway.context import Gateway
-from gateway.errors import InvalidRequest, NotFound, Unauthenticated
+from gateway.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from gateway.jobs.model import job_of
 from gateway.video import Job, parse_public_id
 
@@ -29,11 +29,25 @@ def header(request: HttpRequest, name: bytes) -> str | None:
 
 
 async def authenticate(request: HttpRequest) -> Caller:
+    """Raises Unauthenticated, Forbidden for a management key."""
+    token = bearer(request)
+    if well_formed(token, "management"):
+        raise Forbidden("a management key runs no jobs and reads none; send an inference key, tl_live_… or tl_test_…")
+    return await gateway_of(request).authenticator.caller(token)
+
+
+def client_address(request: HttpRequest) -> str:
+    """Where the request comes from: the peer, or what a trusted proxy says of it (`trusted_proxies`); empty if unknown."""
+    client = request.scope["client"]
+    return client[0] if client else ""
+
+
+def bearer(request: HttpRequest) -> str:
     """Raises Unauthenticated."""
     value = header(request, b"authorization") or ""
     if value[:7].lower() != "bearer ":
         raise Unauthenticated
-    return await gateway_of(request).authenticator.caller(value[7:].strip())
+    return value[7:].strip()
 
 
 def idempotency_key(request: HttpRequest) -> str | None:

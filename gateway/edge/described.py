@@ -10,8 +10,17 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.access.scopes import Scope
 from gateway.edge.replies import Renderer
-from gateway.errors import GatewayError, InternalError, MethodNotAllowed, Unauthenticated, Unavailable
+from gateway.errors import (
+    Forbidden,
+    GatewayError,
+    InternalError,
+    KeyRestricted,
+    MethodNotAllowed,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -40,7 +49,8 @@ class Parameter(msgspec.Struct, frozen=True):
 class Described(msgspec.Struct, frozen=True, kw_only=True):
     """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
 
-    `errors` are those of this route; the ones any route may give are added. `public` routes need no key.
+    `errors` are those of this route; the ones any route may give are added. `public` routes need no key; those with a
+    `scope` are for managers who have it (gateway/edge/caller.py).
     """
 
     answers: Mapping[int, Answer]
@@ -51,10 +61,11 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
+    scope: Scope | None = None
 
     def every_error(self) -> tuple[type[GatewayError], ...]:
         anywhere = (MethodNotAllowed, InternalError, Unavailable)
-        return (*self.errors, *(() if self.public else (Unauthenticated,)), *anywhere)
+        return (*self.errors, *(() if self.public else (Unauthenticated, Forbidden, KeyRestricted)), *anywhere)
 
 
 class ErrorShape(msgspec.Struct, frozen=True):

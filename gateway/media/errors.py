@@ -52,8 +52,8 @@ class VideoRejected(Rejected):
 
 
 class ImageRejected(Rejected):
-    """Codes: url_inputs_not_supported, not_a_data_url, bad_base64, unsupported_format, too_many_bytes,
-    too_many_pixels, edge_too_long, animated, truncated, trailing_data, undecodable, decoder_crashed, decoder_timeout.
+    """Codes: not_a_data_url, bad_base64, unsupported_format, too_many_bytes, too_many_pixels, edge_too_long,
+    animated, truncated, trailing_data, undecodable, decoder_crashed, decoder_timeout.
     """
 
 

@@ -1,4 +1,4 @@
-"""Images that customers send: taken from data URLs only, checked before and by decoding."""
+"""Images that customers send: data URLs read, whatever came checked before and by decoding."""
 
 import binascii
 import re
@@ -7,7 +7,7 @@ from gateway.media.errors import ImageRejected
 from gateway.media.pool import DecoderPool
 from gateway.media.tasks import ImageLimits, ProbedImage, ProbeImage, Refused
 
-__all__ = ["ImageLimits", "ProbedImage", "decode_data_url", "probe_image"]
+__all__ = ["ImageLimits", "ProbedImage", "decode_data_url", "is_web_url", "probe_image"]
 
 _DATA_URL = re.compile(r"data:image/(?:png|jpeg|jpg|webp);base64,", re.IGNORECASE)
 _WEB_URL = re.compile(r"\s*https?:", re.IGNORECASE)
@@ -30,19 +30,19 @@ async def probe_image(decoders: DecoderPool, data: bytes, limits: ImageLimits) -
             raise ImageRejected("decoder_crashed", "the decoder answered another question")
 
 
+def is_web_url(text: str) -> bool:
+    """Whether this is meant as a link to an image rather than the image itself."""
+    return _WEB_URL.match(text) is not None
+
+
 def decode_data_url(text: str, limit_bytes: int) -> bytes:
     """The bytes of `data:image/png;base64,…` (or jpeg, webp), not yet checked to be an image.
 
-    The declared type is not believed. Raises ImageRejected: url_inputs_not_supported, not_a_data_url,
-    too_many_bytes, bad_base64.
+    The declared type is not believed. Raises ImageRejected: not_a_data_url, too_many_bytes, bad_base64.
     """
-    if _WEB_URL.match(text):
-        raise ImageRejected(
-            "url_inputs_not_supported", "images are not fetched from the web: upload the file, or send it as a data URL"
-        )
     prefix = _DATA_URL.match(text)
     if prefix is None:
-        raise ImageRejected("not_a_data_url", "send data:image/png;base64,… (or jpeg, webp)")
+        raise ImageRejected("not_a_data_url", "send data:image/png;base64,… (or jpeg, webp), or an https:// link")
     # Base64 writes 3 bytes as 4 characters; the size is known before anything is decoded.
     size_bytes = (len(text) - prefix.end()) * 3 // 4 - text[-2:].count("=")
     if size_bytes > limit_bytes:

@@ -30,7 +30,7 @@ def test_every_operation_says_how_it_is_refused(document: dict[str, Any]) -> Non
         for method, operation in methods.items():
             responses = operation["responses"]
             assert {"405", "500", "503"} <= set(responses), (path, method)
-            assert ("401" in responses) == ("security" not in operation), (path, method)
+            assert ("401" in responses) == (operation.get("security") != []), (path, method)
             for status, answer in responses.items():
                 for media in answer.get("content", {}).values():
                     for code in media.get("examples", {}):
@@ -47,7 +47,7 @@ def test_errors_come_as_documented(desk: Stack, document: dict[str, Any]) -> Non
     """A wrong key on every documented operation: 401 in the media type and with the fields that the document gives."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            if "security" in operation or method == "head":
+            if operation.get("security") == [] or method == "head":
                 continue
             url = desk.base_url + re.sub(r"\{[^}]+\}", "job_" + "0" * 32, path)
             answer = httpx.request(method.upper(), url, headers={"authorization": "Bearer tl_live_wrong"}, json={})

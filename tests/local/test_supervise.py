@@ -27,15 +27,15 @@ def program(folder: Path, text: str) -> Callable[[], "asyncio.Future[Launch]"]:
 
 
 def sleeper(folder: Path, name: str, *, note: str = "", needs: tuple[str, ...] = (), **more: object) -> Role:
-    """Runs until SIGTERM, then appends its name to `stopped`."""
+    """Runs until SIGTERM, then appends its name to `stopped`; `note` is what it does before it is up."""
     text = f"""
 import signal, sys, pathlib
 def stop(*_):
     with open("stopped", "a") as f: f.write("{name} ")
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
-pathlib.Path("{name}.up").touch()
 {note}
+pathlib.Path("{name}.up").touch()
 signal.pause()
 """
 

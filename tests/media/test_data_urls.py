@@ -18,8 +18,8 @@ def test_data_urls_decode_to_their_bytes() -> None:
 
 
 BAD_URLS = {
-    "https://example.com/cat.png": "url_inputs_not_supported",
-    " HTTP://example.com/cat.png": "url_inputs_not_supported",
+    "https://example.com/cat.png": "not_a_data_url",
+    " HTTP://example.com/cat.png": "not_a_data_url",
     "": "not_a_data_url",
     "asset://cat": "not_a_data_url",
     "file:///etc/passwd": "not_a_data_url",

@@ -11,7 +11,7 @@ PURE = (
     "billing.invoices.words",
     "billing.invoices.xml",
     "billing.ledger.allocate",
-    "billing.plans.apportion",
+    "billing.kit.apportion",
     "billing.plans.calendar",
     "billing.plans.prorate",
     "billing.plans.tax",

@@ -1,7 +1,6 @@
 """/api/v3/contents/generations/tasks: create, get, list, and delete, which cancels what waits."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +13,6 @@ from gateway.dialects.ark.translate import (
     STATUS,
     TIERS,
     Link,
-    Reference,
     ignored_header,
     render,
     render_created,
@@ -29,8 +27,9 @@ from gateway.edge.artifacts import signed_link
 from gateway.edge.bodies import convert, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
+from gateway.edge.inputs import image_at
 from gateway.edge.replies import Reply, admitted_reply, base_url, json_reply
-from gateway.edge.submit import ADMISSION_ERRORS, Image, submit
+from gateway.edge.submit import ADMISSION_ERRORS, submit
 from gateway.errors import (
     InvalidMedia,
     InvalidRequest,
@@ -45,11 +44,8 @@ from gateway.jobs.cancel import cancel
 from gateway.jobs.delete import delete as delete_job
 from gateway.jobs.list import Filter, count_jobs, list_jobs
 from gateway.jobs.model import job_of
-from gateway.media.errors import ImageRejected
-from gateway.media.images import decode_data_url
 from gateway.video import parse_public_id
 
-IMAGE_MAX_BYTES = 20 << 20
 PAGE_MAX = 500
 PAGE_DEFAULT = 20
 
@@ -93,20 +89,9 @@ async def create_task(request: HttpRequest) -> Reply:
         given, ignored = without_unknown(given)
     task = convert(given, CreateTask, strict=True)
     meant = understand(task, lambda flags: convert(flags, Options, strict=False), lenient=caller.lenient)
-    images = images_of(meant.images)
+    images = [image_at(one.role, one.url, one.param) for one in meant.images]
     admitted = await submit(request, caller, meant.ask, images, dialect="ark", status=200, render=render_created)
     return admitted_reply(admitted, ignored_header([*ignored, *meant.ignored]))
-
-
-def images_of(found: Sequence[Reference]) -> list[Image]:
-    """Raises InvalidMedia."""
-    images: list[Image] = []
-    for one in found:
-        try:
-            images.append(Image(one.role, decode_data_url(one.url, IMAGE_MAX_BYTES), one.param))
-        except ImageRejected as error:
-            raise InvalidMedia(f"{one.param}: {error.detail}", param=one.param) from error
-    return images
 
 
 def _link(request: HttpRequest) -> Link:

@@ -17,7 +17,7 @@ from gateway.edge.described import Answer, Described
 from gateway.edge.replies import Reply, json_reply
 from gateway.edge.submit import limits_of
 from gateway.errors import InvalidMedia, InvalidRequest, TooLarge, UnknownModel, UnsupportedContent, UnsupportedField
-from gateway.video import InputMedia, Tier, resolve
+from gateway.video import Tier, resolve
 
 _TIERS: tuple[Tier, ...] = get_args(Tier)
 _DESCRIBED = Described(
@@ -36,7 +36,7 @@ async def estimate(request: HttpRequest) -> Reply:
     caller = await authenticate(request)
     body, images, ignored = await read_request(request, caller)
     gateway, ask = gateway_of(request), ask_of(body)
-    inputs = tuple(InputMedia(image.role, "", "", "", 0, 0, len(image.data)) for image in images)
+    inputs = tuple(image.named for image in images)
     video = resolve(ask, limits_of(gateway, ask.model), queue_deadline_s=gateway.settings.queue_deadline_s, inputs=inputs)
     async with gateway.pool.acquire(timeout=5) as conn:
         book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)

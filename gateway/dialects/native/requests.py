@@ -5,16 +5,13 @@ from typing import Any, get_args
 import msgspec
 
 from gateway.access.model import Caller
-from gateway.dialects.native.wire import CreateJob
+from gateway.dialects.native.wire import CreateJob, ImageInput
 from gateway.edge.bodies import Upload, content_type, convert, decode_lenient, nested, read_form, read_json
 from gateway.edge.caller import HttpRequest
-from gateway.edge.submit import Image
-from gateway.errors import InvalidMedia, UnsupportedField
-from gateway.media.errors import ImageRejected
-from gateway.media.images import decode_data_url
+from gateway.edge.inputs import Image, image_at
+from gateway.errors import InvalidRequest, UnsupportedField
 from gateway.video import Role
 
-IMAGE_MAX_BYTES = 20 << 20
 ROLES: tuple[Role, ...] = get_args(Role)
 """A file part of a form is named after the role of its image."""
 
@@ -23,7 +20,7 @@ _anything = msgspec.json.Decoder(Any)
 
 
 async def read_request(request: HttpRequest, caller: Caller) -> tuple[CreateJob, list[Image], list[str]]:
-    """The request, its images (decoded but not looked at), and for a lenient key the fields that were ignored.
+    """The request, its images (not looked at yet), and for a lenient key the fields that were ignored.
 
     Raises the errors of `read_json` and `read_form`, and InvalidMedia.
     """
@@ -56,10 +53,13 @@ def _ignored(caller: Caller, upload: Upload, ignored: list[str]) -> bool:
 def _images(body: CreateJob, uploads: list[Upload]) -> list[Image]:
     images: list[Image] = []
     for index, item in enumerate(body.inputs):
-        param = f"inputs[{index}].data"
-        try:
-            images.append(Image(item.role, decode_data_url(item.data, IMAGE_MAX_BYTES), param))
-        except ImageRejected as error:
-            raise InvalidMedia(f"{param}: {error.detail}", param=param) from error
+        name = f"inputs[{index}]"
+        match item:
+            case ImageInput(data=str(text), url=None):
+                images.append(image_at(item.role, text, f"{name}.data"))
+            case ImageInput(data=None, url=str(link)):
+                images.append(image_at(item.role, link, f"{name}.url"))
+            case _:
+                raise InvalidRequest(f"{name}: give data or url", param=name)
     images.extend(Image(role, upload.data, role) for upload in uploads for role in ROLES if role == upload.field)
     return images

@@ -13,12 +13,17 @@ Label = Annotated[str, Meta(max_length=64)]
 
 
 class ImageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An image the video starts from, ends on, or takes after."""
+    """An image the video starts from, ends on, or takes after: itself or a link to it."""
 
     role: Role
-    data: Annotated[
-        str, Meta(max_length=32 * 1024 * 1024, description="A data URL: data:image/png;base64,… (PNG, JPEG or WebP).")
-    ]
+    data: (
+        Annotated[str, Meta(max_length=32 * 1024 * 1024, description="A data URL: data:image/png;base64,… (PNG, JPEG or WebP).")]
+        | None
+    ) = None
+    url: (
+        Annotated[str, Meta(max_length=2048, description="An https:// link that answers 200 with the image, without redirect.")]
+        | None
+    ) = None
 
 
 class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,8 +27,9 @@ from gateway.edge.artifacts import serve_artifact
 from gateway.edge.bodies import Upload, content_type, convert, nested, read_form, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
+from gateway.edge.inputs import Image, image_at
 from gateway.edge.replies import Reply, admitted_reply, json_reply
-from gateway.edge.submit import ADMISSION_ERRORS, Image, submit
+from gateway.edge.submit import ADMISSION_ERRORS, submit
 from gateway.errors import (
     ArtifactGone,
     InvalidMedia,
@@ -45,11 +46,8 @@ from gateway.jobs.cancel import cancel
 from gateway.jobs.delete import delete as delete_job
 from gateway.jobs.list import Filter, list_jobs
 from gateway.jobs.model import job_of
-from gateway.media.errors import ImageRejected
-from gateway.media.images import decode_data_url
 from gateway.video import FINAL, parse_public_id
 
-IMAGE_MAX_BYTES = 20 << 20
 PAGE_MAX = 100
 PAGE_DEFAULT = 20
 POLL_AFTER_MS = 1000
@@ -142,17 +140,15 @@ def _refuse_unknown(uploads: tuple[Upload, ...]) -> None:
 
 
 def images_of(body: CreateVideo, uploads: tuple[Upload, ...]) -> list[Image]:
-    """The reference image, decoded but not looked at: the first frame. Raises InvalidRequest, InvalidMedia."""
-    files = [upload.data for upload in uploads if upload.field == "input_reference"]
+    """The reference image, not looked at yet: the first frame. Raises InvalidRequest, InvalidMedia."""
+    name = "input_reference"
+    images = [Image("first_frame", upload.data, name) for upload in uploads if upload.field == name]
     url = reference_url(body)
-    if len(files) + (url is not None) > 1:
-        raise InvalidRequest("input_reference is given more than once; a video takes one", param="input_reference")
     if url is not None:
-        try:
-            files.append(decode_data_url(url, IMAGE_MAX_BYTES))
-        except ImageRejected as error:
-            raise InvalidMedia(f"input_reference: {error.detail}", param="input_reference") from error
-    return [Image("first_frame", data, "input_reference") for data in files]
+        images.append(image_at("first_frame", url, name))
+    if len(images) > 1:
+        raise InvalidRequest("input_reference is given more than once; a video takes one", param=name)
+    return images
 
 
 @get("/", operation_id="openai_list_videos", opt={"described": _LIST})

@@ -98,7 +98,7 @@ def reference_url(body: CreateVideo) -> str | None:
                 return _reference.decode(text).image_url
             except msgspec.DecodeError as error:
                 raise InvalidMedia(
-                    f'input_reference: send {{"image_url": "data:image/png;base64,…"}} or upload the file ({error})',
+                    f'input_reference: send {{"image_url": "https://… or data:image/png;base64,…"}} or upload the file ({error})',
                     param="input_reference",
                 ) from error
         case text:

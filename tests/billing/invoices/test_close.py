@@ -6,10 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from billing.errors import BooksDiffer
+from billing.errors import BooksDiffer, InsufficientFunds
 from billing.invoices.close import close_due
 from billing.invoices.model import Invoice
 from billing.kit.query import Pool
+from billing.ledger.wallets import set_credit_limit
 from billing.plans.catalogue import publish_catalogue, read_catalogue
 from billing.plans.change import cancel
 from billing.plans.events import events_after
@@ -81,10 +82,8 @@ async def test_a_second_contract_does_not_count_what_the_first_invoiced(shop: Sh
     assert (await closes(shop)).net_minor == 300
 
 
-async def test_what_was_given_back_and_is_held_again_waits_and_keeps_no_other_from_closing(shop: Shop, clock: Clock) -> None:
+async def test_what_was_given_back_is_invoiced_although_it_is_held_again(shop: Shop, clock: Clock) -> None:
     await contract(shop)
-    await shop.opens(BEN)
-    await shop.sells(subscribe, customer_id=BEN, plan="lite", source="s1")
     settled = await shop.makes(ANN, 5, rate_micro=1_000_000)
     await clock.set(datetime(2026, 2, 2, tzinfo=UTC))
     assert (await closes(shop)).net_minor == 1  # 0.005, rounded up
@@ -92,11 +91,34 @@ async def test_what_was_given_back_and_is_held_again_waits_and_keeps_no_other_fr
     job = await shop.holds(ANN, 999_994, rate_micro=1_000_000)  # all of the limit that is left, with what was given back
     rest = await shop.holds(ANN, 1, rate_micro=999_000)
     assert isinstance(job, UUID) and isinstance(rest, UUID)
-    await shop.makes(BEN, 1_000, rate_micro=1_000_000)
     await clock.set(datetime(2026, 3, 2, tzinfo=UTC))
-    assert (await closes(shop)).customer_id == BEN
+    note = await closes(shop)
+    assert (note.kind, note.total_minor, note.rounding_micro) == ("credit_note", 0, -4_999)
+    assert isinstance(await shop.holds(ANN, 1, rate_micro=1_000), InsufficientFunds)
     await shop.settles(ANN, job, 1_000, rate_micro=1_000_000)
-    assert [one.customer_id for one in await shop.sells(close_due) if isinstance(one, Invoice)] == [ANN]
+    await clock.set(datetime(2026, 4, 2, tzinfo=UTC))
+    assert (await closes(shop)).net_minor == 100
+
+
+@pytest.mark.parametrize("terms,kind,total", [("", "credit_note", 848), ("minimum_micro = 10_000_000", "invoice", 212)])
+async def test_what_is_given_back_of_an_ended_contract_is_invoiced_although_much_is_owed(
+    shop: Shop, clock: Clock, terms: str, kind: str, total: int
+) -> None:
+    await contract(shop, terms)
+    settled = await shop.makes(ANN, 500_000)
+    await clock.set(datetime(2026, 2, 2, tzinfo=UTC))
+    await closes(shop)
+    await shop.does(cancel, ANN)
+    await shop.gives_back(settled.id, 8 * YUAN)
+    # The limit falls to nothing while 848.00 are owed.
+    account = await shop.does(set_credit_limit, source="cut", customer_id=ANN, book="live", asset="CNY", limit_micro=0)
+    await clock.set(datetime(2026, 3, 2, tzinfo=UTC))
+    note = await closes(shop)
+    assert (note.kind, note.total_minor) == (kind, total)
+    assert await shop.balances(ANN) == {}
+    assert [one.state for one in await subscriptions(shop.conn, ANN)] == ["ended"]
+    owed = 84800 + (total if kind == "invoice" else -total)
+    assert await shop.conn.fetchval("SELECT floor FROM billing.balance WHERE account_id = $1", account) == owed * 10_000
 
 
 async def test_usage_belongs_to_the_period_it_was_ordered_in(shop: Shop, clock: Clock) -> None:
@@ -219,6 +241,8 @@ async def test_books_that_differ_invoice_nothing(shop: Shop, clock: Clock) -> No
     assert isinstance(other, Invoice) and other.customer_id == BEN, "one that is wrong does not hold up the others"
     async with shop.conn.transaction():
         await shop.conn.execute("UPDATE billing.balance SET posted = posted + 1 WHERE posted < 0")
+    assert await shop.sells(close_due) == [], "it is not looked at again before the others had their turn"
+    await clock.advance(hours=1)
     assert (await closes(shop)).number == "TLCN-2026-000002"
 
 

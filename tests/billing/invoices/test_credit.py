@@ -15,11 +15,11 @@ from billing.invoices.sales import invoice_sales
 from billing.kit.query import Pool
 from billing.ledger.wallets import set_credit_limit
 from billing.plans.catalogue import publish_catalogue, read_catalogue
-from billing.plans.change import change_plan
+from billing.plans.change import change_plan, preview_change
 from billing.plans.sell import buy_pack
 from billing.plans.subscribe import subscribe
 from tests.billing.conftest import Clock
-from tests.billing.plans.shop import YUAN, Shop
+from tests.billing.plans.shop import YUAN, Shop, sellers
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 
@@ -114,8 +114,8 @@ async def test_two_notes_cannot_give_back_the_same_line(shop: Shop, owed: Invoic
     assert all(isinstance(outcome, Invoice | CreditRefused) for outcome in outcomes)
 
 
-async def test_what_was_returned_of_a_sale_is_not_credited_again(shop: Shop, clock: Clock) -> None:
-    plan = """
+PLANS = "".join(
+    f"""
         [[plans]]
         kind = "subscription"
         name = "{name}"
@@ -127,18 +127,69 @@ async def test_what_was_returned_of_a_sale_is_not_credited_again(shop: Shop, clo
         included_ms = {included}
         payer = "account"
     """
-    await shop.does(
-        publish_catalogue, read_catalogue(plan.format(name="one", included=310_000) + plan.format(name="two", included=620_000))
-    )
+    for name, included in (("one", 310_000), ("two", 620_000))
+)
+
+
+async def sold_on_account(shop: Shop) -> Invoice:
+    """A month for 310.00 and tax, invoiced on its first day."""
+    await shop.does(publish_catalogue, read_catalogue(PLANS))
     await shop.opens(ANN)
     await shop.does(set_credit_limit, source="l", customer_id=ANN, book="live", asset="CNY", limit_micro=5000 * YUAN)
     await shop.sells(subscribe, customer_id=ANN, plan="one", source="s1")
     await shop.sells(invoice_sales)
     (invoice,) = await shop.does(invoices, ANN)
+    return invoice
+
+
+@pytest.mark.parametrize("noted", [True, False])
+async def test_what_was_returned_of_a_sale_is_not_credited_again(shop: Shop, clock: Clock, noted: bool) -> None:
+    invoice = await sold_on_account(shop)
     await clock.set(datetime(2026, 1, 11, 16, tzinfo=UTC))
     await shop.sells(change_plan, customer_id=ANN, plan="two", source="c1")
-    await shop.sells(invoice_sales)
+    if noted:
+        await shop.sells(invoice_sales)
     with pytest.raises(CreditRefused, match="line 1 of TLCN-2026-000001 has 11000 left, not 11001"):
         await gives(shop, invoice, (1, 11_001))
     note = await gives(shop, invoice, (1, 11_000))
     assert (note.net_minor, note.tax_minor) == (11_000, 660)
+
+
+@pytest.mark.parametrize("credited,back", [(1_000, 20_000), (11_000, 20_000), (12_000, 19_000), (31_000, 0)])
+@pytest.mark.parametrize("inclusive", [False, True])
+async def test_what_was_credited_of_a_sale_does_not_come_back_with_its_seconds(
+    shop: Shop, clock: Clock, credited: int, back: int, inclusive: bool
+) -> None:
+    shop.sellers = sellers(inclusive=inclusive)
+    invoice = await sold_on_account(shop)
+    note = await gives(shop, invoice, (1, credited))
+    before = (await shop.books()).get("asset:receivable", 0)
+    await clock.set(datetime(2026, 1, 11, 16, tzinfo=UTC))
+    change = await shop.sells(preview_change, customer_id=ANN, plan="two")
+    await shop.sells(change_plan, customer_id=ANN, plan="two", source="c1")
+    await shop.sells(invoice_sales)
+    assert change.returned[0].line.quantity_ms == 200_000, "the seconds go back in any case"
+    assert await shop.balances(ANN) == {"subscription": 110_000 + 400_000}
+    assert (await shop.books()).get("asset:receivable", 0) - before == change.returned_micro - change.charged_micro
+    whole, given = invoice.total_minor, note.total_minor + change.returned_micro // 10_000
+    if not inclusive:
+        assert (change.returned_micro, given) == (back * 10_600, (credited + back) * 106 // 100)
+    assert given <= whole and (given == whole) == (credited >= 11_000)
+    with pytest.raises(CreditRefused):
+        await gives(shop, invoice, (1, whole - given + 1), source="c2")
+
+
+async def test_the_note_of_a_return_waits_for_the_invoice_of_its_sale(shop: Shop, clock: Clock, pool: Pool) -> None:
+    await sold_on_account(shop)
+    await clock.set(datetime(2026, 1, 11, 16, tzinfo=UTC))
+    await shop.sells(change_plan, customer_id=ANN, plan="two", source="c1")
+    await shop.sells(change_plan, customer_id=ANN, plan="one", source="c2")
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM billing.sale WHERE invoice_id IS NULL AND returns IS NULL FOR UPDATE")
+        assert await shop.sells(invoice_sales) == 1, "that of the first sale"
+    assert await shop.sells(invoice_sales) == 3
+    documents = {found.number: found for found in await shop.does(invoices, ANN)}
+    corrected = [documents[found.corrects] for found in documents.values() if found.kind == "credit_note"]
+    assert sorted((found.kind, found.lines[0].title, found.lines[0].kind) for found in corrected) == [
+        ("invoice", "one", "subscription"), ("invoice", "two", "rest"),
+    ]  # fmt: skip

@@ -12,6 +12,7 @@ from billing.ledger.model import (
     credit_account_id,
     grant_account_id,
     paid_account_id,
+    payable_account_id,
     wallet_id,
 )
 from billing.ledger.post import Posting, post_all
@@ -24,14 +25,19 @@ ROLES = {
     "credit": credit_account_id(WALLET),
     "grant": grant_account_id(WALLET, "promo", "g"),
     "from": grant_account_id(SECONDS_WALLET, "subscription", "f"),
+    "payee": payable_account_id(WALLET),
 }
-DIMENSIONS = {"customer": "acme", "pool": "h100", "model": "testcard", "outcome": "failed"}
+DIMENSIONS = {
+    "customer": "acme", "pool": "h100", "model": "testcard", "outcome": "failed",
+    "network": "kads", "income": "ad", "payee_id": "ann",
+}  # fmt: skip
 SALE = {"amount": 8000, "basis": 90, "tax": 6, "total": 96}
 SOLD = [("liability:deferred:live:CNY:{grant}", 90), ("liability:tax:live:CNY", 6), ("units:issued:live:SEC:h100", -8000), ("{grant}", 8000)]  # fmt: skip
 BACK = {"amount": 8000, "earned": 91, "tax": 6, "total": 96, "rounding": 1}
 TAKEN = [("{grant}", -8000), ("units:issued:live:SEC:h100", 8000), ("liability:deferred:live:CNY:{grant}", -91), ("liability:tax:live:CNY", -6)]  # fmt: skip
 INVOICE = {"total": 1061, "usage": 900, "shortfall": 100, "tax": 60, "rounding": 1}
 TEN = {"amount": 10}
+TAKEN_BACK = {"amount": 10, "covered": 7, "owed": 3}
 POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     # event: amounts, entries, how far the floor of {credit} rises
     "top_up": (TEN, [("asset:clearing:live:CNY", -10), ("{wallet}", 10)], 0),
@@ -97,6 +103,19 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     "cost": (TEN, [("expense:cogs:live:CNY:h100:testcard:failed", -10), ("liability:gpu_accrued:live:CNY:h100", 10)], 0),
     "cost_true_up": ({"amount": -3}, [("expense:cogs:live:CNY:h100:testcard:failed", 3), ("liability:gpu_accrued:live:CNY:h100", -3)], 0),
     "cost_paid": (TEN, [("liability:gpu_accrued:live:CNY:h100", -10), ("asset:bank:live:CNY", 10)], 0),
+    "income": (TEN, [("asset:income_receivable:live:CNY:kads", -10), ("liability:to_share:live:CNY", 10)], 0),
+    "income_back": (TEN, [("liability:to_share:live:CNY", -10), ("asset:income_receivable:live:CNY:kads", 10)], 0),
+    "income_settled": (TEN, [("asset:bank:live:CNY", -10), ("asset:income_receivable:live:CNY:kads", 10)], 0),
+    "share": (TEN, [("liability:to_share:live:CNY", -10), ("{payee}", 10)], 0),
+    "share_back": (TAKEN_BACK, [("{payee}", -7), ("asset:recoverable:live:CNY:ann", -3), ("liability:to_share:live:CNY", 10)], 0),
+    "share_kept": (TEN, [("liability:to_share:live:CNY", -10), ("revenue:shared:live:CNY:ad", 10)], 0),
+    "share_kept_back": (TEN, [("revenue:shared:live:CNY:ad", -10), ("liability:to_share:live:CNY", 10)], 0),
+    "pool_share": (TEN, [("expense:pool_share:live:CNY:h100", -10), ("{payee}", 10)], 0),
+    "pool_share_back": (TAKEN_BACK, [("{payee}", -7), ("asset:recoverable:live:CNY:ann", -3), ("expense:pool_share:live:CNY:h100", 10)], 0),
+    "recovered": (TEN, [("{payee}", -10), ("asset:recoverable:live:CNY:ann", 10)], 0),
+    "payout": (TEN, [("{payee}", -10), ("liability:payout_transit:live:CNY", 10)], 0),
+    "payout_paid": (TEN, [("liability:payout_transit:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
+    "payout_failed": (TEN, [("liability:payout_transit:live:CNY", -10), ("{payee}", 10)], 0),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from billing.plans.calendar import Every, Period
 from billing.plans.change import cancel, change_plan, preview_change
 from billing.plans.events import events_after
 from billing.plans.model import MINOR, SubscriptionPlan
-from billing.plans.prorate import rest_of, unused_of
+from billing.plans.prorate import rest_of, unused_of, whole_of
 from billing.plans.read import subscriptions
 from billing.plans.renew import expire_grants, renew_due
 from billing.plans.subscribe import subscribe
@@ -61,6 +61,30 @@ async def test_who_used_more_than_the_time_gets_less_back(shop: Shop, clock: Clo
     assert change.returned[0].line.quantity_ms == 100_000
     await shop.sells(change_plan, customer_id=ANN, plan="studio", source="c1")
     assert (await shop.balances(ANN))["subscription"] == 300_000
+
+
+async def test_seconds_of_the_time_that_went_by_do_not_come_back_by_changing_twice(shop: Shop, clock: Clock) -> None:
+    await shop.opens(ANN, topped_up=5000 * YUAN)
+    await shop.sells(subscribe, customer_id=ANN, plan="studio", source="s1")
+    await clock.set(HALF)
+    await shop.sells(change_plan, customer_id=ANN, plan="studio-pro", source="c1")
+    assert await shop.balances(ANN) == {"paid": (5000 - 530 + 265 - 1060) * YUAN, "subscription": 300_000 + 1_500_000}
+    change = await shop.sells(preview_change, customer_id=ANN, plan="studio")
+    assert [back.line.quantity_ms for back in change.returned] == [1_500_000], "300 s of Studio were for the first half"
+
+
+async def test_who_changes_right_back_pays_nothing(shop: Shop, clock: Clock) -> None:
+    await shop.opens(ANN, topped_up=5000 * YUAN)
+    await shop.sells(subscribe, customer_id=ANN, plan="studio", source="s1")
+    await clock.set(HALF)
+    await shop.sells(change_plan, customer_id=ANN, plan="studio-pro", source="c1")
+    change = await shop.sells(preview_change, customer_id=ANN, plan="studio")
+    assert change.returned[0].line.facts == {"included_ms": 1_500_000, "rest_s": 1_339_200, "whole_s": 1_339_200}
+    await shop.sells(change_plan, customer_id=ANN, plan="studio", source="c2")
+    assert await shop.balances(ANN) == {"paid": (5000 - 530) * YUAN, "subscription": 600_000}
+    await clock.set(HALF + timedelta(seconds=1_339_200 // 2))
+    change = await shop.sells(preview_change, customer_id=ANN, plan="studio-pro")
+    assert change.returned[0].line.quantity_ms == 150_000, "half of what the second half was given"
 
 
 async def test_a_change_that_would_make_a_balance_negative_writes_nothing(shop: Shop, clock: Clock) -> None:
@@ -134,8 +158,11 @@ def test_parts_of_a_period_are_never_more_than_the_whole(plan: SubscriptionPlan,
     at = period.starts_at + timedelta(seconds=data.draw(st.integers(0, period.length_s)))
     left_ms = data.draw(st.integers(0, plan.included_ms))
     rest = rest_of(plan, period, at)
-    back = unused_of(plan, period, at, issued_ms=plan.included_ms, left_ms=left_ms)
+    back = unused_of(whole_of(plan), period, at, left_ms=left_ms)
     assert 0 <= rest.price_micro <= plan.fee_micro and rest.price_micro % MINOR == 0
     assert 0 <= rest.quantity_ms <= plan.included_ms
     assert abs(rest.price_micro * period.length_s - plan.fee_micro * int(rest.facts["rest_s"])) <= MINOR * period.length_s
     assert back.quantity_ms == min(left_ms, rest.quantity_ms), "what comes back for the same plan is what is charged again"
+    if rest.quantity_ms:
+        again = unused_of(rest, period, at, left_ms=rest.quantity_ms)
+        assert again.quantity_ms == rest.quantity_ms, "who changes right back gets all of it back"

@@ -21,7 +21,7 @@ from tests.billing.simulator.offers import CATALOGUE, SELLERS
 from tests.billing.simulator.oracle.contracts import Oracle
 from tests.billing.simulator.world import Call
 
-OWED = ("usage", "minimum", "commitment")
+SOLD = "SELECT grant_id FROM billing.sale WHERE invoice_id = $1"
 
 
 class PlanCalls(Dice):
@@ -64,21 +64,22 @@ class PlanCalls(Dice):
         return Call("cancel", (customer,), lambda conn: cancel(conn, customer), lambda oracle: oracle.cancel(customer))
 
     async def credits(self) -> Call | None:
-        """Part of a line of a contract's invoice; now and then more than is left of it."""
+        """Part of a line of an invoice that is owed; now and then more than is left of it."""
         customer, source = self.customer(), self.source()
-        owed = [one for one in await invoices(self.world.conn, customer) if one.kind == "invoice" and one.lines[0].kind in OWED]
+        owed = [one for one in await invoices(self.world.conn, customer) if one.kind == "invoice" and not one.paid_minor]
         if not owed:
             return None
         invoice = self.choose.choice(owed)
         nth = self.choose.randint(1, len(invoice.lines))
         line = invoice.lines[nth - 1].amount_minor
         amount = self.choose.choice([1, 7, line // 2, line, line + 1])
+        grant = await self.world.conn.fetchval(SOLD, invoice.id)
         return Call(
             "credit", (customer,),
             lambda conn: credit(
                 conn, SELLERS, customer_id=customer, invoice_id=invoice.id, credits=[Credit(nth, amount)], reason="", source=source
             ),
-            lambda oracle: oracle.credit_note(customer, (invoice.id, source), (nth, line), amount),
+            lambda oracle: oracle.credit_note(customer, (invoice.id, source), (nth, line), amount, grant),
         )  # fmt: skip
 
     # -- janitors ------------------------------------------------------------------------------------------------------

@@ -37,8 +37,6 @@ class Oracle(Plans):
         lines = [line for line in self.on_account if line.account is account and not line.invoiced and line.ordered < period[1]]
         usage = sum(line.amount for line in lines)
         owed = self._owed(one, usage)
-        if usage < 0 and account.free + usage < sum(self.taxed(account.asset, half_up(Fraction(usage + owed, MINOR)))) * MINOR:
-            return None  # what was given back is held again: it waits
         for line in lines:
             line.invoiced = True
         one.counted.append((period[0], usage + owed))
@@ -91,19 +89,30 @@ class Oracle(Plans):
                 first = at[0]
         return first, nth
 
-    def credit_note(self, customer: UUID, source: tuple[UUID, str], line: tuple[int, int], amount: int) -> Outcome:
-        """Gives back so much of a line (its number, its amount) of an invoice; the tax of all notes together is right."""
+    def credit_note(
+        self, customer: UUID, source: tuple[UUID, str], line: tuple[int, int], amount: int, grant: UUID | None
+    ) -> Outcome:
+        """Gives back so much of a line (its number, its amount) of an invoice; the tax of all notes together is right.
+
+        `grant`: the seconds whose sale it invoices, of which some may have come back.
+        """
         if ("credit_note", source) in self.posted:
             return self.posted["credit_note", source]
         account = self.credit(customer)
         assert account is not None
-        given = self.credited.setdefault(source[0], Counter())
+        sold = next((one for one in self.sales.values() if not one.back and one.grant.id == grant), None) if grant else None
+        given, inside = self.credited.setdefault(source[0], Counter()), self.taxes[account.asset][1]
+        if sold is not None:
+            given = Counter({1: sum(sold.given) if inside else sold.given[0]})
         if not 0 < amount <= line[1] - given[line[0]]:
             raise Refused("credit_refused")
-        before, inside = sum(given.values()), self.taxes[account.asset][1]
-        tax = self.taxed(account.asset, before + amount)[1] - self.taxed(account.asset, before)[1]
+        before = sum(given.values())
+        taxed_before = sold.given[1] if sold is not None else self.taxed(account.asset, before)[1]
+        tax = max(self.taxed(account.asset, before + amount)[1] - taxed_before, 0)
         net = amount - tax if inside else amount
         given[line[0]] += amount
+        if sold is not None:
+            sold.gives(net, tax)
         self.move(account.asset, "contra:refunds", "asset:receivable", net * MINOR)
         self.move(account.asset, "liability:tax", "asset:receivable", tax * MINOR)
         account.floor -= (net + tax) * MINOR

@@ -38,16 +38,24 @@ class Agreement:
 
 @dataclass
 class Sold:
-    """Whole minor units. `back`: it was a return."""
+    """Whole minor units. `back`: it was a return; `given`: what came back of it, net and tax.
+
+    `by`: the agreement it was sold by, for the last `rest_s` seconds of a period or for all of it.
+    """
 
     customer: UUID
     grant: Grant
     net: int
     tax: int
     payer: str
-    span: Span | None = None
+    by: Agreement | None = None
+    rest_s: int | None = None
     back: bool = False
     invoiced: bool = False
+    given: tuple[int, int] = (0, 0)
+
+    def gives(self, net: int, tax: int) -> None:
+        self.given = self.given[0] + net, self.given[1] + tax
 
 
 @dataclass
@@ -71,7 +79,7 @@ class Plans(Jobs):
     def payer(self, customer: UUID, payer: str) -> Grant | None:
         return self.paid(customer) if payer == "wallet" else self.credit(customer)
 
-    def sell(self, key: object, new: Grant, price: int, payer: str, span: Span | None = None) -> Sold:
+    def sell(self, key: object, new: Grant, price: int, payer: str, by: Agreement | None = None) -> Sold:
         """`price` in micro-units. Raises Refused."""
         net, tax = self.taxed(new.currency, price // MINOR)
         account = self.payer(new.customer, payer)
@@ -80,7 +88,7 @@ class Plans(Jobs):
             raise Refused("insufficient_funds")
         new.basis = net * MINOR
         self.issue("sale", str(key), new, tax=tax * MINOR, payer=account)
-        sold = self.sales[key] = Sold(new.customer, new, net, tax, payer, span)
+        sold = self.sales[key] = Sold(new.customer, new, net, tax, payer, by)
         return sold
 
     def buy_pack(self, customer: UUID, pack: str, source: str, payer: str) -> Outcome:
@@ -166,7 +174,7 @@ class Plans(Jobs):
                     one.customer, f"SEC:{plan.seconds_class}", "subscription", self.now, 0, None, period[1], plan.included_ms, 0,
                     plan.currency,
                 )  # fmt: skip
-                self.sell(key, new, plan.fee_micro, plan.payer, period)
+                self.sell(key, new, plan.fee_micro, plan.payer, one)
             case FreePlan():
                 new = Grant(
                     one.customer, f"SEC:{plan.seconds_class}", "allowance", self.now, 0, None, period[1], plan.allowance_ms
@@ -282,42 +290,57 @@ class Plans(Jobs):
             grant = Grant(
                 customer, f"SEC:{new.seconds_class}", "subscription", self.now, 0, None, old.period[1], seconds, 0, new.currency
             )
-            self.sell((id(made), "rest"), grant, self._rest(new.fee_micro // MINOR, old.period) * MINOR, new.payer, old.period)
+            price = self._rest(new.fee_micro // MINOR, old.period) * MINOR
+            sold = self.sell((id(made), "rest"), grant, price, new.payer, made)
+            sold.rest_s = (old.period[1] - self.now) // timedelta(seconds=1)
         self._go_on(made, old.period)
         return made.told()
 
-    def _rest(self, total: int, period: Span) -> int:
+    def _rest(self, total: int, period: Span, whole_s: int | None = None) -> int:
+        """The part of `total` for the rest of a period; of its last `whole_s` seconds where it was for them."""
         rest = (period[1] - self.now) // timedelta(seconds=1)
-        return later_part(total, (period[1] - period[0]) // timedelta(seconds=1) - rest, rest)
+        return later_part(total, (whole_s or (period[1] - period[0]) // timedelta(seconds=1)) - rest, rest)
 
     def _coming_back(self, old: Agreement) -> list[tuple[Sold, int, int, int]]:
-        """Sale, seconds, net and tax of what was sold for this period and is not used; at most for the time that is left."""
+        """Sale, seconds, net and tax of what this agreement sold for the period and is not used; at most for the time left.
+
+        Nothing comes back that a credit note or an earlier return gave already.
+        """
         assert old.period is not None
         found: list[tuple[Sold, int, int, int]] = []
         if not isinstance(old.plan, SubscriptionPlan):
             return found
         for sold in self.sales.values():
             grant = sold.grant
-            if sold.back or sold.customer != old.customer or sold.span != old.period or grant.expires != old.period[1]:
+            if sold.back or sold.by is not old or grant.expires != old.period[1]:
                 continue
             assert grant.issued is not None
-            amount = min(grant.free, self._rest(grant.issued, old.period))
+            amount = min(grant.free, self._rest(grant.issued, old.period, sold.rest_s))
             if amount > 0:
-                net = half_up(Fraction(grant.earned(grant.posted - amount) - grant.earned(grant.posted), MINOR))
-                found.append((sold, amount, net, half_up(Fraction(net * self.taxes[grant.currency][0], 10_000))))
+                net, left = min(self._price(grant, amount), sold.net - sold.given[0]), sold.tax - sold.given[1]
+                whole = net == sold.net - sold.given[0]
+                tax = left if whole else min(half_up(Fraction(net * self.taxes[grant.currency][0], 10_000)), left)
+                found.append((sold, amount, net, tax))
         return found
+
+    def _price(self, grant: Grant, amount: int) -> int:
+        """What the next seconds of a grant were sold for."""
+        return half_up(Fraction(grant.earned(grant.posted - amount) - grant.earned(grant.posted), MINOR))
 
     def _take_back_sold(self, sold: Sold, amount: int, net: int, tax: int) -> None:
         grant, total = sold.grant, (net + tax) * MINOR
         payee = self.payer(sold.customer, sold.payer)
         assert payee is not None
+        credited = self._price(grant, amount) - net
         earned = self.use(grant, amount, to="units:issued", earned="expense:rounding")
         # `use` has put all of the price into rounding: the payee gets it in whole minor units, with its tax.
         self.move(grant.currency, "expense:rounding", payee if sold.payer == "wallet" else "asset:receivable", net * MINOR)
         self.move(grant.currency, "liability:tax", payee if sold.payer == "wallet" else "asset:receivable", tax * MINOR)
+        self.move(grant.currency, "expense:rounding", "contra:refunds", credited * MINOR)
         if sold.payer == "account":
             payee.floor -= total
-        assert abs(earned - net * MINOR) <= MINOR
+        assert abs(earned - (net + credited) * MINOR) <= MINOR
+        sold.gives(net, tax)
         self.sales["return", len(self.sales)] = replace(sold, net=net, tax=tax, back=True, invoiced=False)
 
     def _end_allowance(self, old: Agreement) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.plans.apportion import apportion, nearest
+from billing.kit.apportion import apportion, nearest
 
 weights = st.lists(st.integers(0, 10**12), min_size=1, max_size=20).filter(any)
 

@@ -1,0 +1,1 @@
+"""Income that is shared: with merchants and producers by agreement, with creators by views."""

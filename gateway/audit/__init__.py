@@ -1,0 +1,1 @@
+"""The trail: who did what to an organization, and who was refused."""

@@ -1,0 +1,31 @@
+"""From an HTTP request to a manager: whoever says what callers may do, with the scope that the route asks for."""
+
+from typing import cast
+
+from gateway.access.managers import find_manager
+from gateway.access.model import Manager, well_formed
+from gateway.access.scopes import Scope, roles_with
+from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of
+from gateway.edge.described import Described
+from gateway.errors import Forbidden
+
+
+async def manager(request: HttpRequest) -> Manager:
+    """Who manages, if they have the scope in the route's description. Raises Unauthenticated, Forbidden, KeyRestricted."""
+    token = bearer(request)
+    if well_formed(token):
+        raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
+    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+        found = await find_manager(conn, token, client_address(request))
+    _require(found, cast("Described", request.route_handler.opt["described"]).scope)
+    return found
+
+
+def _require(found: Manager, scope: Scope | None) -> None:
+    assert scope is not None, "a route for managers says its scope: Described(scope=…)"
+    if scope not in found.scopes:
+        has = ", ".join(sorted(found.scopes)) or "none"
+        raise Forbidden(
+            f"this needs the scope {scope}, which the roles {', '.join(roles_with(scope))} have and may give to a management "
+            f"key; {found.actor.name!r} has {has}"
+        )

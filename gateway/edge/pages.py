@@ -1,0 +1,50 @@
+"""Lists in pages, newest first, for what has a UUIDv7: the cursor is the last one's id."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from gateway.edge.described import Parameter
+from gateway.edge.query import integer, single
+from gateway.errors import InvalidRequest, NotFound
+
+PAGE_DEFAULT, PAGE_MAX = 20, 100
+PAGE = (
+    Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", int),
+    Parameter("cursor", "The `next_cursor` of the page before."),
+)
+"""What every list takes."""
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> UUID: ...
+
+
+Row = TypeVar("Row", bound=_Identified)
+
+
+def page_of(values: dict[str, list[str]]) -> tuple[int, UUID | None]:
+    """How many rows, and after which id. Read one more than that: it tells whether there is another page.
+
+    Raises InvalidRequest.
+    """
+    limit, cursor = integer(values, "limit", default=PAGE_DEFAULT, least=1, most=PAGE_MAX), single(values, "cursor")
+    try:
+        return limit, None if cursor is None else UUID(hex=cursor)
+    except ValueError as error:
+        raise InvalidRequest("cursor must be the next_cursor of a page of this list", param="cursor") from error
+
+
+def cut(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
+    """The page, and the cursor of the next one if there is one."""
+    page = rows[:limit]
+    return page, page[-1].id.hex if len(rows) > limit else None
+
+
+def uuid_of(text: str) -> UUID:
+    """Raises NotFound for anything that is no id: it names nothing."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise NotFound from error

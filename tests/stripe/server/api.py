@@ -1,0 +1,214 @@
+"""One API request from its headers to its answer: key, faults, idempotency, the verb, `expand`."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+from fnmatch import fnmatchcase
+from typing import Any
+
+from tests.stripe.server.errors import Json, StripeError, malformed, unauthorized
+from tests.stripe.server.expand import expanded
+from tests.stripe.server.form import Params, Tree, parse
+from tests.stripe.server.http import Answer, Fate, Request
+from tests.stripe.server.resources import call
+from tests.stripe.server.world import API_VERSION, Fault, Kept, World
+
+KEY_CHARS_MAX = 255
+
+
+class Api:
+    """Answers under /v1."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._released = asyncio.Event()
+        self.log: list[Json] = []
+        """Every request that arrived: method, path, parameters, key and status, oldest first."""
+
+    def release(self) -> None:
+        """Lets go of the requests that a fault holds."""
+        self._released.set()
+        self._released = asyncio.Event()
+
+    async def answer(self, request: Request) -> Answer:
+        world = self._world
+        id = world.new_id("req")
+        headers = {"request-id": id, "stripe-version": request.headers.get("stripe-version", API_VERSION)}
+        entry: Json = {"id": id, "method": request.method, "path": request.path, "key": request.headers.get("idempotency-key")}
+        self.log.append(entry)
+        fate: Fate = "whole"
+        try:
+            account = _authorize(world, request)
+            params = _parameters(request)
+            entry |= {"account": account, "params": params}
+            status, body, more, fate = await self._once(request, id, account, params)
+            headers |= more
+        except StripeError as error:
+            status, body = error.status, _error_body(error, id)
+            headers |= error.headers
+        if key := request.headers.get("idempotency-key"):
+            headers["idempotency-key"] = key
+        entry["status"] = status
+        return Answer(status, body, headers, fate)
+
+    async def _once(self, request: Request, id: str, account: str, params: Tree) -> tuple[int, bytes, dict[str, str], Fate]:
+        """Runs the request, or returns what it was answered when it ran before."""
+        kept = self._claim(request, id, account, params)
+        if kept is not None and kept.status:
+            return kept.status, kept.body.encode(), {"idempotent-replayed": "true", "original-request": kept.request}, "whole"
+        try:
+            fault = self._fault(request, "before")
+            fate = await self._suffer(fault)
+            if fate == "whole":
+                status, body = self._run(request, id, account, params)
+            else:
+                raise _Broken
+        except _Broken:
+            self._forget(request, account)
+            return 503, b"{}", {}, "reset"
+        except StripeError as error:
+            if not error.executed:
+                self._forget(request, account)
+                raise
+            status, body = error.status, _error_body(error, id)
+            more = error.headers
+        else:
+            more = {}
+        try:
+            fate = await self._suffer(self._fault(request, "after"))
+        except StripeError as error:
+            status, body, more, fate = error.status, _error_body(error, id), error.headers, "whole"
+        if kept is not None:
+            kept.status, kept.body = status, body.decode()
+        return status, body, more, fate
+
+    def _claim(self, request: Request, id: str, account: str, params: Tree) -> Kept | None:
+        """The record of this request's key: fresh, or that of the request that used it first. None without a key."""
+        key = request.headers.get("idempotency-key")
+        if request.method != "POST" or not key:
+            return None
+        if len(key) > KEY_CHARS_MAX:
+            raise malformed("Idempotency keys may have at most 255 characters.")
+        state, name = self._world.state, f"{account}:{key}"
+        fingerprint = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
+        kept = state.kept.get(name)
+        if kept is None or kept.at + self._world.settings.idempotency_keys_last_s <= state.now:
+            state.kept[name] = kept = Kept(id, request.path, fingerprint, state.now)
+            return kept
+        if (kept.path, kept.fingerprint) != (request.path, fingerprint):
+            word = "parameters" if kept.path == request.path else "endpoint"
+            raise StripeError(
+                400,
+                "idempotency_error",
+                f"Keys for idempotent requests can only be used with the same {word} they were first used with. "
+                f"Try using a key other than '{key}' if you meant to execute a different request.",
+                executed=False,
+            )
+        if not kept.status:
+            raise StripeError(
+                409,
+                "idempotency_error",
+                f"There is currently another in-progress request using this Idempotent Key (that probably means you submitted "
+                f"twice, and the other request is still going through): {key}. Please try again later.",
+                code="idempotency_key_in_use",
+                executed=False,
+            )
+        return kept
+
+    def _forget(self, request: Request, account: str) -> None:
+        self._world.state.kept.pop(f"{account}:{request.headers.get('idempotency-key')}", None)
+
+    def _run(self, request: Request, id: str, account: str, params: Tree) -> tuple[int, bytes]:
+        world = self._world
+        world.request = {"id": id, "idempotency_key": request.headers.get("idempotency-key")}
+        try:
+            with world.acting_as(account):
+                p = Params({name: value for name, value in params.items() if name != "expand"})
+                answer = call(world, request.method, request.path, p)
+                expand = Params(params).texts("expand") if "expand" in params else []
+                return 200, _encode(expanded(world, answer, expand))
+        finally:
+            world.request = {"id": None, "idempotency_key": None}
+
+    def _fault(self, request: Request, at: str) -> Fault | None:
+        """Takes one use of the first fault laid down for such a request."""
+        for fault in self._world.state.faults:
+            if fault.at == at and fault.method in {"*", request.method} and fnmatchcase(request.path, fault.path):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._world.state.faults.remove(fault)
+                return fault
+        return None
+
+    async def _suffer(self, fault: Fault | None) -> Fate:
+        if fault is None:
+            return "whole"
+        match fault.what:
+            case "hold":
+                await self._released.wait()
+                return "whole"
+            case "error":
+                raise _injected(fault)
+            case "cut":
+                return "cut"
+            case _:
+                return "reset"
+
+
+class _Broken(Exception):
+    """The connection broke before anything ran."""
+
+
+def _injected(fault: Fault) -> StripeError:
+    """An answer of Stripe's own troubles. A 500 was executing and is kept; a refused or locked request was not."""
+    executed = fault.status == 500
+    error = StripeError(fault.status, fault.type, f"Injected: {fault.code or fault.status}", code=fault.code, executed=executed)
+    if fault.status == 500:
+        error.headers["stripe-should-retry"] = "false"
+    if fault.code == "lock_timeout":
+        error.headers["stripe-should-retry"] = "true"
+    return error
+
+
+def _authorize(world: World, request: Request) -> str:
+    """The account that the request acts as."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    key = value
+    if scheme.lower() == "basic":
+        try:
+            key = base64.b64decode(value).decode().removesuffix(":")
+        except (binascii.Error, UnicodeDecodeError):
+            key = ""
+    if not key:
+        raise unauthorized("You did not provide an API key. You need to provide your API key in the Authorization header.")
+    if key not in world.settings.secret_keys:
+        raise unauthorized(f"Invalid API Key provided: {key[:7]}{'*' * 8}{key[-4:]}")
+    account = request.headers.get("stripe-account", world.settings.platform)
+    if account != world.settings.platform and account not in world.state.tables.get("account", {}):
+        raise StripeError(
+            403,
+            "invalid_request_error",
+            f"The provided key does not have access to account '{account}' (or that account does not exist).",
+            code="account_invalid",
+            executed=False,
+        )
+    return account
+
+
+def _parameters(request: Request) -> Tree:
+    try:
+        query = parse(request.query)
+        body = parse(request.body.decode()) if request.method == "POST" else {}
+    except (UnicodeDecodeError, ValueError):
+        raise malformed("The request's parameters are not form-encoded UTF-8.") from None
+    return query | body
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value, indent=2).encode()
+
+
+def _error_body(error: StripeError, request_id: str) -> bytes:
+    return _encode({"error": error.body | {"request_log_url": f"https://dashboard.stripe.com/test/logs/{request_id}"}})
