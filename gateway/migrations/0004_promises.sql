@@ -1,7 +1,12 @@
 -- The leader's queue in memory, and what was promised from it.
 -- `queued_xid`: the transaction that last put the job into the queue. All that was queued since a snapshot is found by it, however long
--- transactions take and whoever they are of (gateway/jobs/inbox.py). `promised_start_at`: written at admission alone; null: no promise.
+-- transactions take and whoever they are of (gateway/jobs/waiting). `promised_start_at`: written at admission alone; null: no promise.
+-- `resolution` and `steps` are what else a scheduler must know of a request: with them a new leader reads its queue from an index alone.
 ALTER TABLE gateway.job
     ADD queued_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    ADD promised_start_at timestamptz;
-CREATE INDEX job_fresh ON gateway.job (queued_xid) WHERE state = 'queued';
+    ADD promised_start_at timestamptz,
+    ADD resolution text NOT NULL GENERATED ALWAYS AS (request ->> 'resolution') STORED,
+    ADD steps integer NOT NULL GENERATED ALWAYS AS ((request ->> 'steps')::integer) STORED;
+CREATE INDEX job_fresh ON gateway.job (queued_xid)
+    INCLUDE (org_id, id, livemode, model, tier, resolution, steps, max_ms, created_at, available_at, promised_start_at, attempt)
+    WHERE state = 'queued';

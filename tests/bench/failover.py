@@ -26,7 +26,7 @@ _TIMEOUT_MS = 600_000
 _JOBS = """
     INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms, max_ms,
                              hold_ms, hold_micro, frames_total, created_at, queue_deadline_at)
-    SELECT uuid(lpad(to_hex(floor($3 * random() ^ 3)::int), 32, 'a')), uuidv7(interval '1 millisecond' * (n - 3600000)),
+    SELECT uuid(lpad(to_hex(least(floor(power(random(), -5.0)), $3)::int), 32, 'a')), uuidv7(interval '1 millisecond' * (n - 3600000)),
            uuid(lpad('1', 32, 'b')), uuid(lpad(to_hex(n % 1000), 32, 'c')), true, 'native', model,
            (ARRAY['standard', 'flex', 'priority'])[1 + n % 3],
            jsonb_build_object('model', model, 'prompt', repeat('A lamp on a pier at dusk. ', 12), 'width', 1280, 'height', 720,
