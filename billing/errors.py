@@ -29,6 +29,12 @@
     ├── CreditRefused          a credit note for more than its invoice stands for
     ├── InvoiceUnprintable     no PDF can be made here
     ├── BooksDiffer            an invoice and the ledger do not agree
+    ├── UnknownPayment         no such payment for that customer
+    ├── PaymentRefused         Stripe refuses what it was asked, for good
+    ├── PaymentConflict        a payment was asked for again with other contents
+    ├── RefundRefused          more would be paid back than is left of a payment
+    ├── StripeAway             Stripe has not answered; what became of it is found out later
+    ├── WebhookRefused         a message that is not from Stripe, or not as it was sent
     ├── UnknownPayee           nobody of that name is paid, or not in that currency
     ├── PayeeConflict          a payee that cannot be, or that exists otherwise
     ├── AgreementInvalid       an agreement that cannot be kept
@@ -233,6 +239,46 @@ class BooksDiffer(BillingError):
     """What is to be invoiced differs from what the ledger says is owed. Nothing was invoiced; verify the ledger."""
 
     code = "books_differ"
+
+
+class UnknownPayment(BillingError):
+    """There is no such payment for this customer."""
+
+    code = "unknown_payment"
+
+
+class PaymentRefused(BillingError):
+    """The payment was refused. Nothing was charged; use another method or another amount."""
+
+    code = "payment_refused"
+
+    def __init__(self, detail: str = "", reason: str = "refused") -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+class PaymentConflict(BillingError):
+    """This payment was already asked for with other contents. Use a new id for a new payment."""
+
+    code = "payment_conflict"
+
+
+class RefundRefused(BillingError):
+    """The refund is for more than is left of the payment. Nothing was changed."""
+
+    code = "refund_refused"
+
+
+class StripeAway(BillingError):
+    """The payment provider does not answer. Nothing is lost: what was asked is finished or given up as soon as it does."""
+
+    code = "payments_unavailable"
+
+
+class WebhookRefused(BillingError):
+    """This is no message of the payment provider as it was sent. Check the signing secret and the clock."""
+
+    code = "webhook_refused"
 
 
 class UnknownPayee(BillingError):

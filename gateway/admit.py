@@ -82,14 +82,17 @@ def submission(
     idempotency_key: str | None,
     retry: int,
 ) -> Submission:
-    """Completes a request with what admission stores and compares."""
-    encoded = msgspec.json.encode(request)
+    """Completes a request with what admission stores and compares.
+
+    Compared is what the client said, so that a key which is labelled anew in between does not make it another request.
+    """
+    asked, completed = msgspec.json.encode(request), caller.complete(request)
     return Submission(
         caller=caller,
         job_id=job_id,
-        request=request,
-        encoded=encoded,
-        fingerprint=fingerprint(request, encoded),
+        request=completed,
+        encoded=asked if completed is request else msgspec.json.encode(completed),
+        fingerprint=fingerprint(request, asked),
         dialect=dialect,
         status=status,
         render=render,

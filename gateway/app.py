@@ -10,7 +10,9 @@ from litestar.exceptions import HTTPException
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.api import routes as api
 from gateway.context import Gateway
@@ -24,18 +26,21 @@ from gateway.dialects.openai.translate import render_error as openai_error
 from gateway.edge.caller import HttpRequest
 from gateway.edge.described import ErrorShape
 from gateway.edge.replies import Renderer, failure_reply
+from gateway.edge.trail import note_refusal
 from gateway.egress.addresses import networks
 from gateway.egress.fetch import Fetcher
 from gateway.egress.guard import Egress
 from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.offers import load_sellers
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
@@ -56,6 +61,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[native.router, openai.router, ark.router, api.router],
         lifespan=[lifespan],
         exception_handlers={Exception: answer_failure, HTTPException: answer_failure},
+        after_exception=[note_refusal],
         request_max_body_size=settings.request_body_max_bytes,
         openapi_config=None,  # gateway/api/openapi.py: bodies are read by hand, so the framework cannot see their types
         opt={"errors": ErrorShape(ProblemDocument, native_error)},
@@ -85,10 +91,19 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
         admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
+        key_uses = KeyUses(pool)
+        key_uses.start()
+        stack.push_async_callback(key_uses.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
         stack.push_async_callback(egress.close)
+        requests = RequestLog(pool)
+        requests.start()
+        stack.push_async_callback(requests.close)
+        desk = await stack.enter_async_context(
+            open_desk(pool, load_sellers(settings.catalogue_dir), settings.stripe_api_key.reveal(), settings.stripe_url)
+        )
         stack.callback(closing.set)
         store = open_store(settings)
         models = load_models(settings.catalogue_dir)
@@ -98,7 +113,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             default_model=models.default_model,
             pool=pool,
             prices=prices,
-            authenticator=Authenticator(pool, ttl_s=settings.auth_ttl_ms / 1000),
+            authenticator=Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000),
+            key_uses=key_uses,
             admission=admission,
             reader=JobReader(pool),
             queue=QueueView(pool),
@@ -107,6 +123,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             decoders=decoders,
             fetcher=Fetcher(egress),
             signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            requests=requests,
+            desk=desk,
             changes=changes,
             closing=closing,
         )

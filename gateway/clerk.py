@@ -14,7 +14,7 @@ import structlog
 
 from billing.charges.months import add_months
 from billing.charges.rollup import roll_up
-from billing.errors import BooksDiffer
+from billing.errors import BillingError, BooksDiffer
 from billing.invoices.close import close_due
 from billing.invoices.sales import invoice_sales
 from billing.kit.batch import TRANSIENT
@@ -26,6 +26,9 @@ from billing.plans.alerts import check_budgets, check_wallets
 from billing.plans.budgets import open_budget_days
 from billing.plans.renew import expire_grants, renew_due
 from billing.shares.views import close_due_pool
+from billing.stripe.collect import collect_due
+from billing.stripe.desk import Desk, open_desk
+from billing.stripe.recharge import note_recharges
 from gateway.fleet.offers import load_sellers
 from gateway.jobs.janitors import (
     count_live,
@@ -33,6 +36,7 @@ from gateway.jobs.janitors import (
     expired_assets,
     forget_answers,
     forget_assets,
+    forget_prompts,
     rescue_lost_leases,
     without_jobs,
 )
@@ -40,6 +44,7 @@ from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.store import MediaStore, open_store
+from gateway.requests.read import forget_requests
 from gateway.settings import Settings
 from gateway.telemetry import metrics
 
@@ -66,11 +71,13 @@ async def clerk(settings: Settings, stop: asyncio.Event) -> None:
     async with await open_pool(
         settings.dsn.reveal(), name="tallylight-clerk", role=APP_ROLE, size_min=1, size_max=settings.pool_max
     ) as pool:
-        all_of_them = janitors(settings, open_store(settings))
-        await run_until(stop, *(_rounds(pool, janitor) for janitor in all_of_them))
+        key, sellers = settings.stripe_api_key.reveal(), load_sellers(settings.catalogue_dir)
+        async with open_desk(pool, sellers, key, settings.stripe_url) as desk:
+            all_of_them = janitors(settings, open_store(settings), desk)
+            await run_until(stop, *(_rounds(pool, janitor) for janitor in all_of_them))
 
 
-def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
+def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) -> list[Janitor]:
     """Everything periodic, in one list."""
 
     async def rescue(conn: Conn) -> int:
@@ -117,8 +124,11 @@ def janitors(settings: Settings, store: MediaStore) -> list[Janitor]:
         Janitor("remove_expired_assets", 10.0, remove_assets),
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
+        Janitor("forget_prompts", 15.0, _alone(8, forget_prompts)),
+        Janitor("forget_requests", 60.0, _alone(9, forget_requests)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
         *_money(settings),
+        *(_payments(desk) if desk else ()),
     ]
 
 
@@ -151,6 +161,28 @@ def _money(settings: Settings) -> list[Janitor]:
         Janitor("seal_ledger", 10.0, _alone(11, seal)),
         Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
         Janitor("add_usage_months", 3600.0, _alone(13, add_months)),
+    ]
+
+
+def _payments(desk: Desk) -> list[Janitor]:
+    """What is periodic with Stripe. Who asks it takes a lease of each row for it, so that no lock is held over a question."""
+
+    def asking(work: Callable[[], Awaitable[int]]) -> Round:
+        async def once(_: Pool) -> int:
+            try:
+                return await work()
+            except BillingError as error:
+                log.warning("stripe_not_asked", error=str(error))
+                return 0
+
+        return once
+
+    return [
+        Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
+        Janitor("poll_payments", 5.0, asking(desk.poll)),
+        Janitor("read_stripe_account", 300.0, asking(desk.read_account)),
+        Janitor("recharge_wallets", 5.0, _alone(21, note_recharges)),
+        Janitor("collect_invoices", 60.0, _alone(22, collect_due)),
     ]
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from billing.kit.listen import Wake
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
+from billing.stripe.desk import Desk
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
 from gateway.jobs.queue import QueueView
@@ -16,6 +18,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.video import ModelLimits
 
@@ -30,6 +33,7 @@ class Gateway:
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
+    key_uses: KeyUses
     admission: Admission
     reader: JobReader
     queue: QueueView
@@ -38,6 +42,9 @@ class Gateway:
     decoders: DecoderPool
     fetcher: Fetcher
     signer: LinkSigner
+    requests: RequestLog
+    desk: Desk | None
+    """Where payments are taken; None where none are."""
     changes: Wake
     """Rings when some job changed."""
     closing: asyncio.Event

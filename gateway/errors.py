@@ -1,9 +1,9 @@
 """Every error a client can meet, on one page: a stable code, an HTTP status, and a sentence that says what to do.
 
     GatewayError
-    ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia
+    ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia · WebhookRefused
     ├── 401 Unauthenticated
-    ├── 402 InsufficientBalance · PlanPastDue
+    ├── 402 InsufficientBalance · PlanPastDue · PaymentRefused
     ├── 403 LinkRefused · Forbidden · KeyRestricted
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
@@ -14,7 +14,7 @@
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
     ├── 428 PreconditionRequired
-    ├── 429 FreeBudgetSpent
+    ├── 429 FreeBudgetSpent · RateLimited
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -63,6 +63,12 @@ class InvalidMedia(GatewayError):
     code, status = "invalid_media", 400
 
 
+class WebhookRefused(GatewayError):
+    """This is no message of the payment provider as it sent it. Check the signing secret, the clock and the proxies."""
+
+    code, status, retry = "webhook_refused", 400, False
+
+
 class Unauthenticated(GatewayError):
     """The API key is missing, unknown, expired or revoked. Send a valid key as 'Authorization: Bearer tl_…'."""
 
@@ -76,9 +82,15 @@ class InsufficientBalance(GatewayError):
 
 
 class PlanPastDue(GatewayError):
-    """Your plan's fee could not be paid, so no new job may start; jobs that run are finished. Top the wallet up to go on."""
+    """A fee or an invoice of your plan is not paid, so no new job may start; jobs that run are finished. Pay it to go on."""
 
     code, status, retry = "plan_past_due", 402, False
+
+
+class PaymentRefused(GatewayError):
+    """The payment was refused and nothing was charged. Use another method or amount; the message says why."""
+
+    code, status, retry = "payment_refused", 402, False
 
 
 class LinkRefused(GatewayError):
@@ -181,6 +193,12 @@ class FreeBudgetSpent(GatewayError):
     """What free work may cost us today is used up. Try again tomorrow, or top your wallet up to pay for this job."""
 
     code, status, retry = "free_budget_spent", 429, False
+
+
+class RateLimited(GatewayError):
+    """This route takes only so many requests a second. Send it again after Retry-After."""
+
+    code, status, retry = "rate_limited", 429, True
 
 
 class HeadersTooLarge(GatewayError):

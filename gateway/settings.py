@@ -5,6 +5,7 @@ A secret is given directly or as a path to read it from: `dsn_file = "…"` in t
 """
 
 import os
+import re
 import tomllib
 import types
 from collections.abc import Iterator, Mapping
@@ -168,9 +169,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     json_body_max_bytes: Count = 16 * MIB
     """The largest JSON request."""
 
+    trusted_proxies: tuple[str, ...] = ()
+    """Proxies in front of the API, as blocks such as 10.1.0.0/16: what they say in X-Forwarded-For and X-Forwarded-Proto is
+    believed, so that keys restricted to networks see the client's address. In the environment as JSON."""
     egress_networks: tuple[str, ...] = ()
     """Blocks such as 10.1.0.0/16 that URLs named by customers may lead to although they are private, also without TLS: an
     operator's own object store. In the environment as JSON. Whoever has a key can reach what is in them."""
+
+    stripe_api_key: Secret = Secret()
+    """Secret or restricted key of the Stripe account that takes payments; empty: none are taken."""
+    stripe_webhook_secret: Secret = Secret()
+    """What Stripe signs messages to /stripe/webhook with."""
+    stripe_url: str = ""
+    """Where Stripe is; empty: its own address. Tests have one of their own."""
 
     pool_min: Count = 2
     """Database connections each process keeps open."""
@@ -227,13 +238,18 @@ def _contradictions(s: Settings) -> Iterator[str]:
         yield f"operator_token must have {OPERATOR_TOKEN_MIN} characters or more: it commands the fleet"
     if bool(s.s3_access_key) != bool(s.s3_secret_key):
         yield "s3_access_key and s3_secret_key must be given together, or neither: then the machine's own identity is used"
+    if s.stripe_webhook_secret and not s.stripe_api_key:
+        yield "stripe_webhook_secret is given without stripe_api_key: a message is never believed, what it names is asked for"
+    if s.stripe_url.startswith("http://") and not re.match(r"http://(127\.0\.0\.1|localhost)[:/]", s.stripe_url):
+        yield "stripe_url has no TLS: use https://; only a Stripe on this machine may do without"
     if s.s3_endpoint.startswith("http://") and not s.s3_allow_http:
         yield "s3_endpoint has no TLS: use https://, or set s3_allow_http = true"
-    for block in s.egress_networks:
-        try:
-            ip_network(block)
-        except ValueError as cause:
-            yield f"egress_networks must be blocks such as 10.1.0.0/16: {cause}"
+    for name in ("trusted_proxies", "egress_networks"):
+        for block in getattr(s, name):
+            try:
+                ip_network(block)
+            except ValueError as cause:
+                yield f"{name} must be blocks such as 10.1.0.0/16: {cause}"
     names = [replica.name for replica in s.replicas]
     if len(names) != len(set(names)):
         yield f"replicas must have different names, got {', '.join(sorted(names))}"

@@ -68,7 +68,7 @@ LOCK_CONTRACTS = Query(
                WHERE p.customer_id = s.customer_id AND p.closed_through IS NOT NULL ORDER BY p.starts_at DESC LIMIT 1
            ))::text AS closed_through
     FROM billing.subscription s JOIN billing.customer c ON c.id = s.customer_id
-    WHERE s.state = 'active' AND s.plan ->> 'kind' = 'contract' AND s.due_at <= (SELECT billing.now())
+    WHERE s.state IN ('active', 'past_due') AND s.plan ->> 'kind' = 'contract' AND s.due_at <= (SELECT billing.now())
     ORDER BY s.due_at, s.id LIMIT $1 FOR UPDATE OF s SKIP LOCKED
     """,
 )

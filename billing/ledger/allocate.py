@@ -40,7 +40,13 @@ def _draw_order(balance: Balance) -> tuple[int, datetime, int, datetime, UUID]:
 def _decide(
     request: HoldRequest, purses: dict[UUID, list[Balance]], free: dict[UUID, int], kinds: dict[UUID, str]
 ) -> tuple[Draw, ...] | BillingError:
-    """Takes the draws out of `free`, or leaves it untouched and says why. A sponsor pays only where an allowance is used."""
+    """Takes the draws out of `free`, or leaves it untouched and says why. A sponsor pays only where an allowance is used.
+
+    A wallet from which more was taken than it had (a dispute) holds nothing of any kind until that is made good.
+    """
+    money = purses.get(request.wallet_id, ())
+    if any(balance.kind == "paid" and balance.free < 0 for balance in money):
+        return InsufficientFunds()
     draws: list[Draw] = []
     needed_micro = request.amount_micro
     if request.seconds is not None:
@@ -48,7 +54,6 @@ def _decide(
         if draws:
             needed_micro = charge_micro(missing_ms, request.seconds.rate_micro_per_s)
     if needed_micro or not draws:
-        money = purses.get(request.wallet_id, ())
         if not money:
             return UnknownWallet()
         part, missing_micro = _take(money, free, needed_micro)

@@ -78,7 +78,8 @@ LAST = Query(
 _CANONICAL = """
     jsonb_build_array(t.id, t.kind, t.subject_id, t.payload, t.xid::text,
         (extract(epoch FROM t.created_at) * 1000000)::bigint,
-        (SELECT jsonb_agg(jsonb_build_array(e.leg, e.account_id, a.path, e.asset, e.amount) ORDER BY e.leg)
+        (SELECT jsonb_agg(jsonb_build_array(e.leg, e.account_id, a.path, e.asset, e.amount,
+                                            (extract(epoch FROM e.booked_at) * 1000000)::bigint) ORDER BY e.leg)
          FROM billing.entry e LEFT JOIN billing.account a ON a.id = e.account_id WHERE e.transfer_id = t.id))::text
 """
 

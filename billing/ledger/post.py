@@ -1,6 +1,7 @@
 """Post: write events by their rule, once each."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -52,7 +53,7 @@ class Posted(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """A transfer ready to be written: its entries, and how far floors rise."""
+    """A transfer ready to be written: its entries, and how far floors rise. `taken`: as its rule says."""
 
     id: UUID
     kind: str
@@ -61,6 +62,7 @@ class Move(msgspec.Struct, frozen=True):
     book: str
     entries: tuple[Entry, ...]
     floors: tuple[tuple[UUID, int], ...] = ()
+    taken: bool = False
 
 
 async def post(conn: Conn, postings: Sequence[Posting]) -> list[Posted | BillingError]:
@@ -110,7 +112,7 @@ async def write(conn: Conn, moves: Sequence[Move]) -> list[Posted | BillingError
         outcomes.append(refusal or Posted(move.id))
     if not new:
         return outcomes
-    lost = await _insert(conn, list(new.values()))
+    lost = await _insert(conn, list(new.values()), {balance.account_id: balance.free for balance in balances})
     # Somebody posted these at the same moment, under no lock of ours: what they wrote is visible now.
     late = {move.id: outcome for move, outcome in zip(lost, await _stored(conn, lost), strict=True)} if lost else {}
     return [late.get(move.id) or outcome for move, outcome in zip(moves, outcomes, strict=True)]
@@ -139,7 +141,7 @@ def _move(posting: Posting) -> Move:
             raise ValueError(f"{posting.kind} {posting.source}: the amounts in {asset} do not add up")
     rise = posting.amounts.get(rule.raises, 0) - posting.amounts.get(rule.lowers, 0)
     floors = ((UUID(_named(posting, "credit")), rise),) if rise else ()
-    return Move(posting.id, posting.kind, posting.subject_id, posting.payload(), posting.book, entries, floors)
+    return Move(posting.id, posting.kind, posting.subject_id, posting.payload(), posting.book, entries, floors, rule.taken)
 
 
 def _check_amounts(posting: Posting, rule: Rule) -> None:
@@ -184,7 +186,8 @@ def _refusal(move: Move, free: dict[UUID, int], spendable: set[UUID]) -> Billing
         if account not in free:
             return UnknownAccount(str(account))
     for account, amount in moved.items():
-        if account in spendable and amount < 0 and free[account] + amount - risen.get(account, 0) < 0:
+        spends = account in spendable and amount < 0 and not move.taken
+        if spends and free[account] + amount - risen.get(account, 0) < 0:
             return InsufficientFunds(f"{move.kind} {move.id}")
     for account in moved.keys() | risen.keys():
         free[account] += moved.get(account, 0) - risen.get(account, 0)
@@ -208,25 +211,32 @@ def _columns(moves: Sequence[Move]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
 
 
-async def _insert(conn: Conn, moves: Sequence[Move]) -> list[Move]:
-    """Writes the moves and returns those that somebody else has written meanwhile."""
-    added = {row.id for row in await sql.ADD_TRANSFERS.all(conn, *_columns(moves))}
-    legs: list[tuple[UUID, int, UUID, str, int]] = []
+async def _insert(conn: Conn, moves: Sequence[Move], free: Mapping[UUID, int]) -> list[Move]:
+    """Writes the moves and returns those that somebody else has written meanwhile. `free`: what accounts had before."""
+    added = {row.id: row.at for row in await sql.ADD_TRANSFERS.all(conn, *_columns(moves))}
+    legs: list[tuple[UUID, int, UUID, str, int, datetime]] = []
     shifts: dict[UUID, list[int]] = {}
+    taken: dict[UUID, int] = {}
     for move in moves:
         if move.id not in added:
             continue
         for leg, entry in enumerate(move.entries):
-            legs.append((move.id, leg, entry.account_id, entry.asset, entry.amount))
+            legs.append((move.id, leg, entry.account_id, entry.asset, entry.amount, added[move.id]))
             if not entry.path:
                 shifts.setdefault(entry.account_id, [0, 0])[0] += entry.amount
+                if move.taken:
+                    taken[entry.account_id] = taken.get(entry.account_id, max(-free[entry.account_id], 0)) + abs(entry.amount)
         for account, rise in move.floors:
             shifts.setdefault(account, [0, 0])[1] += rise
+    if taken:  # a floor may rise above what is left, but nothing may fall below one: so it steps aside
+        await sql.LOWER_FLOORS.run(conn, list(taken), list(taken.values()))
     await sql.POST_ENTRIES.run(
         conn,
-        *([list(column) for column in zip(*legs, strict=True)] or [[], [], [], [], []]),
+        *([list(column) for column in zip(*legs, strict=True)] or [[], [], [], [], [], []]),
         list(shifts),
         [posted for posted, _ in shifts.values()],
         [floor for _, floor in shifts.values()],
     )
+    if taken:
+        await sql.LOWER_FLOORS.run(conn, list(taken), [-amount for amount in taken.values()])
     return [move for move in moves if move.id not in added]

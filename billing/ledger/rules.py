@@ -2,7 +2,8 @@
 
 An account in braces is a wallet's account that the posting names by that role; every other is ours, named
 `name:book:asset`, with dimensions after slashes. A leg of nothing is left out. Debits are negative, credits positive, and
-each rule sums to zero per asset. `units` legs are in prepaid seconds, all others in money.
+each rule sums to zero per asset. `units` legs are in prepaid seconds, or in the money that other money is exchanged for; all
+others are in the money of the event.
 """
 
 import msgspec
@@ -18,7 +19,8 @@ class Leg(msgspec.Struct, frozen=True):
 class Rule(msgspec.Struct, frozen=True):
     """`opens` is the kind of grant the event makes. `raises`, `lowers`: the amount by which the floor of {credit} moves,
     so that for postpaid customers unbilled + receivable + held ≤ limit. Amounts in `signed` may be below zero. `stated`: a
-    document says so, and it is never taken back; another document corrects it.
+    document says so, and it is never taken back; another document corrects it. `taken`: it has happened whether or not the
+    wallet covers it, so {wallet} may fall below its floor; until that is made good it holds nothing.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -27,6 +29,7 @@ class Rule(msgspec.Struct, frozen=True):
     lowers: str = ""
     signed: frozenset[str] = frozenset()
     stated: bool = False
+    taken: bool = False
 
 
 def debit(account: str, amount: str = "amount", *, units: bool = False) -> Leg:
@@ -47,6 +50,7 @@ DEFERRED, ACCRUED, TAX, REFUND_TRANSIT = (
 USAGE, SUBSCRIPTION, BREAKAGE = "revenue:usage", "revenue:subscription", "revenue:breakage"
 SLA, REFUNDS = "contra:sla", "contra:refunds"
 COGS, BAD_DEBT, ROUNDING = "expense:cogs/{pool}/{model}/{outcome}", "expense:bad_debt", "expense:rounding"
+STRIPE_FEE, EXCHANGE = "expense:stripe_fee", "memo:exchange"
 INCOME_RECEIVABLE, RECOVERABLE, TO_SHARE = (
     "asset:income_receivable/{network}",
     "asset:recoverable/{payee_id}",
@@ -110,6 +114,8 @@ RULES: dict[str, Rule] = {
     "cash_refund": Rule((debit("{wallet}"), credit(REFUND_TRANSIT))),
     "cash_refund_paid": Rule((debit(REFUND_TRANSIT), credit(CLEARING))),
     "cash_refund_failed": Rule((debit(REFUND_TRANSIT), credit("{wallet}"))),
+    "cash_taken": Rule((debit("{wallet}"), credit(CLEARING)), taken=True),  # a dispute, or a refund that was not ours to decide
+    "cash_returned": Rule((debit(CLEARING), credit("{wallet}"))),  # a dispute that was won, or a refund that came back
     "pack_refund": _seconds_end(ISSUED, REFUND_TRANSIT),
     "seconds_return_to_wallet": _return(credit("{wallet}", "total")),
     "seconds_return_on_account": _return(credit(RECEIVABLE, "total"), lowers="total"),
@@ -124,9 +130,20 @@ RULES: dict[str, Rule] = {
     ),
     "payment": Rule((debit(CLEARING), credit(RECEIVABLE)), lowers="amount"),
     "payment_from_wallet": Rule((debit("{wallet}"), credit(RECEIVABLE)), lowers="amount"),
+    "payment_refund": Rule((debit(RECEIVABLE), credit(REFUND_TRANSIT)), raises="amount"),
+    "payment_refund_failed": Rule((debit(REFUND_TRANSIT), credit(RECEIVABLE)), lowers="amount"),
+    "payment_taken": Rule((debit(RECEIVABLE), credit(CLEARING)), raises="amount"),
+    "payment_returned": Rule((debit(CLEARING), credit(RECEIVABLE)), lowers="amount"),
     "credit_note": Rule((debit(REFUNDS, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
     "sla_note": Rule((debit(SLA, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
     "write_off": Rule((debit(BAD_DEBT), credit(RECEIVABLE)), lowers="amount"),
+    # what Stripe keeps of what it moves, changes into the currency it settles in, and pays to the bank or takes from there
+    "stripe_fee": Rule((debit(STRIPE_FEE), credit(CLEARING)), signed=frozenset({"amount"})),
+    "exchange": Rule(
+        (debit(EXCHANGE), credit(CLEARING), debit(CLEARING, "got", units=True), credit(EXCHANGE, "got", units=True)),
+        signed=frozenset({"amount", "got"}),
+    ),
+    "bank_payout": Rule((debit(BANK), credit(CLEARING)), signed=frozenset({"amount"})),
     # what a GPU costs: every attempt, also a failed one; the vendor's bill corrects the month and is paid
     "cost": Rule((debit(COGS), credit(ACCRUED))),
     "cost_true_up": Rule((debit(COGS), credit(ACCRUED)), signed=frozenset({"amount"})),

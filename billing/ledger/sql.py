@@ -13,6 +13,13 @@ class Id(msgspec.Struct, frozen=True):
     id: UUID
 
 
+class Added(msgspec.Struct, frozen=True):
+    """A transfer that was new, and its moment."""
+
+    id: UUID
+    at: datetime
+
+
 class Alike(msgspec.Struct, frozen=True):
     """A stored transfer: the place in the question, and whether it is what was asked about."""
 
@@ -116,9 +123,12 @@ _HOLD = """
 FIND_HOLDS = Query(HoldRow, _HOLD)
 LOCK_HOLDS = Query(HoldRow, _HOLD + " FOR UPDATE OF h")
 
+# One moment for all of it: what a transfer and its entries say.
 CAPTURE = Command("""
-    WITH ended AS (
-        UPDATE billing.hold h SET state = 'captured', captured = u.captured, ended_at = billing.now()
+    WITH now AS MATERIALIZED (
+        SELECT billing.now() AS at
+    ), ended AS (
+        UPDATE billing.hold h SET state = 'captured', captured = u.captured, ended_at = (SELECT at FROM now)
         FROM unnest($1::uuid[], $2::smallint[], $3::bigint[]) AS u (id, seq, captured)
         WHERE h.id = u.id AND h.seq = u.seq AND h.state = 'held'
         RETURNING h.account_id, h.amount, u.captured
@@ -128,12 +138,12 @@ CAPTURE = Command("""
               FROM ended GROUP BY account_id) s
         WHERE b.account_id = s.account_id
     ), posted AS (
-        INSERT INTO billing.transfer (id, kind, subject_id, payload)
-        SELECT u.id, 'capture', u.subject_id, u.payload
+        INSERT INTO billing.transfer (id, kind, subject_id, payload, created_at)
+        SELECT u.id, 'capture', u.subject_id, u.payload, (SELECT at FROM now)
         FROM unnest($4::uuid[], $5::uuid[], $6::jsonb[]) AS u (id, subject_id, payload)
     )
-    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount)
-    SELECT * FROM unnest($7::uuid[], $8::smallint[], $9::uuid[], $10::text[], $11::bigint[])
+    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount, booked_at)
+    SELECT u.*, (SELECT at FROM now) FROM unnest($7::uuid[], $8::smallint[], $9::uuid[], $10::text[], $11::bigint[]) AS u
 """)
 
 RELEASE_HOLDS = Command("""
@@ -176,22 +186,27 @@ LEGS = Query(
 NOW = Query(At, "SELECT billing.now() AS at")
 
 ADD_TRANSFERS = Query(
-    Id,
+    Added,
     """
     INSERT INTO billing.transfer (id, kind, subject_id, payload)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[])
-    ON CONFLICT (id) DO NOTHING RETURNING id
+    ON CONFLICT (id) DO NOTHING RETURNING id, created_at AS at
     """,
 )
 
 POST_ENTRIES = Command("""
     WITH moved AS (
         UPDATE billing.balance b SET posted = b.posted + u.posted, floor = b.floor + u.floor
-        FROM unnest($6::uuid[], $7::bigint[], $8::bigint[]) AS u (account_id, posted, floor)
+        FROM unnest($7::uuid[], $8::bigint[], $9::bigint[]) AS u (account_id, posted, floor)
         WHERE b.account_id = u.account_id
     )
-    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount)
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::bigint[])
+    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount, booked_at)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[])
+""")
+
+LOWER_FLOORS = Command("""
+    UPDATE billing.balance b SET floor = b.floor - u.amount
+    FROM unnest($1::uuid[], $2::bigint[]) AS u (account_id, amount) WHERE b.account_id = u.account_id
 """)
 
 ADD_PLATFORM_ACCOUNTS = Command("""

@@ -69,10 +69,11 @@ SPLIT_STATES = Query(
 ORPHANS = Query(
     Finding,
     """
-    SELECT 'entry_has_transfer_and_account' AS rule, e.transfer_id::text AS subject, e.account_id::text AS detail
+    SELECT CASE WHEN e.booked_at <> t.created_at THEN 'entry_has_the_moment_of_its_transfer'
+                ELSE 'entry_has_transfer_and_account' END AS rule, e.transfer_id::text AS subject, e.account_id::text AS detail
     FROM billing.entry e LEFT JOIN billing.transfer t ON t.id = e.transfer_id
     LEFT JOIN billing.account a ON a.id = e.account_id AND a.asset = e.asset
-    WHERE t.id IS NULL OR a.id IS NULL
+    WHERE t.id IS NULL OR a.id IS NULL OR e.booked_at <> t.created_at
     UNION ALL
     SELECT 'hold_has_guarded_account', h.id::text, h.account_id::text
     FROM billing.hold h LEFT JOIN billing.balance b ON b.account_id = h.account_id WHERE b.account_id IS NULL
@@ -114,7 +115,9 @@ OVERSPENT = Query(
     SELECT 'nothing_is_overspent' AS rule, b.account_id::text AS subject,
            'posted ' || b.posted || ', held ' || b.held || ', floor ' || b.floor AS detail
     FROM billing.balance b JOIN billing.grant g ON g.account_id = b.account_id
-    WHERE b.held < 0 OR (b.posted - b.held < b.floor AND g.kind <> 'credit') LIMIT 100
+    WHERE b.held < 0 OR (b.posted - b.held < b.floor AND g.kind <> 'credit' AND b.floor - (b.posted - b.held) > (
+        SELECT coalesce(-sum(e.amount), 0) FROM billing.entry e JOIN billing.transfer t ON t.id = e.transfer_id
+        WHERE e.account_id = b.account_id AND t.kind = 'cash_taken')) LIMIT 100
     """,
 )
 # For postpaid: the limit is the sum of its changes, and what is invoiced and not paid counts against it.

@@ -98,7 +98,8 @@ CREATE TABLE billing.transfer (
         'cash_refund_failed', 'pack_refund', 'seconds_return_to_wallet', 'seconds_return_on_account', 'credit_limit', 'close', 'payment', 'payment_from_wallet', 'credit_note',
         'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'income', 'income_back', 'income_settled', 'share',
         'share_back', 'share_kept', 'share_kept_back', 'pool_share', 'pool_share_back', 'recovered', 'payout', 'payout_paid',
-        'payout_failed', 'capture', 'refund', 'reversal'))
+        'payout_failed', 'cash_taken', 'cash_returned', 'payment_refund', 'payment_refund_failed', 'payment_taken',
+        'payment_returned', 'stripe_fee', 'exchange', 'bank_payout', 'capture', 'refund', 'reversal'))
 );
 CREATE INDEX transfer_subject ON billing.transfer (subject_id);
 CREATE INDEX transfer_xid ON billing.transfer (xid);
@@ -109,9 +110,10 @@ CREATE TABLE billing.entry (
     account_id uuid NOT NULL,
     asset text NOT NULL,
     amount bigint NOT NULL CHECK (amount <> 0),
+    booked_at timestamptz NOT NULL, -- the moment of its transfer: a statement reads the entries of its period and no others
     PRIMARY KEY (transfer_id, leg)
 );
-CREATE INDEX entry_account ON billing.entry (account_id);
+CREATE INDEX entry_account ON billing.entry (account_id, booked_at);
 
 -- What a subject may cost at most, set aside; the id is the subject's own. `seq` is the draw order over the accounts: a hold
 -- has a row for each, seconds before money before a sponsor's part. `request` is a digest of what was asked for.

@@ -94,11 +94,14 @@ async def change_plan(conn: Conn, sellers: Sellers, *, customer_id: UUID, plan: 
 
 
 async def cancel(conn: Conn, customer_id: UUID) -> Subscription:
-    """Lets the plan end with its period; one that has not begun ends now. Again is a replay. Raises UnknownSubscription."""
+    """Lets the plan end with its period; one that has not begun ends now. Again is a replay. Raises UnknownSubscription.
+
+    A contract that is past due is invoiced to its end like any other.
+    """
     subscription = await lock_subscription(conn, customer_id)
     if subscription.period is None:
         return await end(conn, subscription, subscription.starts_at)
-    if subscription.state == "past_due":
+    if subscription.state == "past_due" and not isinstance(subscription.plan, ContractPlan):
         return await end(conn, subscription, subscription.period.ends_at)
     return await store(conn, msgspec.structs.replace(subscription, ends_at=subscription.period.ends_at))
 

@@ -130,7 +130,10 @@ class Book(msgspec.Struct, frozen=True):
 
 
 class Dimensions(msgspec.Struct, frozen=True):
-    """What a price depends on beside the customer and the moment. `accelerator` is None where the choice is left to us."""
+    """What a price depends on beside the customer and the moment. `accelerator` is None where the choice is left to us.
+
+    `unit` is what the quantity will be counted in: a price for another unit is none.
+    """
 
     model: str
     task: str
@@ -139,6 +142,7 @@ class Dimensions(msgspec.Struct, frozen=True):
     tier: str
     audio: bool = False
     accelerator: str | None = None
+    unit: Unit = "ms"
 
 
 class Terms(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -33,6 +33,8 @@ def terms(book: Book, want: Dimensions) -> Terms:
     if published is None:
         raise PriceMissing(f"{want.model} in {book.currency}")
     rates = published.card.models[want.model]
+    if rates.unit != want.unit:
+        raise PriceMissing(f"{want.model} by the {'image' if want.unit == 'image' else 'second'}")
     local = local_time(book.at, book.time_zone)
     band = band_at(rates.hours, local)
     named = [

@@ -162,29 +162,43 @@ JOBS = Query(
 )
 
 
-# Opening, movements and closing in one snapshot; nothing at all where there is no such wallet.
+# Opening, movements and closing in one snapshot; nothing at all where there is no such wallet. Balances say what there is
+# now, so that only what was booked since the period began is read, however long the wallet's history.
 STATEMENT = Query(
     Movement,
     """
     WITH wallet AS (SELECT id FROM billing.wallet WHERE customer_id = $1 AND book = $2 AND asset = $3),
-    moved AS (
-        SELECT t.created_at AS at, t.kind, t.subject_id AS subject, t.id AS transfer, g.kind AS grant, sum(e.amount) AS amount
-        FROM billing.account a JOIN billing.grant g ON g.account_id = a.id
-        JOIN billing.entry e ON e.account_id = a.id JOIN billing.transfer t ON t.id = e.transfer_id
-        WHERE a.wallet_id = (SELECT id FROM wallet) AND t.created_at < $5
-        GROUP BY t.id, g.kind
+    account AS MATERIALIZED (
+        SELECT g.account_id AS id, g.kind, b.posted FROM billing.grant g JOIN billing.balance b ON b.account_id = g.account_id
+        WHERE g.wallet_id = (SELECT id FROM wallet)
+    ), moved AS MATERIALIZED (
+        SELECT e.booked_at AS at, e.transfer_id AS transfer, a.kind AS grant, sum(e.amount) AS amount
+        FROM account a CROSS JOIN LATERAL (
+            SELECT * FROM billing.entry WHERE account_id = a.id AND booked_at >= $4 AND booked_at < $5 OFFSET 0
+        ) e
+        GROUP BY e.booked_at, e.transfer_id, a.kind
+    ), later AS (
+        SELECT coalesce(sum(e.amount), 0) AS amount
+        FROM account a CROSS JOIN LATERAL (
+            SELECT amount FROM billing.entry WHERE account_id = a.id AND booked_at >= $5 OFFSET 0
+        ) e
     ), lines AS (
-        SELECT 0 AS place, $4::timestamptz AS at, 'opening' AS kind, NULL::uuid AS subject, NULL::uuid AS transfer, '' AS grant,
-               coalesce(sum(amount) FILTER (WHERE at < $4), 0) AS amount FROM moved
+        SELECT 0 AS place, $4::timestamptz AS at, NULL::uuid AS transfer, '' AS grant,
+               coalesce((SELECT sum(posted) FROM account), 0) - (SELECT amount FROM later)
+                   - coalesce((SELECT sum(amount) FROM moved), 0) AS amount
         UNION ALL
-        SELECT 1, at, kind, subject, transfer, "grant", amount FROM moved WHERE at >= $4
+        SELECT 1, at, transfer, "grant", amount FROM moved
         UNION ALL
-        SELECT 2, $5, 'closing', NULL, NULL, '', 0
+        SELECT 2, $5, NULL, '', 0
+    ), summed AS (
+        SELECT place, at, transfer, "grant", amount,
+               sum(amount) OVER (ORDER BY place, at, transfer, "grant" ROWS UNBOUNDED PRECEDING) AS balance
+        FROM lines WHERE EXISTS (SELECT FROM wallet) ORDER BY place, at, transfer, "grant" LIMIT $6::bigint
     )
-    SELECT at, kind, subject, transfer, "grant", CASE place WHEN 1 THEN amount::bigint ELSE 0 END AS amount,
-           sum(amount) OVER (ORDER BY place, at, transfer, "grant" ROWS UNBOUNDED PRECEDING)::bigint AS balance
-    FROM lines WHERE EXISTS (SELECT FROM wallet)
-    ORDER BY place, at, transfer, "grant" LIMIT $6::bigint
+    SELECT s.at, CASE place WHEN 0 THEN 'opening' WHEN 1 THEN t.kind ELSE 'closing' END AS kind, t.subject_id AS subject,
+           s.transfer, s."grant", CASE place WHEN 1 THEN s.amount::bigint ELSE 0 END AS amount, s.balance::bigint AS balance
+    FROM summed s LEFT JOIN billing.transfer t ON t.id = s.transfer
+    ORDER BY s.place, s.at, s.transfer, s."grant"
     """,
 )
 

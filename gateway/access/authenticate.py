@@ -7,7 +7,9 @@ from billing.kit.batch import Coalescer
 from billing.kit.query import Conn, Pool
 from billing.ledger.model import wallet_id
 from gateway.access import sql
-from gateway.access.model import Caller, token_hash, well_formed
+from gateway.access.model import Caller, labels_of, token_hash, well_formed
+from gateway.access.restrictions import restrictions_of
+from gateway.access.uses import KeyUses
 from gateway.errors import Unauthenticated
 
 _REMEMBERED_MAX = 10_000
@@ -20,8 +22,8 @@ class Authenticator:
     Money does not rest on it: the admission transaction reads the key again (`refuse_revoked`).
     """
 
-    def __init__(self, pool: Pool, *, ttl_s: float) -> None:
-        self._pool, self._ttl_s = pool, ttl_s
+    def __init__(self, pool: Pool, uses: KeyUses, *, ttl_s: float) -> None:
+        self._pool, self._uses, self._ttl_s = pool, uses, ttl_s
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
         self._lookups = Coalescer("keys", self._look_up)
 
@@ -40,6 +42,7 @@ class Authenticator:
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered.clear()
         self._remembered[digest] = (caller, asked_at)
+        self._uses.note(caller.org_id, caller.key_id)
         return caller
 
     async def _look_up(self, digests: Sequence[bytes]) -> list[Caller | None]:
@@ -59,4 +62,15 @@ async def refuse_revoked(conn: Conn, callers: Sequence[Caller]) -> list[Unauthen
 
 def _caller(row: sql.KeyRow) -> Caller:
     wallet = wallet_id(row.org_id, "live" if row.livemode else "test", row.currency)
-    return Caller(row.org_id, row.project_id, row.key_id, row.livemode, row.lenient, row.currency, wallet)
+    return Caller(
+        row.org_id,
+        row.project_id,
+        row.key_id,
+        row.livemode,
+        row.lenient,
+        row.currency,
+        wallet,
+        labels=labels_of(row.labels),
+        end_user=row.end_user,
+        restrictions=restrictions_of(row.restrictions),
+    )

@@ -3,15 +3,30 @@
 import hashlib
 import secrets
 import zlib
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
-from gateway.access.scopes import Scopes
+from gateway.access.restrictions import Restrictions, check_restrictions, restrictions_of
+from gateway.access.scopes import SCOPES, Role, Scope, Scopes
+from gateway.errors import InvalidRequest
+from gateway.video import VideoRequest
 
 KeyKind: TypeAlias = Literal["inference", "management"]
+KeyState: TypeAlias = Literal["valid", "expired", "revoked"]
+# No controls, and no blank at either end: two names that look alike are alike, and PostgreSQL takes no NUL.
+Name: TypeAlias = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$")
+]
+Email: TypeAlias = Annotated[str, Meta(max_length=254, pattern=r"^[!-?A-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
+Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Labels: TypeAlias = Annotated[
+    dict[Label, Label], Meta(max_length=8, description="What usage is reported by; a request's own labels win.")
+]
 _PREFIXES = {"inference": ("tl_live_", "tl_test_"), "management": ("tl_mgmt_",)}
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 43
@@ -19,7 +34,10 @@ _CHECKSUM_LENGTH = 6
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who a request comes from, as its key says. `wallet_id` is the wallet its jobs are held on."""
+    """Who a request comes from, as its key says. `wallet_id` is the wallet its jobs are held on.
+
+    `labels` and `end_user` stand for what a request does not say itself; `restrictions` is None where there are none.
+    """
 
     org_id: UUID
     project_id: UUID
@@ -28,6 +46,19 @@ class Caller(msgspec.Struct, frozen=True):
     lenient: bool
     currency: str
     wallet_id: UUID
+    labels: Mapping[str, str] = {}
+    end_user: str | None = None
+    restrictions: Restrictions | None = None
+
+    def may_use(self, model: str) -> bool:
+        return self.restrictions is None or self.restrictions.models is None or model in self.restrictions.models
+
+    def complete(self, request: VideoRequest) -> VideoRequest:
+        """The request with what its key says where it says nothing itself."""
+        if not self.labels and self.end_user is None:
+            return request
+        labels = {**self.labels, **request.labels}
+        return msgspec.structs.replace(request, labels=labels, end_user=request.end_user or self.end_user)
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -39,11 +70,12 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class Manager(msgspec.Struct, frozen=True):
-    """Who manages an organization, and what they may do there."""
+    """Who manages an organization, what they may do there, and from where."""
 
     org_id: UUID
     actor: Actor
     scopes: Scopes
+    restrictions: Restrictions | None = None
 
 
 class Organization(msgspec.Struct, frozen=True):
@@ -72,18 +104,80 @@ class Project(msgspec.Struct, frozen=True):
     version: int
 
 
-class Key(msgspec.Struct, frozen=True):
-    """A key as it may be shown: never the key itself."""
+class Member(msgspec.Struct, frozen=True):
+    """One of an organization's people."""
 
     id: UUID
+    email: str
+    role: Role
+    created_at: datetime
+    version: int
+
+
+class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be said of a key, and said anew. `labels` and `end_user` hold for requests that name none of their own."""
+
+    name: Name
+    lenient: bool = False
+    scopes: tuple[Scope, ...] = ()
+    labels: Labels = {}
+    end_user: Label | None = None
+    restrictions: Restrictions = Restrictions()
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+    def check(self, kind: KeyKind) -> None:
+        """Raises InvalidRequest for what this kind of key does not have, and for an address that is none."""
+        if kind == "inference" and self.scopes:
+            raise InvalidRequest("an inference key has no scopes; it runs jobs of its project", param="scopes")
+        if kind == "management" and not self.scopes:
+            raise InvalidRequest(f"say what the key may do, of: {', '.join(SCOPES)}", param="scopes")
+        if kind == "management" and self != KeySettings(
+            name=self.name,
+            scopes=self.scopes,
+            restrictions=Restrictions(addresses=self.restrictions.addresses),
+            expires_at=self.expires_at,
+        ):
+            raise InvalidRequest("a management key has a name, scopes, an expiry and restrictions.addresses; leave out the rest")
+        check_restrictions(self.restrictions)
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key as it may be shown: never the key itself. `labels` and `restrictions` still encoded."""
+
+    id: UUID
+    kind: str
+    project_id: UUID | None
     project: str | None
     name: str
     hint: str
     livemode: bool
     lenient: bool
+    scopes: list[str]
+    labels: bytes
+    end_user: str | None
+    restrictions: bytes
+    state: str
     created_at: datetime
     expires_at: datetime | None
+    previous_until: datetime | None
+    used_at: datetime | None
     revoked_at: datetime | None
+    revoked_because: str | None
+    version: int
+
+    def settings(self) -> KeySettings:
+        return KeySettings(
+            name=self.name,
+            lenient=self.lenient,
+            scopes=cast("tuple[Scope, ...]", tuple(self.scopes)),
+            labels=labels_of(self.labels),
+            end_user=self.end_user,
+            restrictions=restrictions_of(self.restrictions) or Restrictions(),
+            expires_at=self.expires_at,
+        )
+
+
+labels_of = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def new_token(kind: KeyKind = "inference", *, livemode: bool = True) -> str:

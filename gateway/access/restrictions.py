@@ -18,29 +18,27 @@ _TIERS: tuple[Tier, ...] = ("flex", "standard", "priority")
 _RESOLUTIONS: tuple[Resolution, ...] = ("480p", "720p", "1080p")
 
 
+Models: TypeAlias = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
+    Meta(min_length=1, max_length=64, description="Only these models."),
+]
+SecondsMax: TypeAlias = Annotated[int, Meta(ge=1, le=3600, description="The longest video, in seconds.")]
+Addresses: TypeAlias = Annotated[
+    tuple[Annotated[str, Meta(max_length=49)], ...],
+    Meta(min_length=1, max_length=64, description="Only from these addresses or networks, in CIDR notation."),
+]
+
+
 class Restrictions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is null is not restricted. All of them hold together; quotas and money are counted elsewhere."""
+    """What is left out is not restricted; all that is given must hold. `tier_max` goes flex, standard, priority."""
 
-    models: (
-        Annotated[
-            tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...],
-            Meta(min_length=1, max_length=64, description="Only these models."),
-        ]
-        | None
-    ) = None
-    tier_max: Annotated[Tier | None, Meta(description="This tier and those below it: flex, standard, priority.")] = None
-    resolution_max: Annotated[Resolution | None, Meta(description="This resolution and those below it.")] = None
-    seconds_max: Annotated[int, Meta(ge=1, le=3600, description="The longest video, in seconds.")] | None = None
-    addresses: (
-        Annotated[
-            tuple[Annotated[str, Meta(max_length=49)], ...],
-            Meta(min_length=1, max_length=64, description="Only from these addresses or networks, in CIDR notation."),
-        ]
-        | None
-    ) = None
+    models: Models | None = None
+    tier_max: Tier | None = None
+    resolution_max: Resolution | None = None
+    seconds_max: SecondsMax | None = None
+    addresses: Addresses | None = None
 
 
-NONE = Restrictions()
 _decode = msgspec.json.Decoder(Restrictions).decode
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from gateway.access.model import Key, Organization, OrganizationSettings, Project
+from gateway.access.model import Key, Member, Organization, OrganizationSettings, Project
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -15,6 +15,9 @@ class KeyRow(msgspec.Struct, frozen=True):
     key_id: UUID
     livemode: bool
     lenient: bool
+    labels: bytes
+    end_user: str | None
+    restrictions: bytes
     currency: str
 
 
@@ -24,6 +27,18 @@ class ManagerRow(msgspec.Struct, frozen=True):
     name: str
     scopes: list[str]
     restrictions: bytes
+
+
+class Count(msgspec.Struct, frozen=True):
+    count: int
+
+
+class LeakedRow(msgspec.Struct, frozen=True):
+    hash: bytes
+    previous_hash: bytes | None
+    org_id: UUID
+    id: UUID
+    name: str
 
 
 class KeyId(msgspec.Struct, frozen=True):
@@ -48,6 +63,13 @@ PROJECT_NAMED = Query(
     FOR SHARE  -- so that whoever archives it meanwhile finds the key that is made now
     """,
 )
+PROJECT_WITH_ID = Query(
+    Project,
+    """
+    SELECT id, name, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2
+    FOR SHARE
+    """,
+)
 _PROJECT = "SELECT id, name, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2"
 PROJECT = Query(Project, _PROJECT)
 LOCKED_PROJECT = Query(Project, _PROJECT + " FOR UPDATE")
@@ -69,25 +91,65 @@ REVOKE_KEYS_OF_PROJECT = Command("""
 """)
 
 ADD_KEY = Command("""
-    INSERT INTO gateway.api_key (org_id, id, project_id, name, hash, hint, livemode, lenient, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, billing.now() + make_interval(days => $9::int))
+    INSERT INTO gateway.api_key (org_id, id, kind, project_id, livemode, hash, hint, name, lenient, scopes, labels, end_user,
+                                 restrictions, expires_at)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+           coalesce($14::timestamptz, billing.now() + make_interval(days => $15::int))
+    WHERE $14::timestamptz IS NULL OR $14 > billing.now()
 """)
+_KEY = """
+    SELECT k.id, k.kind, k.project_id, p.name AS project, k.name, k.hint, k.livemode, k.lenient, k.scopes, k.labels, k.end_user,
+           k.restrictions,
+           CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= billing.now() THEN 'expired'
+                ELSE 'valid' END AS state,
+           k.created_at, k.expires_at, CASE WHEN k.previous_until > billing.now() THEN k.previous_until END AS previous_until,
+           u.used_at, k.revoked_at, k.revoked_because, k.version
+    FROM gateway.api_key k
+    LEFT JOIN gateway.project p ON p.org_id = k.org_id AND p.id = k.project_id
+    LEFT JOIN gateway.key_use u ON u.org_id = k.org_id AND u.key_id = k.id
+    WHERE k.org_id = $1
+"""
+KEY = Query(Key, _KEY + "AND k.id = $2")
+LOCKED_KEY = Query(Key, _KEY + "AND k.id = $2 FOR UPDATE OF k")
 KEYS = Query(
     Key,
-    """
-    SELECT k.id, p.name AS project, k.name, k.hint, k.livemode, k.lenient, k.created_at, k.expires_at, k.revoked_at
-    FROM gateway.api_key k LEFT JOIN gateway.project p ON p.org_id = k.org_id AND p.id = k.project_id
-    WHERE k.org_id = $1 ORDER BY k.created_at, k.id
+    _KEY
+    + """
+      AND ($2::uuid IS NULL OR k.id < $2) AND ($3::uuid IS NULL OR k.project_id = $3) AND ($4::text IS NULL OR k.kind = $4)
+    ORDER BY k.id DESC LIMIT $5
     """,
 )
-REVOKE_KEY = Command("""
+CHANGE_KEY = Command("""
     UPDATE gateway.api_key
-    SET revoked_at = coalesce(revoked_at, billing.now()), revoked_because = coalesce(revoked_because, $3), version = version + 1
+    SET name = $3, lenient = $4, scopes = $5, labels = $6, end_user = $7, restrictions = $8, expires_at = $9,
+        version = version + 1
+    WHERE org_id = $1 AND id = $2
+      AND ($9::timestamptz IS NULL OR $9 > billing.now() OR expires_at IS NOT DISTINCT FROM $9)
+""")
+ROTATE_KEY = Command("""
+    UPDATE gateway.api_key
+    SET previous_hash = CASE WHEN $5::int > 0 THEN hash END,
+        previous_until = CASE WHEN $5::int > 0 THEN billing.now() + make_interval(secs => $5::int) END,
+        hash = $3, hint = $4, version = version + 1
     WHERE org_id = $1 AND id = $2
 """)
-ADD_MANAGEMENT_KEY = Command("""
-    INSERT INTO gateway.api_key (org_id, id, kind, name, hash, hint, livemode, scopes, restrictions, expires_at)
-    VALUES ($1, $2, 'management', $3, $4, $5, true, $6, $7, billing.now() + make_interval(days => $8::int))
+REVOKE_KEY = Command("""
+    UPDATE gateway.api_key SET revoked_at = billing.now(), revoked_because = $3, version = version + 1
+    WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL
+""")
+REVOKE_LEAKED = Query(
+    LeakedRow,
+    """
+    UPDATE gateway.api_key SET revoked_at = billing.now(), revoked_because = 'leaked', version = version + 1
+    WHERE (hash = ANY($1::bytea[]) OR previous_hash = ANY($1::bytea[])) AND revoked_at IS NULL
+    RETURNING hash, previous_hash, org_id, id, name
+    """,
+)
+NOTE_USES = Command("""
+    INSERT INTO gateway.key_use AS u (org_id, key_id, used_at)
+    SELECT org_id, key_id, billing.now() - make_interval(secs => age_s)
+    FROM unnest($1::uuid[], $2::uuid[], $3::float8[]) AS given (org_id, key_id, age_s) ORDER BY org_id, key_id
+    ON CONFLICT (org_id, key_id) DO UPDATE SET used_at = greatest(u.used_at, EXCLUDED.used_at)
 """)
 MANAGER = Query(
     ManagerRow,
@@ -101,9 +163,14 @@ MANAGER = Query(
 VALID_KEYS = Query(
     KeyRow,
     """
-    SELECT k.hash, k.org_id, k.project_id, k.id AS key_id, k.livemode, k.lenient, o.currency
-    FROM gateway.api_key k JOIN gateway.organization o ON o.id = k.org_id
-    WHERE k.hash = ANY($1::bytea[]) AND k.revoked_at IS NULL
+    SELECT s.hash, k.org_id, k.project_id, k.id AS key_id, k.livemode, k.lenient, k.labels, k.end_user, k.restrictions, o.currency
+    FROM (SELECT hash, org_id, id FROM gateway.api_key WHERE hash = ANY($1::bytea[])
+          UNION ALL
+          SELECT previous_hash, org_id, id FROM gateway.api_key
+          WHERE previous_hash = ANY($1::bytea[]) AND previous_until > billing.now()) s
+    JOIN gateway.api_key k ON k.org_id = s.org_id AND k.id = s.id AND k.kind = 'inference'
+    JOIN gateway.organization o ON o.id = k.org_id
+    WHERE k.revoked_at IS NULL
       AND (k.expires_at IS NULL OR k.expires_at > billing.now())
     """,
 )
@@ -115,3 +182,16 @@ STILL_VALID = Query(
     WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > billing.now())
     """,
 )
+
+ADD_MEMBER = Command("INSERT INTO gateway.member (org_id, id, email, role) VALUES ($1, $2, $3, $4)")
+MEMBER = Query(Member, "SELECT id, email, role, created_at, version FROM gateway.member WHERE org_id = $1 AND id = $2")
+MEMBERS = Query(
+    Member,
+    """
+    SELECT id, email, role, created_at, version FROM gateway.member
+    WHERE org_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+    """,
+)
+OWNERS = Query(Count, "SELECT count(*) FROM gateway.member WHERE org_id = $1 AND role = 'owner'")
+CHANGE_ROLE = Command("UPDATE gateway.member SET role = $3, version = version + 1 WHERE org_id = $1 AND id = $2")
+REMOVE_MEMBER = Command("DELETE FROM gateway.member WHERE org_id = $1 AND id = $2")

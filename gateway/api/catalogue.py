@@ -147,8 +147,9 @@ _PUBLIC_PRICES = Described(
 @get("/v1/models", operation_id="list_models", opt={"described": _MODELS})
 async def list_models(request: HttpRequest) -> Response[bytes]:
     """List the models with their limits and prices, in the shape that OpenAI's SDKs read."""
-    book = await _book(request, await authenticate(request))
-    return json_reply(_encode(ModelList(tuple(_model(limits, book) for limits in gateway_of(request).models.values()))))
+    caller = await authenticate(request)
+    book, every = await _book(request, caller), gateway_of(request).models.values()
+    return json_reply(_encode(ModelList(tuple(_model(limits, book) for limits in every if caller.may_use(limits.name)))))
 
 
 @get("/v1/models/{model_id:str}", operation_id="get_model", opt={"described": _MODEL})
@@ -156,7 +157,7 @@ async def get_model(request: HttpRequest, model_id: str) -> Response[bytes]:
     """One model with its limits and prices."""
     caller = await authenticate(request)
     limits = gateway_of(request).models.get(model_id)
-    if limits is None:
+    if limits is None or not caller.may_use(model_id):
         raise NotFound
     return json_reply(_encode(_model(limits, await _book(request, caller))))
 

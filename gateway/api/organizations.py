@@ -1,38 +1,26 @@
 """The manager's own organization: GET and PATCH /v1/organization."""
 
-from datetime import datetime
-from typing import Annotated, Literal
-
 import msgspec
 from litestar import Response, get, patch
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from billing.customers.register import customer
 from billing.kit.pool import transact
 from billing.kit.query import Conn
-from gateway.access.model import OrganizationSettings
+from gateway.access.model import Name, OrganizationSettings
 from gateway.access.organizations import read_organization, rename_organization
+from gateway.access.view import OrganizationView, organization_view
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.manager import manager
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, TooLarge, UnsupportedContent, UnsupportedField
 
 BODY_ERRORS = (InvalidRequest, UnsupportedField, TooLarge, UnsupportedContent)
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
-
-
-class OrganizationView(msgspec.Struct, frozen=True, kw_only=True):
-    """An organization. `currency` and `time_zone` are fixed: prices, invoices and quotas follow them."""
-
-    id: str
-    object: Literal["organization"] = "organization"
-    name: str
-    currency: str
-    time_zone: str
-    created_at: datetime
 
 
 class ChangeOrganization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,16 +58,18 @@ async def change_organization(request: HttpRequest) -> Response[bytes]:
     async def write(conn: Conn) -> Response[bytes]:
         found = await read_organization(conn, who.org_id, lock=True)
         require_match(request, found.version)
-        if change.name is not UNSET and change.name != found.name:
-            found = await rename_organization(conn, who.org_id, change.name)
-        return await _reply(conn, found)
+        if change.name is UNSET or change.name == found.name:
+            return await _reply(conn, found)
+        changed = await rename_organization(conn, who.org_id, change.name)
+        await record(conn, acted(request, who, who.org_id, before=await _view(conn, found), after=await _view(conn, changed)))
+        return await _reply(conn, changed)
 
     return await transact(gateway_of(request).pool, write)
 
 
 async def _reply(conn: Conn, found: OrganizationSettings) -> Response[bytes]:
-    time_zone = (await customer(conn, found.id)).time_zone
-    view = OrganizationView(
-        id=str(found.id), name=found.name, currency=found.currency, time_zone=time_zone, created_at=found.created_at
-    )
-    return json_reply(_encode(view), headers=etag(found.version))
+    return json_reply(_encode(await _view(conn, found)), headers=etag(found.version))
+
+
+async def _view(conn: Conn, found: OrganizationSettings) -> OrganizationView:
+    return organization_view(found, (await customer(conn, found.id)).time_zone)

@@ -1,6 +1,5 @@
 """/v1/projects, for managers: open, list, read, rename and archive."""
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -9,9 +8,11 @@ from msgspec import UNSET, UnsetType
 
 from billing.kit.pool import transact
 from billing.kit.query import Conn
-from gateway.access.model import Project
+from gateway.access.model import Name, Project
 from gateway.access.projects import change_project, list_projects, open_project, read_project
-from gateway.api.organizations import BODY_ERRORS, Name
+from gateway.access.view import ProjectView, project_view
+from gateway.api.organizations import BODY_ERRORS
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
@@ -19,18 +20,9 @@ from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, NotFound, UnsupportedField
-
-
-class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
-    """What jobs and keys belong to. When it was archived, its keys were revoked."""
-
-    id: str
-    object: Literal["project"] = "project"
-    name: str
-    created_at: datetime
-    archived_at: datetime | None
 
 
 class ProjectList(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +86,7 @@ async def list_all_projects(request: HttpRequest) -> Response[bytes]:
     who, (limit, after) = await manager(request), page_of(query_of(request, "limit", "cursor"))
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         page, cursor = cut(await list_projects(conn, who.org_id, limit=limit + 1, after=after), limit)
-    views = tuple(map(_view, page))
+    views = tuple(map(project_view, page))
     return json_reply(_encode(ProjectList(data=views, has_more=cursor is not None, next_cursor=cursor)))
 
 
@@ -102,8 +94,13 @@ async def list_all_projects(request: HttpRequest) -> Response[bytes]:
 async def create_one_project(request: HttpRequest) -> Response[bytes]:
     """Open a project."""
     who, body = await manager(request), await read_json(request, _create)
-    found = await transact(gateway_of(request).pool, lambda conn: open_project(conn, who.org_id, body.name))
-    return _reply(found, 201)
+
+    async def write(conn: Conn) -> Project:
+        made = await open_project(conn, who.org_id, body.name)
+        await record(conn, acted(request, who, made.id, after=project_view(made)))
+        return made
+
+    return _reply(await transact(gateway_of(request).pool, write), 201)
 
 
 @get("/v1/projects/{project_id:str}", operation_id="get_project", opt={"described": _GET})
@@ -126,14 +123,12 @@ async def change_one_project(request: HttpRequest, project_id: str) -> Response[
         archived = found.archived_at is not None if change.archived is UNSET else change.archived
         if (name, archived) == (found.name, found.archived_at is not None):
             return found
-        return await change_project(conn, who.org_id, found.id, name=name, archived=archived)
+        changed = await change_project(conn, who.org_id, found.id, name=name, archived=archived)
+        await record(conn, acted(request, who, found.id, before=project_view(found), after=project_view(changed)))
+        return changed
 
     return _reply(await transact(gateway_of(request).pool, write))
 
 
 def _reply(project: Project, status: int = 200) -> Response[bytes]:
-    return json_reply(_encode(_view(project)), status, etag(project.version))
-
-
-def _view(project: Project) -> ProjectView:
-    return ProjectView(id=str(project.id), name=project.name, created_at=project.created_at, archived_at=project.archived_at)
+    return json_reply(_encode(project_view(project)), status, etag(project.version))

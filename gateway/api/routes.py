@@ -10,9 +10,25 @@ from gateway.api.catalogue import get_model, list_models, list_prices, list_publ
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
+from gateway.api.keys import change_one_key, create_one_key, get_one_key, list_all_keys, revoke_one_key, rotate_one_key
+from gateway.api.leaked_keys import report_leaked_keys
+from gateway.api.members import add_one_member, change_one_member, get_one_member, list_all_members, remove_one_member
 from gateway.api.organizations import change_organization, get_organization
+from gateway.api.payments import (
+    change_paying,
+    create_payment,
+    forget_method,
+    get_paying,
+    get_payment,
+    list_methods,
+    list_payments,
+    open_portal,
+    save_method,
+    take_event,
+)
 from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
+from gateway.api.requests import group_requests, list_requests
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
@@ -60,6 +76,8 @@ router = Router(
         list_public_prices,
         get_usage,
         list_used_jobs,
+        list_requests,
+        group_requests,
         get_statement,
         list_plans,
         get_plan,
@@ -82,5 +100,27 @@ router = Router(
         create_one_project,
         get_one_project,
         change_one_project,
+        list_all_keys,
+        create_one_key,
+        get_one_key,
+        change_one_key,
+        rotate_one_key,
+        revoke_one_key,
+        report_leaked_keys,
+        list_all_members,
+        add_one_member,
+        get_one_member,
+        change_one_member,
+        remove_one_member,
+        create_payment,
+        list_payments,
+        get_payment,
+        get_paying,
+        change_paying,
+        list_methods,
+        save_method,
+        forget_method,
+        open_portal,
+        take_event,
     ],
 )

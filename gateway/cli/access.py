@@ -1,25 +1,33 @@
-"""Organizations and API keys, straight on the database."""
+"""Organizations, their projects and their people, straight on the database; their keys stand beside this file."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import click
+import msgspec
 
 from billing.kit.query import Conn
-from gateway.access.keys import issue_key, issue_management_key, list_keys, revoke_key
-from gateway.access.model import Key, Organization
-from gateway.access.organizations import find_organization, list_organizations, open_organization
-from gateway.access.scopes import ROLES, SCOPES, Role, Scope, Scopes
+from gateway.access.members import add_member, change_role, list_members, read_member, remove_member
+from gateway.access.model import Email, Member, Name, Organization, Project
+from gateway.access.organizations import find_organization, list_organizations, open_organization, rename_organization
+from gateway.access.projects import change_project, list_projects, open_project, read_project
+from gateway.access.scopes import ROLES, Role
+from gateway.access.view import member_view, project_view
+from gateway.audit.model import Action, Facts
+from gateway.audit.record import record
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
-from gateway.cli.database import in_transaction
+from gateway.cli.database import in_transaction, operator
+from gateway.errors import InvalidRequest
 from gateway.settings import Settings
 
+LISTED_MAX = 1000
 organization = click.option("--org", required=True, help="The organization's name.")
 
 
 @click.group()
 def orgs() -> None:
-    """Create and list organizations."""
+    """Create, list and rename organizations."""
 
 
 @orgs.command("create")
@@ -52,80 +60,201 @@ def _show_orgs(found: list[Organization], as_json: bool) -> None:
         write_table([("name", "currency", "id"), *((one.name, one.currency, str(one.id)) for one in found)])
 
 
-@click.group()
-def keys() -> None:
-    """Create, list and revoke API keys."""
-
-
-@keys.command("create")
+@orgs.command("rename")
 @organization
-@click.option("--project", default="default", show_default=True)
-@click.option("--name", required=True, help="What the key is for.")
-@click.option("--test", is_flag=True, help="A key for play money: always the test card, never charged for real.")
-@click.option("--lenient", is_flag=True, help="Ignore unsupported fields and name them in x-ignored-fields.")
-@click.option("--valid-days", type=click.IntRange(1, 3650), help="After this many days the key is dead.")
-@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="A management key with this scope; repeatable.")
-@click.option("--role", type=click.Choice(tuple(ROLES)), help="A management key with the scopes of this role.")
+@click.argument("name")
 @settings_flags("dsn")
 @as_json
-def create_key(
-    org: str, project: str, name: str, settings: Settings, *, test: bool, lenient: bool, valid_days: int | None,
-    scopes: tuple[Scope, ...], role: Role | None, as_json: bool
-) -> None:  # fmt: skip
-    """Create a key. It is shown this once: only its hash is stored."""
-    granted: Scopes = frozenset(scopes).union(ROLES[role] if role else ())
+def rename_org(org: str, name: str, settings: Settings, *, as_json: bool) -> None:
+    """Give an organization another name."""
 
-    async def create(conn: Conn) -> tuple[UUID, str]:
+    async def rename(conn: Conn) -> list[Organization]:
         owner = await find_organization(conn, org)
-        if granted:
-            return await issue_management_key(conn, owner.id, name=name, scopes=granted, valid_days=valid_days)
-        return await issue_key(
-            conn, owner.id, name=name, livemode=not test, project=project, lenient=lenient, valid_days=valid_days
-        )
+        changed = await rename_organization(conn, owner.id, checked(name, Name))
+        await note(conn, owner.id, "organization.change", owner.id, before={"name": owner.name}, after={"name": changed.name})
+        return [msgspec.structs.replace(owner, name=changed.name)]
 
     with reported():
-        key_id, token = asyncio.run(in_transaction(settings, create))
-        if as_json:
-            write_json({"id": key_id, "key": token})
-        else:
-            click.echo(f"{token}\nKeep it now; it is not shown again. Its id is {key_id}.")
+        _show_orgs(asyncio.run(in_transaction(settings, rename)), as_json)
 
 
-@keys.command("list")
+@click.group()
+def projects() -> None:
+    """Open, list, rename and archive projects."""
+
+
+@projects.command("create")
+@organization
+@click.argument("name")
+@settings_flags("dsn")
+@as_json
+def create_project(org: str, name: str, settings: Settings, *, as_json: bool) -> None:
+    """Open a project."""
+
+    async def create(conn: Conn) -> list[Project]:
+        owner = await find_organization(conn, org)
+        made = await open_project(conn, owner.id, checked(name, Name))
+        await note(conn, owner.id, "project.create", made.id, after=project_view(made))
+        return [made]
+
+    with reported():
+        _show_projects(asyncio.run(in_transaction(settings, create)), as_json)
+
+
+@projects.command("list")
 @organization
 @settings_flags("dsn")
 @as_json
-def show_keys(org: str, settings: Settings, *, as_json: bool) -> None:
-    """List the keys of an organization, never the keys themselves."""
+def show_projects(org: str, settings: Settings, *, as_json: bool) -> None:
+    """List the projects of an organization."""
 
-    async def found(conn: Conn) -> list[Key]:
-        return await list_keys(conn, (await find_organization(conn, org)).id)
+    async def found(conn: Conn) -> list[Project]:
+        return await list_projects(conn, (await find_organization(conn, org)).id, limit=LISTED_MAX)
 
     with reported():
-        listed = asyncio.run(in_transaction(settings, found))
-        if as_json:
-            write_json(listed)
-        else:
-            rows = [
-                (str(k.id), k.hint, k.project or "management", k.name, "revoked" if k.revoked_at else "valid") for k in listed
-            ]
-            write_table([("id", "key", "project", "name", "state"), *rows])
+        _show_projects(asyncio.run(in_transaction(settings, found)), as_json)
 
 
-@keys.command("revoke")
+@projects.command("change")
 @organization
-@click.argument("key_id", type=click.UUID)
+@click.argument("project_id", type=click.UUID)
+@click.option("--name", help="Another name.")
+@click.option("--archive/--restore", "archived", default=None, help="Archiving revokes the project's keys for good.")
 @settings_flags("dsn")
 @as_json
-def revoke(org: str, key_id: UUID, settings: Settings, *, as_json: bool) -> None:
-    """Revoke a key, everywhere within half a second."""
+def alter_project(
+    org: str, project_id: UUID, name: str | None, settings: Settings, *, archived: bool | None, as_json: bool
+) -> None:
+    """Rename a project, archive it or bring it back."""
 
-    async def end(conn: Conn) -> None:
-        await revoke_key(conn, (await find_organization(conn, org)).id, key_id)
+    async def alter(conn: Conn) -> list[Project]:
+        owner = await find_organization(conn, org)
+        found = await read_project(conn, owner.id, project_id, lock=True)
+        wanted = found.archived_at is not None if archived is None else archived
+        changed = await change_project(conn, owner.id, found.id, name=checked(name or found.name, Name), archived=wanted)
+        await note(conn, owner.id, "project.change", found.id, before=project_view(found), after=project_view(changed))
+        return [changed]
 
     with reported():
-        asyncio.run(in_transaction(settings, end))
+        _show_projects(asyncio.run(in_transaction(settings, alter)), as_json)
+
+
+def _show_projects(found: list[Project], as_json: bool) -> None:
+    if as_json:
+        write_json([project_view(one) for one in found])
+    else:
+        rows = [(str(one.id), one.name, "archived" if one.archived_at else "open") for one in found]
+        write_table([("id", "name", "state"), *rows])
+
+
+@click.group()
+def members() -> None:
+    """Add, list and remove an organization's people, and change their roles."""
+
+
+_role = click.option("--role", type=click.Choice(tuple(ROLES)), required=True, help="What they may do.")
+
+
+@members.command("add")
+@organization
+@click.argument("email")
+@_role
+@settings_flags("dsn")
+@as_json
+def add_one(org: str, email: str, role: Role, settings: Settings, *, as_json: bool) -> None:
+    """Add somebody by their e-mail address."""
+
+    async def add(conn: Conn) -> list[Member]:
+        owner = await find_organization(conn, org)
+        added = await add_member(conn, owner.id, checked(email, Email), role)
+        await note(conn, owner.id, "member.add", added.id, after=member_view(added))
+        return [added]
+
+    with reported():
+        _show_members(asyncio.run(in_transaction(settings, add)), as_json)
+
+
+@members.command("list")
+@organization
+@settings_flags("dsn")
+@as_json
+def show_members(org: str, settings: Settings, *, as_json: bool) -> None:
+    """List the members of an organization."""
+
+    async def found(conn: Conn) -> list[Member]:
+        return await list_members(conn, (await find_organization(conn, org)).id, limit=LISTED_MAX)
+
+    with reported():
+        _show_members(asyncio.run(in_transaction(settings, found)), as_json)
+
+
+@members.command("change")
+@organization
+@click.argument("member_id", type=click.UUID)
+@_role
+@settings_flags("dsn")
+@as_json
+def change_one(org: str, member_id: UUID, role: Role, settings: Settings, *, as_json: bool) -> None:
+    """Give a member another role."""
+
+    async def change(conn: Conn) -> list[Member]:
+        owner = await find_organization(conn, org)
+        found = await read_member(conn, owner.id, member_id, lock=True)
+        changed = await change_role(conn, owner.id, found, role)
+        await note(conn, owner.id, "member.change", found.id, before=member_view(found), after=member_view(changed))
+        return [changed]
+
+    with reported():
+        _show_members(asyncio.run(in_transaction(settings, change)), as_json)
+
+
+@members.command("remove")
+@organization
+@click.argument("member_id", type=click.UUID)
+@settings_flags("dsn")
+@as_json
+def remove_one(org: str, member_id: UUID, settings: Settings, *, as_json: bool) -> None:
+    """Remove a member."""
+
+    async def remove(conn: Conn) -> None:
+        owner = await find_organization(conn, org)
+        found = await read_member(conn, owner.id, member_id, lock=True)
+        await remove_member(conn, owner.id, found)
+        await note(conn, owner.id, "member.remove", found.id, before=member_view(found))
+
+    with reported():
+        asyncio.run(in_transaction(settings, remove))
         if as_json:
-            write_json({"id": key_id, "revoked": True})
+            write_json({"id": member_id, "removed": True})
         else:
-            click.echo(f"{key_id} is revoked")
+            click.echo(f"{member_id} is no member any more")
+
+
+def _show_members(found: list[Member], as_json: bool) -> None:
+    if as_json:
+        write_json([member_view(one) for one in found])
+    else:
+        write_table([("id", "email", "role"), *((str(one.id), one.email, one.role) for one in found)])
+
+
+def checked(value: object, kind: Any) -> Any:
+    """Raises InvalidRequest for a value that the API would not take either."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(str(error)) from error
+
+
+async def note(
+    conn: Conn,
+    org_id: UUID,
+    name: str,
+    object_id: UUID,
+    *,
+    before: msgspec.Struct | Facts | None = None,
+    after: msgspec.Struct | Facts | None = None,
+) -> None:
+    """Records what the operator did, as the last step of its transaction."""
+    facts: list[Facts | None] = [msgspec.to_builtins(side) for side in (before, after)]
+    action = Action(org_id=org_id, actor=operator(), name=name, object_id=str(object_id), before=facts[0], after=facts[1])
+    await record(conn, action)

@@ -47,6 +47,8 @@ def run(settings: Settings) -> None:
         log_config=None,
         log_level=None,
         access_log=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=3,
         server_header=False,
         date_header=True,

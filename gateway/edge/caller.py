@@ -1,11 +1,13 @@
 """From an HTTP request to a caller: an inference key that runs jobs. Who manages is told by gateway/edge/manager.py."""
 
+from contextvars import ContextVar
 from typing import Any, cast
 from uuid import UUID
 
 from litestar.connection import Request
 
-from gateway.access.model import Caller, well_formed
+from gateway.access.model import Caller, Manager, well_formed
+from gateway.access.restrictions import refuse_address
 from gateway.context import Gateway
 from gateway.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from gateway.jobs.model import job_of
@@ -14,6 +16,22 @@ from gateway.video import Job, parse_public_id
 HttpRequest = Request[Any, Any, Any]
 
 _TOKEN_MAX = 255
+
+
+class Noted:
+    """What is known of the call that is being answered, for the request log."""
+
+    __slots__ = ("by", "code", "job_id", "route")
+
+    def __init__(self) -> None:
+        self.by: Caller | Manager | None = None
+        self.code: str | None = None
+        self.job_id: UUID | None = None
+        self.route = ""
+
+
+noted: ContextVar[Noted] = ContextVar("noted")
+"""Set around every request (gateway/edge/middleware.py)."""
 
 
 def gateway_of(request: HttpRequest) -> Gateway:
@@ -29,11 +47,15 @@ def header(request: HttpRequest, name: bytes) -> str | None:
 
 
 async def authenticate(request: HttpRequest) -> Caller:
-    """Raises Unauthenticated, Forbidden for a management key."""
+    """Raises Unauthenticated, Forbidden for a management key, KeyRestricted for one that is used from elsewhere."""
     token = bearer(request)
     if well_formed(token, "management"):
         raise Forbidden("a management key runs no jobs and reads none; send an inference key, tl_live_… or tl_test_…")
-    return await gateway_of(request).authenticator.caller(token)
+    caller = await gateway_of(request).authenticator.caller(token)
+    noted.get().by = caller
+    if caller.restrictions is not None:
+        refuse_address(caller.restrictions, client_address(request))
+    return caller
 
 
 def client_address(request: HttpRequest) -> str:

@@ -6,7 +6,7 @@ with the path, the methods and the docstring.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -62,6 +62,10 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
     scope: Scope | None = None
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """The framework copies `opt` deeply, which types with constraints cannot bear; nothing in here ever changes."""
+        return self
 
     def every_error(self) -> tuple[type[GatewayError], ...]:
         anywhere = (MethodNotAllowed, InternalError, Unavailable)

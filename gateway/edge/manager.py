@@ -4,19 +4,24 @@ from typing import cast
 
 from gateway.access.managers import find_manager
 from gateway.access.model import Manager, well_formed
+from gateway.access.restrictions import refuse_address
 from gateway.access.scopes import Scope, roles_with
-from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of
+from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of, noted
 from gateway.edge.described import Described
 from gateway.errors import Forbidden
 
 
 async def manager(request: HttpRequest) -> Manager:
     """Who manages, if they have the scope in the route's description. Raises Unauthenticated, Forbidden, KeyRestricted."""
-    token = bearer(request)
+    token, gateway = bearer(request), gateway_of(request)
     if well_formed(token):
         raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
-        found = await find_manager(conn, token, client_address(request))
+    async with gateway.pool.acquire(timeout=5) as conn:
+        found = await find_manager(conn, token)
+    noted.get().by = found
+    if found.restrictions is not None:
+        refuse_address(found.restrictions, client_address(request))
+    gateway.key_uses.note(found.org_id, found.actor.id)
     _require(found, cast("Described", request.route_handler.opt["described"]).scope)
     return found
 

@@ -1,13 +1,24 @@
-"""Around every request: an id, a metric, and no more headers than anyone needs."""
+"""Around every request: an id, a metric, and a line in the log of who called."""
 
 import os
 import re
+from datetime import UTC, datetime
 from time import perf_counter
+from typing import cast
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from billing.kit.ids import new_id
+from gateway.access.model import Caller
+from gateway.context import Gateway
+from gateway.edge.caller import Noted, noted
+from gateway.requests.model import Call
 from gateway.telemetry.logs import answering
 from gateway.telemetry.metrics import http_requests
+from gateway.video import parse_public_id
+
+CLIENT_GONE = 499
+"""What is logged where no answer was begun, after nginx."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -25,6 +36,7 @@ def observed(app: ASGIApp) -> ASGIApp:
                 given = value
         request_id = given if _REQUEST_ID.fullmatch(given) else b"req_" + os.urandom(12).hex().encode()
         answering.set(request_id.decode())
+        noted.set(note := Noted())
         started, status = perf_counter(), 0
 
         async def mark(message: Message) -> None:
@@ -37,7 +49,38 @@ def observed(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, mark)
         finally:
+            duration_s = perf_counter() - started
             route = scope.get("path_template") or "unmatched"
-            http_requests(route, scope["method"], f"{status // 100}xx").observe(perf_counter() - started)
+            http_requests(route, scope["method"], f"{status // 100}xx").observe(duration_s)
+            if note.by is not None:
+                note.route = route
+                _log(scope, note, status, round(duration_s * 1000), request_id.decode())
 
     return around
+
+
+def _log(scope: HTTPScope, note: Noted, status: int, duration_ms: int, request_id: str) -> None:
+    """For the organization that called: a row for what changed something or was refused, a count for what was only read."""
+    by, method = note.by, scope["method"]
+    assert by is not None
+    requests = cast(Gateway, scope["litestar_app"].state.gateway).requests
+    project_id, caller_id = (by.project_id, by.key_id) if isinstance(by, Caller) else (None, by.actor.id)
+    if method == "GET" and status < 400:
+        requests.count(by.org_id, project_id, caller_id, note.route, duration_ms)
+        return
+    requests.note(
+        Call(
+            org_id=by.org_id,
+            id=new_id(),
+            at=datetime.now(UTC),
+            project_id=project_id,
+            caller_id=caller_id,
+            method=method,
+            route=note.route,
+            status=status or CLIENT_GONE,
+            code=note.code,
+            duration_ms=duration_ms,
+            job_id=note.job_id or parse_public_id(scope["path"].rpartition("/")[2]),
+            request_id=request_id,
+        )
+    )

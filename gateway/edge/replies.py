@@ -16,7 +16,7 @@ from litestar.types import Receive, Scope, Send
 
 from billing.kit.batch import TRANSIENT, Overloaded
 from gateway.admit import Admitted
-from gateway.edge.caller import HttpRequest, header
+from gateway.edge.caller import HttpRequest, header, noted
 from gateway.errors import (
     GatewayError,
     InternalError,
@@ -105,6 +105,7 @@ Renderer = Callable[[GatewayError], tuple[bytes, str]]
 
 def failure_reply(error: Exception, render: Renderer) -> Response[bytes]:
     failure = failure_of(error)
+    noted.get().code = failure.code
     body, media_type = render(failure)
     headers = failure_headers(failure)
     if isinstance(error, MethodNotAllowedException) and error.headers:

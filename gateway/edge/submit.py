@@ -6,9 +6,10 @@ import msgspec
 
 from billing.kit.ids import new_id
 from gateway.access.model import Caller
+from gateway.access.restrictions import refuse_request
 from gateway.admit import Admitted, submission
 from gateway.context import Gateway
-from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, retry_count
+from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, noted, retry_count
 from gateway.edge.inputs import Image, discard, keep, store_images
 from gateway.errors import (
     FreeBudgetSpent,
@@ -62,6 +63,8 @@ async def submit(
     limits = limits_of(gateway, ask.model)
     named = tuple(image.named for image in images)
     video = resolve(ask, limits, queue_deadline_s=gateway.settings.queue_deadline_s, inputs=named)
+    if caller.restrictions is not None:
+        refuse_request(caller.restrictions, video)
     try:
         if images:
             video = msgspec.structs.replace(video, inputs=await store_images(gateway, caller, images, job))
@@ -76,4 +79,5 @@ async def submit(
         await discard(gateway, org, job)
     elif images:
         await keep(gateway, org, job)
+    noted.get().job_id = admitted.job_id
     return admitted

@@ -34,6 +34,11 @@ async def forget_assets(conn: Conn, job: JobRef) -> None:
     await sql.FORGET_ASSETS.run(conn, job.org_id, job.id)
 
 
+async def forget_prompts(conn: Conn) -> int:
+    """What was asked for, of jobs that ended longer ago than their project keeps it. Returns how many were forgotten."""
+    return await sql.FORGET_PROMPTS.run(conn, _ROWS_MAX)
+
+
 async def without_jobs(conn: Conn, requests: Sequence[JobRef]) -> list[JobRef]:
     """Those that never became a job."""
     known = await sql.CREATED.all(conn, [one.org_id for one in requests], [one.id for one in requests])

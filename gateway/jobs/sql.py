@@ -357,6 +357,15 @@ EXPIRED_ASSETS = Query(
 FORGET_ASSETS = Command("""
     UPDATE gateway.job SET assets_deleted_at = billing.now() WHERE org_id = $1 AND id = $2 AND assets_deleted_at IS NULL
 """)
+FORGET_PROMPTS = Command("""
+    UPDATE gateway.job j
+    SET request = (j.request - 'negative_prompt') || '{"prompt": ""}', prompt_forgotten_at = billing.now()
+    FROM (
+        SELECT d.org_id, d.id FROM gateway.job d JOIN gateway.project p ON p.org_id = d.org_id AND p.id = d.project_id
+        WHERE d.finished_at <= billing.now() - p.prompt_days * interval '1 day' AND d.prompt_forgotten_at IS NULL
+        ORDER BY d.finished_at LIMIT $1 FOR UPDATE OF d SKIP LOCKED
+    ) due WHERE j.org_id = due.org_id AND j.id = due.id
+""")
 FORGET_ANSWERS = Command("""
     DELETE FROM gateway.idempotency WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM gateway.idempotency WHERE created_at < billing.now() - interval '48 hours' LIMIT $1))

@@ -71,6 +71,8 @@ flush_seconds = _by(
 )
 """(coalescer)"""
 
+unlogged_requests = Counter("tallylight_unlogged_requests", "Calls that the request log had no room for.")
+
 # Every process reads the same table, so the newest answer of a living process is the answer.
 jobs = _by(Gauge("tallylight_jobs", "Jobs in each state.", ["state"], multiprocess_mode="livemostrecent"))
 """(state)"""

@@ -127,3 +127,17 @@ def test_own_prices_are_shown_to_their_customer_alone(desk: Stack) -> None:
         estimate = client.post("/v1/estimate", headers=mine.bearer, json=body).raise_for_status().json()
         assert [tier["explanation"] for tier in estimate["tiers"]] == ["2.000 s (minimum 2.000 s for 1.000 s) × ¥0.40 = ¥0.80"]
         assert estimate["price_version"] == price["version"]
+
+
+def test_a_price_by_the_image_is_shown_as_one_and_never_charged_for_seconds(desk: Stack) -> None:
+    mine = desk.customer()
+    stills = RateCard("CNY", {"testcard": ModelRates(200_000, {"720p": 10_000}, {"standard": 10_000}, unit="image")})
+    desk.database(lambda conn: publish(conn, stills, customer_id=mine.org_id))
+    body = {"model": "testcard", "prompt": "a lamp", "seconds": 1}
+    with httpx.Client(base_url=desk.base_url, headers=mine.bearer) as client:
+        price = client.get("/v1/prices").json()["models"]["testcard"]
+        assert (price["unit"], price["price_micro"]) == ("image", 200_000)
+        for path in ("/v1/estimate", "/v1/jobs"):
+            refused = client.post(path, json=body)
+            assert refused.status_code == 400
+            assert "there is no price for testcard by the second" in refused.text

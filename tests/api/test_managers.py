@@ -3,7 +3,8 @@
 import httpx
 
 from billing.kit.query import Conn
-from gateway.access.keys import issue_management_key, revoke_key
+from gateway.access.keys import issue_management_key
+from gateway.access.revoke import revoke_key
 from gateway.access.scopes import ROLES, Role, Scope
 from tests.stack import Customer, Stack, bearer
 

@@ -11,20 +11,21 @@ _WRITE = """
     WITH job AS MATERIALIZED (
         SELECT n, ($1::uuid[])[1 + n % cardinality($1::uuid[])] AS account_id,
                overlay(gen_random_uuid()::text PLACING substr(k, 1, 8) || '-' || substr(k, 9, 4) FROM 1 FOR 13)::uuid AS id,
-               overlay(gen_random_uuid()::text PLACING substr(k, 1, 8) || '-' || substr(k, 9, 4) FROM 1 FOR 13)::uuid AS transfer_id
-        FROM generate_series($3::int, $4::int - 1) AS n,
+               overlay(gen_random_uuid()::text PLACING substr(k, 1, 8) || '-' || substr(k, 9, 4) FROM 1 FOR 13)::uuid AS transfer_id,
+               begun.at + n * interval '1 ms' AS at
+        FROM (SELECT billing.now() - interval '100000 s' AS at) AS begun, generate_series($3::int, $4::int - 1) AS n,
              LATERAL lpad(to_hex((extract(epoch FROM billing.now()) * 1000)::bigint - 100000000 + n), 12, '0') AS k
     ), held AS (
         INSERT INTO billing.hold (id, seq, account_id, request, amount, captured, state, ended_at)
         SELECT id, 0, account_id, uuid_send(id), 1000000, 1000000, 'captured', billing.now() FROM job
     ), posted AS (
-        INSERT INTO billing.transfer (id, kind, subject_id, payload)
-        SELECT transfer_id, 'capture', id, '{"duration_ms": 4000, "rate_micro_per_s": 250000, "frames": 96, "attempt": 1}' FROM job
+        INSERT INTO billing.transfer (id, kind, subject_id, payload, created_at)
+        SELECT transfer_id, 'capture', id, '{"duration_ms": 4000, "rate_micro_per_s": 250000, "frames": 96, "attempt": 1}', at FROM job
     )
-    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount)
-    SELECT transfer_id, 0, account_id, 'CNY', -1000000 FROM job
+    INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount, booked_at)
+    SELECT transfer_id, 0, account_id, 'CNY', -1000000, at FROM job
     UNION ALL
-    SELECT transfer_id, 1, $2, 'CNY', 1000000 FROM job
+    SELECT transfer_id, 1, $2, 'CNY', 1000000, at FROM job
 """
 
 

@@ -20,6 +20,7 @@ from billing.kit.query import Pool, Record
 from billing.ledger.verify import verify
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission, submission
 from gateway.clerk import clerk
 from gateway.dispatch import dispatch
@@ -90,7 +91,7 @@ class Workshop:
     def __init__(self, pool: Pool, account: Account, settings: Settings) -> None:
         self.pool, self.account, self.settings = pool, account, settings
         self._admission = Admission(pool, PriceBook(), ComputeCosts({}), waiting_max=4096)
-        self._keys = Authenticator(pool, ttl_s=0)
+        self._keys = Authenticator(pool, KeyUses(pool), ttl_s=0)
 
     async def order(self, prompt: str = "a lamp", *, token: str | None = None, **changes: Any) -> UUID:
         """Nine frames at 16 a second (562 ms) of the model that `prompt` is meant for."""

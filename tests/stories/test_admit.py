@@ -19,9 +19,11 @@ from billing.plans.subscribe import subscribe
 from billing.pricing.book import PriceBook, publish
 from billing.pricing.model import ModelRates, RateCard, decode_terms
 from gateway.access.authenticate import Authenticator
-from gateway.access.keys import issue_key, revoke_key
+from gateway.access.keys import issue_key
 from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
+from gateway.access.revoke import revoke_key
+from gateway.access.uses import KeyUses
 from gateway.admit import Admission, Admitted, Submission, submission
 from gateway.errors import (
     FreeBudgetSpent,
@@ -80,7 +82,7 @@ async def desk(pool: Pool) -> Desk:
         await top_up(conn, source="first", customer_id=organization.id, asset="CNY", amount_micro=10_000_000)
         await publish(conn, CARD)
         _, token = await issue_key(conn, organization.id, name="k", livemode=True)
-    caller = await Authenticator(pool, ttl_s=0).caller(token)
+    caller = await Authenticator(pool, KeyUses(pool), ttl_s=0).caller(token)
     return Desk(pool, organization.id, caller, token)
 
 
@@ -172,7 +174,7 @@ async def test_a_revoked_key_does_not_spend_even_if_it_was_authenticated(desk: D
     with pytest.raises(Unauthenticated):
         await desk.admit()
     with pytest.raises(GatewayError):
-        await Authenticator(desk.pool, ttl_s=0).caller(desk.token)
+        await Authenticator(desk.pool, KeyUses(desk.pool), ttl_s=0).caller(desk.token)
     assert await desk.wallet() == (10_000_000, 0)
 
 
@@ -195,7 +197,7 @@ async def test_no_currency_stands_in_for_another(pool: Pool, desk: Desk) -> None
         dollars = await open_organization(conn, "dollars", "USD")
         await top_up(conn, source="dollars", customer_id=dollars.id, asset="USD", amount_micro=10_000_000)
         _, token = await issue_key(conn, dollars.id, name="k", livemode=True)
-    abroad = Desk(pool, dollars.id, await Authenticator(pool, ttl_s=0).caller(token), token)
+    abroad = Desk(pool, dollars.id, await Authenticator(pool, KeyUses(pool), ttl_s=0).caller(token), token)
     with pytest.raises(InvalidRequest, match="no prices are published in this organization's currency"):
         await abroad.admit()
     assert await abroad.wallet() == (10_000_000, 0)

@@ -80,6 +80,14 @@ class Control:
     async def close_dispute(self, dispute: str, verdict: str) -> Json:
         return await self.tell("disputes/close", dispute=dispute, verdict=verdict)
 
+    async def settle_payout(self, payout: str, outcome: str) -> Json:
+        """`arrive`, or a failure code such as `account_closed`."""
+        return await self.tell("payouts/settle", payout=payout, outcome=outcome)
+
+    async def require(self, account: str, due: Sequence[str] = ()) -> Json:
+        """Asks a connected account for these; for nothing, and it is verified."""
+        return await self.tell("accounts/require", account=account, due=list(due))
+
     async def webhooks(self) -> list[Json]:
         """Every delivery there is: id, event, type, endpoint, state, attempts."""
         return await self.tell("webhooks")

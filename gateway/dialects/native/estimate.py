@@ -6,6 +6,7 @@ import msgspec
 from litestar import post
 
 from billing.pricing.quote import Quote
+from gateway.access.restrictions import refuse_request
 from gateway.admit import price
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.requests import ROLES, read_request
@@ -38,6 +39,8 @@ async def estimate(request: HttpRequest) -> Reply:
     gateway, ask = gateway_of(request), ask_of(body)
     inputs = tuple(image.named for image in images)
     video = resolve(ask, limits_of(gateway, ask.model), queue_deadline_s=gateway.settings.queue_deadline_s, inputs=inputs)
+    if caller.restrictions is not None:
+        refuse_request(caller.restrictions, video)
     async with gateway.pool.acquire(timeout=5) as conn:
         book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
     asked = price(book, video)

@@ -17,7 +17,7 @@ from gateway.edge.artifacts import linked
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, header, read_job
 from gateway.edge.described import Answer, Described, Parameter
 from gateway.edge.follow import next_change
-from gateway.errors import InvalidRequest, NotFound, Unauthenticated
+from gateway.errors import InvalidRequest, KeyRestricted, NotFound, Unauthenticated
 from gateway.jobs.model import EventRow
 from gateway.video import FINAL, Job, State
 
@@ -91,7 +91,7 @@ async def _follow(request: HttpRequest, job_id: str, after: int) -> AsyncGenerat
                 await changed
             finally:
                 changed.cancel()
-    except (NotFound, Unauthenticated, Overloaded, *TRANSIENT) as error:
+    except (NotFound, Unauthenticated, KeyRestricted, Overloaded, *TRANSIENT) as error:
         log.info("event_stream_ended", job_id=job_id, reason=type(error).__name__)
 
 

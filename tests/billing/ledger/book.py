@@ -76,7 +76,8 @@ class Ledger:
                     self.customer,
                 )
                 await self.conn.execute(
-                    "INSERT INTO billing.entry VALUES ($1, 0, $2, 'CNY', -$4::bigint), ($1, 1, $3, 'CNY', $4::bigint)",
+                    "INSERT INTO billing.entry SELECT t.id, leg, (ARRAY[$2::uuid, $3])[leg + 1], 'CNY', sign * $4::bigint, created_at"
+                    " FROM billing.transfer t, (VALUES (0, -1), (1, 1)) AS l (leg, sign) WHERE t.id = $1",
                     transfer,
                     clearing,
                     account,

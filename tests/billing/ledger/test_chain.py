@@ -41,6 +41,7 @@ CHANGES = {
     },
     "entry": {
         "transfer_id": "gen_random_uuid()", "leg": "leg + 7", "account_id": "gen_random_uuid()", "asset": "'USD'", "amount": "amount * 2",
+        "booked_at": "booked_at - interval '1 microsecond'",
     },
     "seal": {
         "position": "position + 100", "transfer_id": "gen_random_uuid()", "xid": "(xid::text::bigint - 1)::text::xid8",
@@ -94,7 +95,7 @@ async def found(conn: Conn, kept: Head) -> bool:
         "INSERT INTO billing.transfer SELECT gen_random_uuid(), kind, subject_id, payload, xid, created_at FROM billing.transfer LIMIT 1",
         "INSERT INTO billing.transfer SELECT gen_random_uuid(), kind, subject_id, payload, '1'::xid8, created_at FROM billing.transfer LIMIT 1",
         "INSERT INTO billing.transfer SELECT gen_random_uuid(), kind, subject_id, payload, '9999999999'::xid8, created_at FROM billing.transfer LIMIT 1",
-        "INSERT INTO billing.entry SELECT id, 9, gen_random_uuid(), 'CNY', 1 FROM billing.transfer WHERE kind = 'top_up' LIMIT 1",
+        "INSERT INTO billing.entry SELECT id, 9, gen_random_uuid(), 'CNY', 1, created_at FROM billing.transfer WHERE kind = 'top_up' LIMIT 1",
         "INSERT INTO billing.seal SELECT 0, xid, transfer_id, digest FROM billing.seal LIMIT 1",
         "INSERT INTO billing.seal SELECT 8, xid, transfer_id, digest FROM billing.seal LIMIT 1",
         "UPDATE billing.account SET path = path || 'x' WHERE path = 'revenue:usage:live:CNY'",

@@ -32,7 +32,8 @@ async def test_one_wrong_transfer_refuses_the_statement_it_came_with(ledger: Led
     right, wrong = new_id(), new_id()
     with pytest.raises(asyncpg.CheckViolationError, match=str(wrong)):
         await ledger.conn.execute(
-            "INSERT INTO billing.entry VALUES ($1, 0, $3, 'CNY', 1), ($1, 1, $3, 'CNY', -1), ($2, 0, $3, 'CNY', 1)",
+            "INSERT INTO billing.entry VALUES ($1, 0, $3, 'CNY', 1, billing.now()), ($1, 1, $3, 'CNY', -1, billing.now()), "
+            "($2, 0, $3, 'CNY', 1, billing.now())",
             right,
             wrong,
             REVENUE,
@@ -42,7 +43,7 @@ async def test_one_wrong_transfer_refuses_the_statement_it_came_with(ledger: Led
 
 async def post(conn: Conn, legs: list[tuple[str, int]]) -> None:
     await conn.execute(
-        "INSERT INTO billing.entry SELECT $1, n - 1, $2, asset, amount"
+        "INSERT INTO billing.entry SELECT $1, n - 1, $2, asset, amount, billing.now()"
         " FROM unnest($3::text[], $4::bigint[]) WITH ORDINALITY AS u (asset, amount, n)",
         new_id(),
         REVENUE,
@@ -68,7 +69,7 @@ REFUSED = {
     "released without an end": ("hold_ended_if_not_held", HOLD + KEY + "1, 0, 'released', NULL)"),
     "a leg of nothing": (
         "entry_amount_check",
-        "INSERT INTO billing.entry VALUES (gen_random_uuid(), 0, gen_random_uuid(), 'CNY', 0)",
+        "INSERT INTO billing.entry VALUES (gen_random_uuid(), 0, gen_random_uuid(), 'CNY', 0, billing.now())",
     ),
     "a kind of its own": (
         "transfer_kind",

@@ -33,7 +33,7 @@ DIMENSIONS = {
 }  # fmt: skip
 SALE = {"amount": 8000, "basis": 90, "tax": 6, "total": 96}
 SOLD = [("liability:deferred:live:CNY:{grant}", 90), ("liability:tax:live:CNY", 6), ("units:issued:live:SEC:h100", -8000), ("{grant}", 8000)]  # fmt: skip
-BACK = {"amount": 8000, "earned": 91, "tax": 6, "total": 96, "rounding": 1}
+BACK = {"amount": 8000, "earned": 91, "tax": 6, "total": 90, "credited": 6, "rounding": 1}
 TAKEN = [("{grant}", -8000), ("units:issued:live:SEC:h100", 8000), ("liability:deferred:live:CNY:{grant}", -91), ("liability:tax:live:CNY", -6)]  # fmt: skip
 INVOICE = {"total": 1061, "usage": 900, "shortfall": 100, "tax": 60, "rounding": 1}
 TEN = {"amount": 10}
@@ -74,13 +74,17 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     "cash_refund": (TEN, [("{wallet}", -10), ("liability:refund_transit:live:CNY", 10)], 0),
     "cash_refund_paid": (TEN, [("liability:refund_transit:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
     "cash_refund_failed": (TEN, [("liability:refund_transit:live:CNY", -10), ("{wallet}", 10)], 0),
+    "cash_taken": (TEN, [("{wallet}", -10), ("asset:clearing:live:CNY", 10)], 0),
+    "cash_returned": (TEN, [("asset:clearing:live:CNY", -10), ("{wallet}", 10)], 0),
     "pack_refund": (
         {"amount": 500, "earned": 5},
         [("{grant}", -500), ("units:issued:live:SEC:h100", 500), ("liability:deferred:live:CNY:{grant}", -5), ("liability:refund_transit:live:CNY", 5)],
         0,
     ),
-    "seconds_return_to_wallet": (BACK, [*TAKEN, ("{wallet}", 96), ("expense:rounding:live:CNY", 1)], 0),
-    "seconds_return_on_account": (BACK, [*TAKEN, ("asset:receivable:live:CNY:acme", 96), ("expense:rounding:live:CNY", 1)], -96),
+    "seconds_return_to_wallet": (BACK, [*TAKEN, ("{wallet}", 90), ("contra:refunds:live:CNY", 6), ("expense:rounding:live:CNY", 1)], 0),
+    "seconds_return_on_account": (
+        BACK, [*TAKEN, ("asset:receivable:live:CNY:acme", 90), ("contra:refunds:live:CNY", 6), ("expense:rounding:live:CNY", 1)], -90,
+    ),
     "credit_limit": ({"change": 500}, [], -500),
     "close": (
         INVOICE,
@@ -89,6 +93,17 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     ),
     "payment": (TEN, [("asset:clearing:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
     "payment_from_wallet": (TEN, [("{wallet}", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "payment_refund": (TEN, [("asset:receivable:live:CNY:acme", -10), ("liability:refund_transit:live:CNY", 10)], 10),
+    "payment_refund_failed": (TEN, [("liability:refund_transit:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "payment_taken": (TEN, [("asset:receivable:live:CNY:acme", -10), ("asset:clearing:live:CNY", 10)], 10),
+    "payment_returned": (TEN, [("asset:clearing:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "stripe_fee": (TEN, [("expense:stripe_fee:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
+    "exchange": (
+        {"amount": 10, "got": 70},
+        [("memo:exchange:live:CNY", -10), ("asset:clearing:live:CNY", 10), ("asset:clearing:live:SEC:h100", -70), ("memo:exchange:live:SEC:h100", 70)],
+        0,
+    ),
+    "bank_payout": (TEN, [("asset:bank:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
     "credit_note": (
         {"net": 10, "tax": 1, "total": 11},
         [("contra:refunds:live:CNY", -10), ("liability:tax:live:CNY", -1), ("asset:receivable:live:CNY:acme", 11)],

@@ -87,11 +87,15 @@ PLANTED: dict[str, tuple[set[str], str]] = {
     ),
     "an entry has no transfer": (
         {"entry_has_transfer_and_account"},
-        f"INSERT INTO billing.entry VALUES (gen_random_uuid(), 0, '{REVENUE}', 'CNY', 0 + 1)",
+        f"INSERT INTO billing.entry VALUES (gen_random_uuid(), 0, '{REVENUE}', 'CNY', 0 + 1, billing.now())",
     ),
     "an entry has no account": (
         {"entry_has_transfer_and_account"},
         f"UPDATE billing.entry SET account_id = gen_random_uuid() WHERE account_id = '{REVENUE}'",
+    ),
+    "an entry was booked at another moment": (
+        {"entry_has_the_moment_of_its_transfer"},
+        f"UPDATE billing.entry SET booked_at = booked_at - interval '1 month' WHERE account_id = '{REVENUE}'",
     ),
     "a hold is on no account": (
         {"hold_has_guarded_account"},
@@ -129,7 +133,7 @@ async def test_each_damage_is_found_by_its_rule(damaged: Ledger, planted: str) -
 async def test_every_rule_is_planted() -> None:
     assert set[str]().union(*(expected for expected, _ in PLANTED.values())) == {
         "transfer_sums_to_zero", "balance_equals_entries", "held_equals_open_holds", "captured_once_in_full", "hold_has_one_state",
-        "entry_has_transfer_and_account", "hold_has_guarded_account", "capture_has_hold",
+        "entry_has_transfer_and_account", "entry_has_the_moment_of_its_transfer", "hold_has_guarded_account", "capture_has_hold",
     }  # fmt: skip
 
 

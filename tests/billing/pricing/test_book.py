@@ -139,9 +139,52 @@ async def test_what_was_in_force_is_never_rewritten(database: Conn, customer_id:
             await publish_in_transaction(database, what, at)
     with pytest.raises(RateCardInvalid, match="billed in CNY, the card is in USD"):
         await publish_in_transaction(database, card(3, currency="USD"), customer_id=customer_id)
-    with pytest.raises(UnknownCustomer):
-        await publish_in_transaction(database, card(3), customer_id=new_id())
+    nobody = new_id()
+    with pytest.raises(UnknownCustomer, match=str(nobody)):
+        await publish_in_transaction(database, card(3), customer_id=nobody)
     assert await count(database) == 2
+
+
+async def test_the_public_list_is_that_of_its_currency_now_on_the_clock_of_utc(database: Conn) -> None:
+    before = await clock(database)
+    none = await PriceBook().listed(database, "USD")
+    assert (none.currency, none.time_zone, none.listed, none.own) == ("USD", "UTC", None, None)
+    card_id = await publish_in_transaction(database, card(1))
+    found = await PriceBook().listed(database, "CNY")
+    assert (found.currency, found.time_zone, found.own) == ("CNY", "UTC", None)
+    assert found.listed is not None and found.listed.id == card_id
+    assert before < none.at < found.at < await clock(database)
+
+
+async def test_customers_may_have_the_same_card_from_the_same_moment(database: Conn, customer_id: UUID) -> None:
+    other = (await open_customer(database, new_id(), "CNY")).id
+    moment = await clock(database) + timedelta(days=1)
+    owners = (customer_id, other, None)
+    ids = [await publish_in_transaction(database, card(4), moment, customer_id=owner) for owner in owners]
+    assert len(set(ids)) == 3 and await count(database) == 3
+    assert [await publish_in_transaction(database, card(4), moment, customer_id=owner) for owner in owners] == ids
+    for owner in owners:
+        assert [version.id for version in await succession(database, "CNY", owner)] == [ids[owners.index(owner)]]
+        with pytest.raises(RateCardInvalid, match="another card takes effect"):
+            await publish_in_transaction(database, card(5), moment, customer_id=owner)
+
+
+async def test_a_card_is_in_force_from_its_very_moment(database: Conn) -> None:
+    now = await clock(database)
+    await database.execute(
+        f"CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$SELECT '{now}'::timestamptz$$"
+    )
+    first = await publish_in_transaction(database, card(1))
+    assert await publish_in_transaction(database, card(1)) == first and await count(database) == 1
+
+
+async def test_a_book_is_made_of_cards_that_are_known_and_others(database: Conn, customer_id: UUID) -> None:
+    prices = PriceBook()
+    await publish_in_transaction(database, card(1, "film", "still"))
+    assert price_of((await prices.in_force(database, [customer_id]))[customer_id]) == 1
+    await publish_in_transaction(database, card(2), customer_id=customer_id)
+    found = (await prices.in_force(database, [customer_id]))[customer_id]
+    assert (price_of(found), price_of(found, "still")) == (2, 1)
 
 
 async def test_two_publishers_at_once_are_one_after_the_other(pool: Pool) -> None:

@@ -52,6 +52,31 @@ def test_an_override_may_name_only_some_models() -> None:
     assert problems(RateCard("CNY", {"film": RICH}), OFFERS, whole=False) == []
     assert problems(RateCard("CNY", {}), OFFERS, whole=False) == []
     assert problems(RateCard("CNY", {"ghost": RICH}), OFFERS, whole=False) == ["ghost: there is no such model"]
+    own = RateCard("CNY", {"film": RICH})
+    assert check(own, OFFERS, whole=False) is own
+
+
+def test_frame_rates_up_to_the_last_class_are_priced_and_a_model_may_have_none() -> None:
+    assert problems(changed(fps=(FpsClass("up to 60 fps", 1, 60),)), OFFERS) == []
+    still = msgspec.structs.replace(STILL, fps=RICH.fps[:1])
+    offer = msgspec.structs.replace(OFFERS["still"], fps=())
+    assert problems(RateCard("CNY", {"still": still}), {"still": offer}) == []
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(RateCardInvalid) as refused:
+        check(RateCard("CNY", {"film": msgspec.structs.replace(RICH, audio=None), "ghost": STILL}), OFFERS)
+    assert refused.value.detail == (
+        "ghost: there is no such model; still: the card has no price for this model; "
+        "film: audio has no factor, but the model makes sound"
+    )
+
+
+def test_what_a_model_does_not_offer_is_named() -> None:
+    still = msgspec.structs.replace(STILL, accelerator={"h100": 1})
+    assert problems(RateCard("CNY", {"film": RICH, "still": still}), OFFERS) == [
+        "still: accelerator h100 is not offered; there are: none"
+    ]
 
 
 def test_a_card_that_leaves_tasks_and_frame_rates_out_prices_them_all_alike() -> None:
@@ -71,6 +96,7 @@ NIGHT = Hours("night", "22:00", "06:00", 1)
         (changed(tier={}), "film: tier needs at least one entry"),
         (changed(hours=(NIGHT, Hours("early", "05:59", "08:00", 1))), "film: hours: 'night' overlaps 'early'"),
         (changed(hours=(NIGHT, Hours("sunday", "00:00", "24:00", 1, ("sun",)))), "film: hours: 'night' overlaps 'sunday'"),
+        (changed(hours=(Hours("late", "23:00", "00:01", 1, ("sun",)), Hours("dawn", "00:00", "00:01", 1, ("mon",)))), "film: hours: 'dawn' overlaps 'late'"),
         (changed(hours=(Hours("x", "06:00", "06:00", 1),)), "film: hours: 'x' holds no time; give it days, and an end that is not its start (24:00 ends a day)"),
         (changed(hours=(Hours("x", "06:00", "07:00", 1, ()),)), "film: hours: 'x' holds no time; give it days, and an end that is not its start (24:00 ends a day)"),
         (changed(fps=(FpsClass("all", 1), FpsClass("low", 1, 30))), "film: fps: 'low' overlaps 'all'; order the classes by up_to, the one without it last"),

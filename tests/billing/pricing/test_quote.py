@@ -63,10 +63,31 @@ def test_own_prices_come_first_and_the_list_fills_their_gaps() -> None:
     own = RateCard("CNY", {"film": ModelRates(500_000, {"720p": 10_000}, {"standard": 10_000})})
     mine = terms(book(own=own), film())
     assert (mine.rate_card_id, mine.price_micro, mine.min_ms) == (UUID(int=2), 500_000, 0)
-    other = terms(book(own=own), Dimensions("still", "t2v", "1080p", 1, "standard"))
+    other = terms(book(own=own), Dimensions("still", "t2v", "1080p", 1, "standard", unit="image"))
     assert (other.rate_card_id, other.price_micro) == (UUID(int=1), 200_000)
     with pytest.raises(PriceMissing):  # a model's own prices replace all of the list's
         terms(book(own=own), film(tier="flex"))
+
+
+def test_a_model_that_neither_card_names_has_no_price() -> None:
+    own = RateCard("CNY", {"film": RICH})
+    with pytest.raises(PriceMissing, match="ghost in CNY"):
+        terms(book(own=own), Dimensions("ghost", "t2v", "720p", 24, "standard"))
+    assert book(own=own).rates("ghost") is None
+
+
+def test_images_are_priced_by_the_image() -> None:
+    found = quote(book(), Dimensions("still", "t2v", "1080p", 1, "standard", unit="image"), 3)
+    assert (found.terms.unit, found.terms.min_ms, found.terms.seconds_class, found.terms.volume_key) == ("image", 0, "", "")
+    assert found.amount_micro == charge(found.terms, 3) == 600_000
+    assert found.explanation == "3 images × ¥0.20 = ¥0.60"
+
+
+def test_milliseconds_are_never_counted_as_images_nor_images_as_milliseconds() -> None:
+    with pytest.raises(PriceMissing, match="still by the second"):
+        terms(book(), Dimensions("still", "t2v", "1080p", 1, "standard"))
+    with pytest.raises(PriceMissing, match="film by the image"):
+        terms(book(), msgspec.structs.replace(film(), unit="image"))
 
 
 def test_terms_carry_what_a_later_charge_needs() -> None:
@@ -123,6 +144,14 @@ def test_a_band_past_midnight_belongs_to_the_day_it_began_on(day: int, hour: int
     assert bool(terms(book(card, at=at, time_zone="UTC"), film()).factors) == cheap
 
 
+@pytest.mark.parametrize("clock,cheap", [("12:29", False), ("12:30", True), ("13:44", True), ("13:45", False)])
+def test_a_band_may_begin_and_end_at_any_minute(clock: str, cheap: bool) -> None:
+    lunch = Hours("lunch", "12:30", "13:45", 7_000)
+    card = RateCard("CNY", {"film": ModelRates(1, {"720p": 10_000}, {"standard": 10_000}, hours=(lunch,))})
+    at = datetime.fromisoformat(f"2026-11-06T{clock}:59+00:00")
+    assert bool(terms(book(card, at=at, time_zone="UTC"), film()).factors) == cheap
+
+
 def made(**changes: Any) -> Terms:
     plain = Terms(rate_card_id=UUID(int=1), currency="CNY", price_micro=1_000_000)
     return msgspec.structs.replace(plain, **changes)
@@ -156,6 +185,7 @@ def test_an_estimate_promises_no_step_and_fears_every_dearer_one() -> None:
     cheaper, dearer = made(steps=RICH.volume), made(steps=(Step(10_000, 20_000),))
     assert (maximum(cheaper, 8_000), maximum(dearer, 8_000)) == (8_000_000, 16_000_000)
     assert explain_maximum(dearer, 8_000) == "8.000 s × ¥1.00 × volume 2 = ¥16.00"
+    assert explain_maximum(made(min_ms=5_000), 3_000) == "5.000 s (minimum 5.000 s for 3.000 s) × ¥1.00 = ¥5.00"
 
 
 def test_a_quote_holds_the_maximum_and_says_so() -> None:
@@ -174,6 +204,13 @@ def test_nothing_is_rounded_before_the_end() -> None:
 def test_negative_quantities_are_refused() -> None:
     for call in (lambda: charge(made(), -1), lambda: charge(made(), 1, -1), lambda: charge(made(), 1, 0, -1)):
         with pytest.raises(ValueError, match="not negative"):
+            call()
+
+
+@pytest.mark.parametrize("wrong", [1.0, 0.5, True, "8", None])
+def test_a_quantity_that_is_no_whole_number_is_named(wrong: Any) -> None:
+    for call in (lambda: charge(made(), wrong), lambda: charge(made(), 1, wrong), lambda: charge(made(), 1, 0, wrong)):
+        with pytest.raises(TypeError, match=f"a whole number of milliseconds or images, not {wrong!r}"):
             call()
 
 

@@ -1,5 +1,6 @@
 """Statements: opening, movements, closing – for any cut of the time, every one begins where the one before ended."""
 
+import json
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -8,12 +9,15 @@ import pytest
 from billing.charges.model import Refund
 from billing.errors import UnknownWallet
 from billing.kit.query import Conn
+from billing.reports import sql
 from billing.reports.margin import compare
 from billing.reports.model import MarginRow, StatementOf
-from billing.reports.period import Period, zone_of
-from billing.reports.statement import Statement, statement
+from billing.reports.period import Period, month_of, zone_of
+from billing.reports.statement import Statement, statement, statement_arguments
+from tests.bench.history import write_history
 from tests.billing.charges.book import open_usages
 from tests.billing.charges.till import PACKED, SECOND, Till, open_till
+from tests.billing.reports.test_plans import nodes
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 UTC_ZONE = zone_of("UTC")
@@ -56,6 +60,54 @@ async def test_statements_of_any_periods_join(database: Conn, seed: int) -> None
                 assert line.balance == balance
             assert one.closing == balance
         assert balance == (await till.balance(asset))[0]
+
+
+@pytest.mark.parametrize(
+    "zone,month,begins,ends",
+    [
+        ("Europe/Berlin", "2026-03", "2026-02-28T23:00", "2026-03-31T22:00"),
+        ("Europe/Berlin", "2026-10", "2026-09-30T22:00", "2026-10-31T23:00"),
+        ("America/New_York", "2026-11", "2026-11-01T04:00", "2026-12-01T05:00"),
+        ("America/Santiago", "2026-09", "2026-09-01T04:00", "2026-10-01T03:00"),
+        ("Asia/Kathmandu", "2026-02", "2026-01-31T18:15", "2026-02-28T18:15"),
+    ],
+)
+async def test_a_month_is_that_of_the_customers_clock(database: Conn, zone: str, month: str, begins: str, ends: str) -> None:
+    first, last = (datetime.fromisoformat(f"{at}:00+00:00") for at in (begins, ends))
+    clock = await open_usages(database)
+    await clock.turn(first - timedelta(days=1))
+    till = await open_till(database)
+    before, _ = await till.balance("CNY")
+    tick = timedelta(microseconds=1)
+    for nth, at in enumerate((first - tick, first, last - tick, last)):
+        await clock.turn(at)
+        await till.top_up(10**nth)
+    period = month_of(month, zone_of(zone))
+    found = await read(till, period.start, period.end)
+    amounts = [line.amount for line in found.movements]
+    assert (found.opening - before, amounts, found.closing - before) == (1, [10, 100], 111)
+
+
+async def test_a_statement_reads_what_was_booked_since_its_period_began(database: Conn) -> None:
+    till = await open_till(database)
+    await till.top_up(4_000_000_000)
+    wallet = await database.fetchval("SELECT id FROM billing.wallet WHERE asset = 'CNY' AND customer_id = $1", till.customer)
+    await write_history(database, [wallet], 4_000)
+    await till.top_up(7)
+    begin = await database.fetchval("SELECT booked_at FROM billing.entry ORDER BY booked_at DESC OFFSET 40 LIMIT 1")
+    end = datetime(2100, 1, 1, tzinfo=UTC)
+    arguments = statement_arguments(StatementOf(till.customer, "live", "CNY", Period(begin, end, UTC_ZONE)), None)
+    text = await database.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql.STATEMENT.sql}", *arguments)
+    read_rows = sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0))
+        * node["Actual Loops"]
+        for node in nodes(json.loads(text)[0]["Plan"])
+        if node.get("Relation Name") in ("entry", "transfer", "account")
+    )
+    assert read_rows < 100
+    found = await read(till, begin, end)
+    assert found.closing == (await till.balance("CNY"))[0]
+    assert found.opening + sum(line.amount for line in found.movements) == found.closing
 
 
 async def test_a_movement_names_its_subject_and_what_it_drew_on(database: Conn) -> None:

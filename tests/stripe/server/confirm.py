@@ -15,10 +15,14 @@ def attempt(
     method: Json,
     *,
     off_session: bool = False,
+    steps: bool = False,
     return_url: str | None = None,
     authenticated: bool = False,
 ) -> None:
-    """Tries to pay with `method`. Raises the card's decline, after which the intent waits for another method."""
+    """Tries to pay with `method`. Raises the card's decline, after which the intent waits for another method.
+
+    Off session a step that the customer would have to take is a decline too, unless `steps`: an invoice waits for it.
+    """
     intent |= {"payment_method": method["id"], "last_payment_error": None, "next_action": None}
     secret = world.secret(method["id"])
     behaviour = secret if authenticated else secret | _planned(world, intent)
@@ -29,7 +33,7 @@ def attempt(
     else:
         needed = True
     if needed and not authenticated:
-        if off_session:
+        if off_session and not steps:
             _fail(world, intent, method, "authentication_required")
         world.secret(intent["id"])["return_url"] = return_url
         step = _next_action(world, intent, method, return_url)

@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tests.stripe.server import confirm, money
+from tests.stripe.server import money, shopper
 from tests.stripe.server.errors import Json, StripeError
 from tests.stripe.server.http import Answer, Request
-from tests.stripe.server.resources import disputes, refunds
+from tests.stripe.server.resources import accounts, disputes, payouts, refunds
 from tests.stripe.server.settings import Settings
 from tests.stripe.server.world import Delivery, Fault
 
@@ -119,7 +119,7 @@ async def plan(server: "Server", said: Json) -> object:
 @verb("authenticate")
 async def authenticate(server: "Server", said: Json) -> object:
     """What the customer does on the bank's, Alipay's or WeChat's page."""
-    intent = confirm.authenticate(server.world, said["intent"], ok=said["ok"])
+    intent = shopper.authenticate(server.world, said["intent"], ok=said["ok"])
     await server.deliver_due()
     return intent
 
@@ -153,6 +153,30 @@ async def settle_refund(server: "Server", said: Json) -> object:
     {"succeed": refunds.succeed, "fail": refunds.fail}[said["outcome"]](server.world, said["refund"])
     await server.deliver_due()
     return server.world.get("refund", said["refund"])
+
+
+@verb("payouts/settle")
+async def settle_payout(server: "Server", said: Json) -> object:
+    """`outcome` is arrive or a failure code such as account_closed."""
+    row = server.world.get("payout", said["payout"])
+    if said["outcome"] == "arrive":
+        payouts.arrive(server.world, row["id"])
+    else:
+        payouts.fail(server.world, row, said["outcome"])
+    await server.deliver_due()
+    return row
+
+
+@verb("accounts/require")
+async def require(server: "Server", said: Json) -> object:
+    """What Stripe asks of the account from now on; nothing, and it is verified."""
+    account = server.world.get("account", said["account"])
+    if said["due"]:
+        accounts.require(server.world, account, said["due"])
+    else:
+        accounts.provide(server.world, account)
+    await server.deliver_due()
+    return account
 
 
 @verb("webhooks")

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from tests.stripe.server import control, pages
 from tests.stripe.server.api import Api
 from tests.stripe.server.http import Answer, HttpServer, Request
-from tests.stripe.server.settings import Settings
+from tests.stripe.server.settings import DAY_S, Settings
 from tests.stripe.server.webhooks import Post
-from tests.stripe.server.world import TIMERS, State, World
+from tests.stripe.server.world import TIMERS, State, Timer, World
 
 TICK_S = 1.0
 
@@ -73,23 +73,23 @@ class Server:
                 TIMERS[first.verb](self.world, first.id)
 
     async def _handle(self, request: Request) -> Answer:
-        self._follow_machine()
+        self._catch_up()
         if request.path.startswith("/_control/"):
             return await control.answer(self, request)
         answer = await self.api.answer(request) if request.path.startswith("/v1/") else pages.answer(self.world, request)
         self._spawn(self.deliver_due())
         return answer
 
-    def _follow_machine(self) -> None:
+    def _catch_up(self) -> None:
         state = self.world.state
         if state.ticking:
             state.now = max(state.now, int(time.time()) + state.shift)
-            self._run_timers()
+        self._run_timers()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._follow_machine()
+            self._catch_up()
             if self.world.state.ticking:
                 await self.deliver_due()
 
@@ -102,7 +102,9 @@ class Server:
 def fresh(settings: Settings, *, now: int | None = None, seed: str = "", ticking: bool = False) -> State:
     """Ids differ from run to run unless a seed is given, so that a database that outlives the server meets no old id again."""
     started = int(time.time()) if now is None else now
-    return State(settings, started, seed or os.urandom(8).hex(), ticking=ticking, shift=started - int(time.time()))
+    state = State(settings, started, seed or os.urandom(8).hex(), ticking=ticking, shift=started - int(time.time()))
+    state.timers.append(Timer(started + DAY_S, "payouts.daily", "", settings.platform))
+    return state
 
 
 @asynccontextmanager

@@ -59,7 +59,7 @@ class JobCalls(Dice):
         rates = self._card(customer, model).models[model]
         want = Dimensions(
             model, "t2v", choose.choice(list(rates.resolution)), 24, choose.choice(list(rates.tier)),
-            rates.audio is not None and choose.random() < 0.3,
+            rates.audio is not None and choose.random() < 0.3, unit=rates.unit,
         )  # fmt: skip
         agreed = terms(books[customer], want)
         oracle = self.world.oracle

@@ -1,27 +1,47 @@
 """One module per resource. Importing this package fills the table of routes, so `call` is taken from here."""
 
 from tests.stripe.server.resources import (
+    accounts,
     balance,
+    catalogue,
     charges,
+    checkout,
+    credit_notes,
     customers,
     disputes,
     events,
+    invoice_items,
+    invoices,
     payment_intents,
     payment_methods,
+    payouts,
+    portal,
     refunds,
+    setup_intents,
+    transfers,
     webhook_endpoints,
 )
 from tests.stripe.server.routes import call
 
 __all__ = [
+    "accounts",
     "balance",
     "call",
+    "catalogue",
     "charges",
+    "checkout",
+    "credit_notes",
     "customers",
     "disputes",
     "events",
+    "invoice_items",
+    "invoices",
     "payment_intents",
     "payment_methods",
+    "payouts",
+    "portal",
     "refunds",
+    "setup_intents",
+    "transfers",
     "webhook_endpoints",
 ]

@@ -69,6 +69,7 @@ def open_dispute(world: World, charge: Json, reason: str, amount: int | None = N
                 "has_evidence": False,
                 "past_due": False,
                 "submission_count": 0,
+                "submission_method": "not_submitted",
             },
             "is_charge_refundable": inquiry,
             "livemode": False,
@@ -78,6 +79,7 @@ def open_dispute(world: World, charge: Json, reason: str, amount: int | None = N
                 "card": {
                     "brand": card["brand"],
                     "case_type": "inquiry" if inquiry else "chargeback",
+                    "network": card["brand"],
                     "network_reason_code": "83",
                 },
                 "type": "card",
@@ -143,6 +145,7 @@ def update(world: World, p: Params, id: str) -> Json:
     details["has_evidence"] = details["has_evidence"] or bool(evidence)
     if submit is not False:
         details["submission_count"] += 1
+        details["submission_method"] = "manual"
         dispute["status"] = "warning_under_review" if dispute["status"].startswith("warning") else "under_review"
     world.emit("charge.dispute.updated", dispute)
     if submit is not False and (verdict := VERDICTS.get(dispute["evidence"]["uncategorized_text"] or "")):
