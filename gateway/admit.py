@@ -1,4 +1,4 @@
-"""Admit: authenticate → check quotas → price → hold → enqueue, in one transaction for many requests.
+"""Admit: authenticate → check quotas → price → promise → hold → enqueue, in one transaction for many requests.
 
 A 2xx means that the job, its hold, its idempotency record and its first event are durable; any other answer means that
 nothing is held. The callers have been authenticated and their requests resolved before they come here; the transaction
@@ -6,7 +6,7 @@ reads the key again, because a revoked key must not spend.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from math import ceil
 from typing import TypeAlias
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
 from gateway.access.model import Caller
 from gateway.errors import (
+    FleetBusy,
     FreeBudgetSpent,
     GatewayError,
     IdempotencyInProgress,
@@ -37,8 +38,10 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.policy.model import Quote as FleetQuote
+from gateway.fleet.promises.quotes import Promise, Quotes
 from gateway.jobs import sql
-from gateway.jobs.model import fingerprint, job_of
+from gateway.jobs.model import Created, fingerprint, job_of
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
 
@@ -115,8 +118,8 @@ def price(book: Book | None, request: VideoRequest) -> Quote:
 class Admission:
     """Takes submissions from concurrent requests and commits them together. One per process."""
 
-    def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
-        self._pool, self._prices, self._costs = pool, prices, costs
+    def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, quotes: Quotes, *, waiting_max: int) -> None:
+        self._pool, self._prices, self._costs, self._quotes = pool, prices, costs, quotes
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -150,15 +153,15 @@ class Admission:
         await self._flushes.close()
 
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
-        ready_to_commit = False
+        turn, ready_to_commit = _Turn(batch), False
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
-                turn = _Turn(batch)
                 await turn.refuse_revoked(conn)
                 await turn.replay(conn)
                 customers = turn.customers()
                 turn.price(await self._prices.in_force(conn, customers))
                 turn.sponsor(await authorize(conn, customers), self._costs)
+                turn.promise(self._quotes)
                 await turn.hold(conn)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
@@ -167,19 +170,22 @@ class Admission:
             if ready_to_commit:
                 raise CommitUnknown("admission") from error
             raise
+        finally:
+            self._quotes.settled(turn.promises)
         return turn.outcomes()
 
 
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "of", "outcome", "quote", "sponsor")
+    __slots__ = ("held", "of", "outcome", "promise", "quote", "sponsor")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.quote: Quote
         self.held: Held
         self.sponsor: Sponsor | None = None
+        self.promise: Promise | None = None
         self.outcome: Admitted | Exception | None = None
 
 
@@ -188,6 +194,7 @@ class _Turn:
 
     def __init__(self, batch: Sequence[Submission]) -> None:
         self._entries = [_Entry(one) for one in batch]
+        self.promises: list[Promise] = []
 
     def outcomes(self) -> list[Admitted | Exception]:
         return [entry.outcome or Unavailable() for entry in self._entries]
@@ -257,6 +264,19 @@ class _Turn:
                 cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
                 entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
+    def promise(self, quotes: Quotes) -> None:
+        """A start, where somebody leads; a request whose tier cannot promise one within its limit is refused."""
+        for entry in self._undecided():
+            request, caller = entry.of.request, entry.of.caller
+            match quotes.promise(caller.org_id, request, livemode=caller.livemode):
+                case Promise() as made:
+                    entry.promise = made
+                    self.promises.append(made)
+                case FleetQuote(retry_s=retry_s):
+                    entry.outcome = FleetBusy(retry_after_s=ceil(retry_s))
+                case None:
+                    pass
+
     async def hold(self, conn: Conn) -> None:
         entries = self._undecided()
         if not entries:
@@ -272,11 +292,11 @@ class _Turn:
         if not entries:
             return
         added = await sql.INSERT_JOBS.all(conn, *[list(column) for column in zip(*map(_columns, entries), strict=True)])
-        created = {row.id: row.created_at for row in added}
+        created = {row.id: row for row in added}
         missing = [entry.of for entry in entries if entry.of.job_id not in created]
         if missing:  # this batch is sent again after an unknown outcome: the first sending had committed
             rows = await sql.CREATED.all(conn, [one.caller.org_id for one in missing], [one.job_id for one in missing])
-            created |= {row.id: row.created_at for row in rows}
+            created |= {row.id: row for row in rows}
         for entry in entries:
             body = entry.of.render(_job(entry, created[entry.of.job_id]))
             entry.outcome = Admitted(entry.of.job_id, entry.of.status, body)
@@ -341,10 +361,11 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         request.frames,
         request.queue_deadline_s,
         entry.held.starts_at,
+        entry.promise.start_s if entry.promise is not None and entry.held.starts_at is None else None,
     )
 
 
-def _job(entry: _Entry, created_at: datetime) -> Job:
+def _job(entry: _Entry, created: Created) -> Job:
     """The job as it was admitted, without reading it back."""
     one, quoted = entry.of, entry.quote
     return Job(
@@ -358,7 +379,8 @@ def _job(entry: _Entry, created_at: datetime) -> Job:
         max_ms=quoted.quantity,
         hold_ms=entry.held.seconds_ms,
         hold_micro=entry.held.amount_micro,
-        created_at=created_at,
+        created_at=created.created_at,
+        promised_start_at=created.promised_start_at,
         frames_total=one.request.frames,
         request=one.request,
     )

@@ -8,7 +8,7 @@ was not decoded and counted from the stored file.
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
+from collections.abc import AsyncGenerator, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -33,6 +33,7 @@ from gateway.fleet.planner import Planner
 from gateway.fleet.policy.model import Decision, Load, Start, Stop
 from gateway.fleet.policy.parameters import DEFAULT, Parameters
 from gateway.fleet.pools import fit, price_of
+from gateway.fleet.promises.publish import begin_term, keep, publish
 from gateway.fleet.replicas import Replica
 from gateway.jobs.lease import begin_attempts, heartbeat, lease
 from gateway.jobs.model import JobRef, Placed
@@ -46,6 +47,9 @@ from gateway.settings import Settings
 from gateway.telemetry import metrics
 
 log = structlog.get_logger(__name__)
+
+_TELL_S = 0.25
+_KEEP_S = 60.0
 
 
 async def dispatch(settings: Settings, stop: asyncio.Event, parameters: Parameters = DEFAULT) -> None:
@@ -94,6 +98,8 @@ class Dispatcher:
         )
         self._endings: Coalescer[Settlement | GiveUp, Ended | str | None] = Coalescer("endings", self._end)
         self._inbox = Inbox()
+        self._began_at, self._began, self._read_at = 0.0, 0.0, 0.0
+        self._told_at, self._kept_at = 0.0, 0.0
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[None]:
@@ -129,14 +135,14 @@ class Dispatcher:
         while True:
             try:
                 async with leadership(self._settings, self._wake) as lost:
-                    clock = await self._take_over()
-                    planner = self._attempts.planner = await self._plan(clock)
-                    log.info("leading", owner=str(self._owner))
+                    term, planner = await self._take_over()
+                    log.info("leading", owner=str(self._owner), term=term)
                     metrics.leader("dispatch").set(1)
                     while not lost.is_set():
                         seen = self._wake.rung
-                        await self._fill(planner, clock)
-                        await self._wake.wait(seen, self._inbox.wait_s(clock(), self._settings.poll_s))
+                        await self._fill(planner)
+                        await self._tell(term, planner)
+                        await self._wake.wait(seen, self._inbox.wait_s(self._clock(), min(self._settings.poll_s, _TELL_S)))
             except TRANSIENT as error:
                 log.warning("leadership_lost", error=type(error).__name__)
             finally:
@@ -144,35 +150,52 @@ class Dispatcher:
                 metrics.leader("dispatch").set(0)
             await asyncio.sleep(self._settings.poll_s)
 
-    async def _take_over(self) -> Callable[[], float]:
-        """Leads from here on. Returns a clock that shows the database's time."""
+    async def _take_over(self) -> tuple[int, Planner]:
+        """Leads from here on, with a scheduler that knows what the database says, and nothing else."""
         await self._attendant.take_over()
-        async with self._pool.acquire(timeout=5) as conn:
-            began_at, began = await database_time(conn), monotonic()
-        return lambda: began_at + monotonic() - began
-
-    async def _plan(self, clock: Callable[[], float]) -> Planner:
-        """A scheduler that knows what the database says of the queue, and nothing else."""
         self._inbox = Inbox()
-        async with self._pool.acquire(timeout=5) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-            flows = await self._inbox.read_whole(conn)
-        planner = Planner(self._chips, self._fleet, self._parameters, clock)
-        planner.restore(intake.backlog(flows, self._models))
+        async with self._pool.acquire(timeout=5) as conn:
+            self._began_at, self._began = await database_time(conn), monotonic()
+            term, memory = await begin_term(conn)
+            self._read_at = self._clock()
+            async with conn.transaction(isolation="repeatable_read", readonly=True):
+                flows = await self._inbox.read_whole(conn)
+        planner = Planner(self._chips, self._fleet, self._parameters, self._clock)
+        planner.restore(intake.backlog(flows, self._models), memory)
         for key, attempt in self._attempts.running.items():  # of an earlier leadership of ours
             planner.withhold(key, attempt.replica.name, attempt.model)
-        return planner
+        self._attempts.planner, self._kept_at = planner, monotonic()
+        return term, planner
+
+    def _clock(self) -> float:
+        """The database's time, or a little less: what was committed before is seen by a reading that begins now."""
+        return self._began_at + monotonic() - self._began
+
+    async def _tell(self, term: int, planner: Planner) -> None:
+        """From time to time: the API processes what they may promise, and the next leader what this one has learnt."""
+        now = monotonic()
+        if now - self._told_at < _TELL_S or (curve := planner.curve()) is None:
+            return
+        self._told_at = now
+        async with self._pool.acquire(timeout=5) as conn:
+            await publish(conn, term, curve, read_at=self._read_at)
+            if now - self._kept_at >= _KEEP_S:
+                self._kept_at = now
+                await keep(conn, term, planner.memory())
 
     def _told(self, event: FleetEvent) -> None:
         if self._attempts.planner is not None:
             self._attempts.planner.told(event)
 
     # -- lease and route ---------------------------------------------------------------------------------------------------
-    async def _fill(self, planner: Planner, clock: Callable[[], float]) -> None:
+    async def _fill(self, planner: Planner) -> None:
         """Takes in what is new in the queue, and begins what the planner decides."""
+        began_at = self._clock()
         async with self._pool.acquire(timeout=5) as conn:
             await self._inbox.read(conn, lambda key: key in self._attempts.running or planner.knows(key))
-        for row in self._inbox.due(clock()):
+        for row in self._inbox.due(self._clock()):
             planner.submit(intake.queued(row, self._models), again=row.attempt > 0)
+        self._read_at = began_at
         if self._headroom.short():
             log.error("spool_full", folder=str(self._studio.spool))
             return

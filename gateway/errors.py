@@ -14,7 +14,7 @@
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
     ├── 428 PreconditionRequired
-    ├── 429 FreeBudgetSpent · RateLimited
+    ├── 429 FreeBudgetSpent · FleetBusy · RateLimited
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
 
@@ -193,6 +193,12 @@ class FreeBudgetSpent(GatewayError):
     """What free work may cost us today is used up. Try again tomorrow, or top your wallet up to pay for this job."""
 
     code, status, retry = "free_budget_spent", 429, False
+
+
+class FleetBusy(GatewayError):
+    """The fleet cannot promise a start in this tier now. Send it again after Retry-After, or ask for another tier."""
+
+    code, status, retry = "fleet_busy", 429, True
 
 
 class RateLimited(GatewayError):

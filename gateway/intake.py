@@ -12,8 +12,14 @@ from gateway.fleet.policy.model import Queued
 from gateway.fleet.policy.restore import Backlog
 from gateway.jobs.waiting.model import Flow, Waiting
 
-_JOB = np.dtype([("id_high", ">u8"), ("id_low", ">u8"), ("seconds", ">f8"), ("submitted_at", ">f8"), ("promised_at", ">f8")])
-_ID_BYTES = 16
+_JOB = np.dtype(
+    {
+        "names": ["id", "id_high", "id_low", "seconds", "submitted_at", "promised_at"],
+        "formats": ["V16", ">u8", ">u8", ">f8", ">f8", ">f8"],
+        "offsets": [0, 0, 8, 16, 24, 32],
+    }
+)
+_KEY = np.dtype([("organization", "V16"), ("id", "V16")])
 
 
 def queued(row: Waiting, models: Mapping[str, ModelRow]) -> Queued:
@@ -35,19 +41,17 @@ def backlog(flows: Sequence[Flow], models: Mapping[str, ModelRow]) -> Backlog:
     rows = np.frombuffer(b"".join(flow.jobs for flow in flows), _JOB)
     counts = [len(flow.jobs) // _JOB.itemsize for flow in flows]
     order = np.lexsort((rows["id_low"], rows["id_high"]))
-    places: list[int] = order.tolist()
+    keys = np.empty(len(rows), _KEY)
+    keys["id"] = rows["id"]
+    keys["organization"] = np.repeat(np.frombuffer(b"".join(flow.org_id.bytes for flow in flows), "V16"), counts)
+    packed = keys[order].tobytes()
     kinds: dict[tuple[str, str, str], int] = {}
     owners: dict[str, int] = {}
     kind = [kinds.setdefault((flow.model, flow.resolution, flow.tier), len(kinds)) for flow in flows]
     owner = [owners.setdefault(flow.org_id.hex, len(owners)) for flow in flows]
     effort = [_effort(flow.model, flow.steps, models) for flow in flows]
-    keys = [
-        organization + jobs[at : at + _ID_BYTES]
-        for organization, jobs in ((flow.org_id.bytes, flow.jobs) for flow in flows)
-        for at in range(0, len(jobs), _JOB.itemsize)
-    ]
     return Backlog(
-        jobs=[keys[place] for place in places],
+        jobs=[packed[at : at + _KEY.itemsize] for at in range(0, len(packed), _KEY.itemsize)],
         kinds=list(kinds),
         kind=np.repeat(np.array(kind, dtype=np.int64), counts)[order],
         organizations=list(owners),

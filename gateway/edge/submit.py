@@ -12,6 +12,7 @@ from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, noted, retry_count
 from gateway.edge.inputs import Image, discard, keep, store_images
 from gateway.errors import (
+    FleetBusy,
     FreeBudgetSpent,
     GatewayError,
     IdempotencyInProgress,
@@ -30,6 +31,7 @@ ADMISSION_ERRORS = (
     IdempotencyInProgress,
     IdempotencyMismatch,
     FreeBudgetSpent,
+    FleetBusy,
     OutcomeUnknown,
     NoSpace,
 )

@@ -13,9 +13,10 @@ import structlog
 
 from gateway.fleet import events
 from gateway.fleet.chips import Chips
+from gateway.fleet.policy.curve import DemandCurve
 from gateway.fleet.policy.model import Decision, Queued, ReplicaSpec, Running, Start
 from gateway.fleet.policy.parameters import Parameters
-from gateway.fleet.policy.restore import Backlog, jobs_of, part, recall
+from gateway.fleet.policy.restore import Backlog, Memory, jobs_of, part, recall
 from gateway.fleet.policy.scheduler import Scheduler
 from gateway.fleet.policy.state import Run
 from gateway.fleet.pools import Kind, kind_of, tables
@@ -41,8 +42,10 @@ class Planner:
         self._scheduler = self._made(clock())
 
     # -- jobs ------------------------------------------------------------------------------------------------------------
-    def restore(self, backlog: Backlog) -> None:
-        """The whole queue, before any other job."""
+    def restore(self, backlog: Backlog, memory: Memory | None = None) -> None:
+        """The whole queue, before any other job, and what an earlier leader had learnt."""
+        if memory is not None:
+            recall(self._scheduler.state, memory)
         self._load(self._scheduler, backlog, self._clock())
 
     def submit(self, queued: Queued, *, again: bool = False) -> None:
@@ -134,6 +137,15 @@ class Planner:
         replica = self._scheduler.state.slots.by_name.get(name)
         if replica is not None and key in replica.running:
             self._scheduler.state.slots.vacate(replica, key, self._clock())
+
+    # -- for others ------------------------------------------------------------------------------------------------------
+    def curve(self) -> DemandCurve | None:
+        """What API processes may promise from; None where there is no fleet to speak of."""
+        return self._scheduler.publish(0, self._clock()) if self._scheduler.state.fleet.pools else None
+
+    def memory(self) -> Memory:
+        """For the next leader."""
+        return self._scheduler.remember()
 
     # -- the fleet -------------------------------------------------------------------------------------------------------
     def told(self, event: events.FleetEvent) -> None:
@@ -244,7 +256,7 @@ class Planner:
         known = made.state.fleet.class_index
         fits = np.array([(model, resolution) in known for model, resolution, _ in backlog.kinds], dtype=bool)[backlog.kind]
         if known:
-            made.restore(part(backlog, fits), (), now)
+            made.restore(backlog if fits.all() else part(backlog, fits), (), now)
         for queued in jobs_of(part(backlog, ~fits)):
             self._parked[queued.job] = (queued, True)
 

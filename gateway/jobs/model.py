@@ -36,6 +36,7 @@ class JobRow(msgspec.Struct, frozen=True):
     hold_ms: int
     hold_micro: int
     created_at: datetime
+    promised_start_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int
@@ -140,6 +141,7 @@ class Ending(msgspec.Struct, frozen=True):
 class Created(msgspec.Struct, frozen=True):
     id: UUID
     created_at: datetime
+    promised_start_at: datetime | None
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -19,8 +19,9 @@ from gateway.jobs.model import (
 
 _JOB: LiteralString = """
            j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.terms, j.max_ms, j.hold_ms,
-           j.hold_micro, j.created_at, j.started_at, j.finished_at, j.attempt, j.frames_done, j.frames_total, j.frames,
-           j.delivered_ms, j.charged_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
+           j.hold_micro, j.created_at, j.promised_start_at, j.started_at, j.finished_at, j.attempt, j.frames_done,
+           j.frames_total, j.frames, j.delivered_ms,
+           j.charged_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
            j.event_seq, j.request, j.artifacts
 """
 
@@ -51,29 +52,29 @@ INSERT_JOBS = Query(
     """
     WITH added AS (
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                                 max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at, available_at)
+                                 max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at, available_at, promised_start_at)
         SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
                max_ms, hold_ms, hold_micro, frames_total, greatest(starts_at, now) + make_interval(secs => deadline_s),
-               coalesce(starts_at, now)
+               coalesce(starts_at, now), now + make_interval(secs => promise_s)
         FROM (SELECT billing.now() AS now) clock,
              unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
                     $9::jsonb[], $10::bytea[], $11::jsonb[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[],
-                    $17::timestamptz[])
+                    $17::timestamptz[], $18::float8[])
              AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                   max_ms, hold_ms, hold_micro, frames_total, deadline_s, starts_at)
+                   max_ms, hold_ms, hold_micro, frames_total, deadline_s, starts_at, promise_s)
         ON CONFLICT (org_id, id) DO NOTHING
-        RETURNING org_id, id, created_at
+        RETURNING org_id, id, created_at, promised_start_at
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind, created_at)
         SELECT org_id, id, 1, 'queued', created_at FROM added
     ), woken AS (SELECT pg_notify('tallylight_queue', ''))
-    SELECT id, created_at FROM added, woken
+    SELECT id, created_at, promised_start_at FROM added, woken
     """,
 )
 CREATED = Query(
     Created,
     """
-    SELECT j.id, j.created_at FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
+    SELECT j.id, j.created_at, j.promised_start_at FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.job j USING (org_id, id)
     """,
 )

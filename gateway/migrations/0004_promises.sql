@@ -10,3 +10,20 @@ ALTER TABLE gateway.job
 CREATE INDEX job_fresh ON gateway.job (queued_xid)
     INCLUDE (org_id, id, livemode, model, tier, resolution, steps, max_ms, created_at, available_at, promised_start_at, attempt)
     WHERE state = 'queued';
+
+-- What the cell's leader says of its queue, several times a second, and what it has learnt; gateway/fleet/promises. One row.
+CREATE TABLE gateway.demand_curve (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    term bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL DEFAULT 0,
+    read_at double precision NOT NULL DEFAULT 0,
+    curve bytea,
+    quoters uuid[] NOT NULL DEFAULT '{}',
+    memory bytea
+);
+INSERT INTO gateway.demand_curve DEFAULT VALUES;
+
+CREATE TABLE gateway.quoter (
+    id uuid PRIMARY KEY,
+    seen_at timestamptz NOT NULL DEFAULT billing.now()
+);

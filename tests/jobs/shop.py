@@ -47,6 +47,7 @@ class Shop:
         frames: int = 120,
         deadline_s: int = 3600,
         inputs: Sequence[InputMedia] = (),
+        promise_s: float | None = None,
     ) -> UUID:
         """Holds and inserts as admission does. A negative deadline has passed already."""
         job_id = new_id()
@@ -63,7 +64,7 @@ class Shop:
             assert isinstance(held, Held)
             columns = (
                 self.org_id, job_id, self.project_id, self.key_id, livemode, "native", model, tier, msgspec.json.encode(request),
-                b"f", encode_terms(terms), request.max_ms, held.seconds_ms, held.amount_micro, frames, deadline_s, None,
+                b"f", encode_terms(terms), request.max_ms, held.seconds_ms, held.amount_micro, frames, deadline_s, None, promise_s,
             )  # fmt: skip
             assert len(await sql.INSERT_JOBS.all(self.conn, *[[value] for value in columns])) == 1
         return job_id
