@@ -45,9 +45,9 @@ class Leader:
 
     def room(self) -> int:
         """How many more starts within the target it would promise itself, one after the other."""
-        count, now = 0, self.began_at
-        while (quote := self.scheduler.quote(str(count), "film", "720p", 5.0, "standard", now)).start_s == DEFAULT.target_s[1]:
-            self.scheduler.submit(Queued(count, str(count), "film", "720p", 5.0, "standard", now, now + quote.start_s))
+        count, now, target_s = 0, self.began_at, DEFAULT.target_s[1]
+        while self.scheduler.quote(str(count), "film", "720p", 5.0, "standard", now).start_s == target_s:
+            self.scheduler.submit(Queued(count, str(count), "film", "720p", 5.0, "standard", now, now + target_s))
             count += 1
         for job in range(count):
             self.scheduler.cancel(job)

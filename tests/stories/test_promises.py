@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -31,7 +32,7 @@ async def workshop(pool: Pool, dsn: str, triton: Triton, tmp_path: Path) -> Asyn
         yield opened
 
 
-async def promised_s(workshop: Workshop, **changes: object) -> float | None:
+async def promised_s(workshop: Workshop, **changes: Any) -> float | None:
     """Of a new job: how long after its admission it starts at the latest."""
     row = await workshop.job(await workshop.order(**changes))
     return None if row["promised_start_at"] is None else (row["promised_start_at"] - row["created_at"]) / timedelta(seconds=1)
