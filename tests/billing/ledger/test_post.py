@@ -47,11 +47,15 @@ async def undone(conn: Conn, transfer_id: UUID, reason: str = "wrong") -> UUID:
 
 
 async def test_what_is_taken_is_taken_below_the_floor_and_the_floor_stays(ledger: Ledger) -> None:
-    taken = [msgspec.structs.replace(cash(ledger, amount, str(nth)), kind="cash_taken") for nth, amount in enumerate((60, 70, 80))]
+    taken = [
+        msgspec.structs.replace(cash(ledger, amount, str(nth)), kind="cash_taken") for nth, amount in enumerate((60, 70, 80))
+    ]
     assert await posted(ledger.conn, taken[0], taken[1], cash(ledger, 1)) == ["ok", "ok", "insufficient_funds"]
     assert await posted(ledger.conn, taken[2], taken[2], taken[1]) == ["ok", "ok", "ok"]
     assert await ledger.balance() == (-110, 0)
-    assert await ledger.conn.fetchval("SELECT floor FROM billing.balance WHERE account_id = $1", paid_account_id(ledger.wallet)) == 0
+    assert (
+        await ledger.conn.fetchval("SELECT floor FROM billing.balance WHERE account_id = $1", paid_account_id(ledger.wallet)) == 0
+    )
     assert codes(await ledger.hold((new_id(), 1))) == ["insufficient_funds"]
     # Only what was taken excuses it.
     assert await ledger.findings() == []
@@ -183,6 +187,21 @@ async def test_a_reversed_payment_counts_against_the_limit_again(ledger: Ledger)
     assert await posted(ledger.conn, invoice, payment) == ["ok", "ok"]
     await undone(ledger.conn, payment.id)
     assert codes(await ledger.hold((new_id(), 11), (new_id(), 10))) == ["insufficient_funds", "ok"]
+
+
+async def test_a_reversed_loss_of_a_payment_counts_against_the_limit_no_more(ledger: Ledger) -> None:
+    async with ledger.conn.transaction():
+        credit = await set_credit_limit(
+            ledger.conn, source="s", customer_id=ledger.customer, book="live", asset="CNY", limit_micro=50
+        )
+    taken = replaced(
+        cash(ledger, 0), kind="payment_taken", amounts={"amount": 20}, accounts={"credit": credit},
+        dimensions={"customer": str(ledger.customer)},
+    )  # fmt: skip
+    assert await posted(ledger.conn, taken) == ["ok"]
+    assert codes(await ledger.hold((new_id(), 131))) == ["insufficient_funds"]
+    await undone(ledger.conn, taken.id)
+    assert codes(await ledger.hold((new_id(), 151), (new_id(), 150))) == ["insufficient_funds", "ok"]
 
 
 async def test_what_was_spent_is_not_reversed(ledger: Ledger) -> None:
