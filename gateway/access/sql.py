@@ -169,14 +169,13 @@ VALID_KEYS = Query(
     KeyRow,
     """
     SELECT s.hash, k.org_id, k.project_id, k.id AS key_id, k.livemode, k.lenient, k.labels, k.end_user, k.restrictions, o.currency
-    FROM (SELECT hash, org_id, id FROM gateway.api_key WHERE hash = ANY($1::bytea[])
+    FROM (SELECT hash, org_id, id FROM gateway.api_key WHERE hash = ANY($1::bytea[]) AND revoked_at IS NULL
           UNION ALL
           SELECT previous_hash, org_id, id FROM gateway.api_key
-          WHERE previous_hash = ANY($1::bytea[]) AND previous_until > billing.now()) s
+          WHERE previous_hash = ANY($1::bytea[]) AND revoked_at IS NULL AND previous_until > billing.now()) s
     JOIN gateway.api_key k ON k.org_id = s.org_id AND k.id = s.id AND k.kind = 'inference'
     JOIN gateway.organization o ON o.id = k.org_id
-    WHERE k.revoked_at IS NULL
-      AND (k.expires_at IS NULL OR k.expires_at > billing.now())
+    WHERE k.expires_at IS NULL OR k.expires_at > billing.now()
     """,
 )
 # Usually none, so usually no rows to decode. LIMIT makes it one look into the index for each, however many keys there are.
