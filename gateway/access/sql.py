@@ -52,7 +52,7 @@ ORGANIZATION = Query(Organization, "SELECT id, name, currency FROM gateway.organ
 ORGANIZATIONS = Query(Organization, "SELECT id, name, currency FROM gateway.organization ORDER BY name")
 _SETTINGS = "SELECT id, name, currency, created_at, version FROM gateway.organization WHERE id = $1"
 SETTINGS = Query(OrganizationSettings, _SETTINGS)
-LOCKED_SETTINGS = Query(OrganizationSettings, _SETTINGS + " FOR UPDATE")
+LOCKED_SETTINGS = Query(OrganizationSettings, _SETTINGS + " FOR NO KEY UPDATE")
 RENAME_ORGANIZATION = Command("UPDATE gateway.organization SET name = $2, version = version + 1 WHERE id = $1")
 
 ADD_PROJECT = Command("""
@@ -76,7 +76,7 @@ _PROJECT = (
     "SELECT id, name, prompt_days::int, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2"
 )
 PROJECT = Query(Project, _PROJECT)
-LOCKED_PROJECT = Query(Project, _PROJECT + " FOR UPDATE")
+LOCKED_PROJECT = Query(Project, _PROJECT + " FOR NO KEY UPDATE")
 PROJECTS = Query(
     Project,
     """
@@ -115,7 +115,7 @@ _KEY = """
     WHERE k.org_id = $1
 """
 KEY = Query(Key, _KEY + "AND k.id = $2")
-LOCKED_KEY = Query(Key, _KEY + "AND k.id = $2 FOR UPDATE OF k")
+LOCKED_KEY = Query(Key, _KEY + "AND k.id = $2 FOR NO KEY UPDATE OF k")
 KEYS = Query(
     Key,
     _KEY
