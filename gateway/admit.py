@@ -5,10 +5,12 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -24,7 +26,6 @@ from billing.pricing.book import PriceBook
 from billing.pricing.model import Book, Dimensions, encode_terms
 from billing.pricing.quote import Quote, quote
 from gateway.access.authenticate import refuse_revoked
-from gateway.access.model import Caller
 from gateway.errors import (
     FreeBudgetSpent,
     GatewayError,
@@ -34,71 +35,21 @@ from gateway.errors import (
     InvalidRequest,
     OutcomeUnknown,
     PlanPastDue,
+    QuotaExceeded,
     Unavailable,
 )
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
-from gateway.jobs.model import fingerprint, job_of
+from gateway.jobs.model import job_of
+from gateway.quotas.model import Claim, Refusal, amounts
+from gateway.quotas.reserve import NOTHING, QuotaBook, Room
+from gateway.quotas.words import exceeded
+from gateway.submission import Admitted, Submission
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
 
 _GATHER_S = 0.001
 _Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to run a job. `render` makes the answer's body; it is stored and replayed byte for byte."""
-
-    caller: Caller
-    job_id: UUID
-    request: VideoRequest
-    encoded: bytes
-    fingerprint: bytes
-    dialect: str
-    status: int
-    render: Callable[[Job], bytes]
-    idempotency_key: str | None = None
-    retry: int = 0
-    """How often the client says it has sent this before (`x-stainless-retry-count`)."""
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """The answer to give. `replayed`: it was given before; nothing was held or enqueued now."""
-
-    job_id: UUID
-    status: int
-    body: bytes
-    replayed: bool = False
-
-
-def submission(
-    caller: Caller,
-    job_id: UUID,
-    request: VideoRequest,
-    *,
-    dialect: str,
-    status: int,
-    render: Callable[[Job], bytes],
-    idempotency_key: str | None,
-    retry: int,
-) -> Submission:
-    """Completes a request with what admission stores and compares.
-
-    Compared is what the client said, so that a key which is labelled anew in between does not make it another request.
-    """
-    asked, completed = msgspec.json.encode(request), caller.complete(request)
-    return Submission(
-        caller=caller,
-        job_id=job_id,
-        request=completed,
-        encoded=asked if completed is request else msgspec.json.encode(completed),
-        fingerprint=fingerprint(request, asked),
-        dialect=dialect,
-        status=status,
-        render=render,
-        idempotency_key=idempotency_key,
-        retry=retry,
-    )
 
 
 def price(book: Book | None, request: VideoRequest) -> Quote:
@@ -117,6 +68,9 @@ class Admission:
 
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs = pool, prices, costs
+        self._quotas = QuotaBook()
+        self._sent: WeakKeyDictionary[asyncio.Task[Any], set[UUID]] = WeakKeyDictionary()
+        """By flight, the jobs whose COMMIT was sent and may not have been answered: when sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -151,6 +105,13 @@ class Admission:
 
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         ready_to_commit = False
+        jobs = {one.job_id for one in batch}
+        flight = asyncio.current_task()
+        assert flight is not None
+        sent = self._sent.setdefault(flight, set())
+        again = jobs & sent
+        if not again:  # the next batch of this flight: whatever it sent before has been answered
+            sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 turn = _Turn(batch)
@@ -159,9 +120,11 @@ class Admission:
                 customers = turn.customers()
                 turn.price(await self._prices.in_force(conn, customers))
                 turn.sponsor(await authorize(conn, customers), self._costs)
-                await turn.hold(conn)
+                await turn.recognise(conn, again)
+                await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
+                sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:
@@ -173,24 +136,31 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "kind", "of", "outcome", "sponsor")
+    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "stack")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.kind: _Kind
+        self.claim: Claim
         self.held: Held
+        self.stack = NOTHING
+        self.known = False
         self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
+
+    def take(self, room: Room) -> None:
+        if not self.known:
+            taken = room.take(self.claim)
+            self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
+            self.stack = NOTHING if isinstance(taken, Refusal) else taken
 
 
 class _Kind(msgspec.Struct, frozen=True):
     """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
 
     place: int
-    dialect: str
-    model: str
-    tier: str
     quote: Quote
+    columns: tuple[object, ...]
 
 
 class _Turn:
@@ -252,7 +222,8 @@ class _Turn:
         """Most of a batch asks for the same few things: each is priced and encoded once, and sent once (`kinds`)."""
         for entry in self._undecided():
             book, r = books.get(entry.of.caller.org_id), entry.of.request
-            asked = (book and book.alike, entry.of.dialect, r.model, r.task, r.resolution, r.fps, r.tier, r.audio, r.max_ms)
+            shape = (entry.of.dialect, r.model, r.tier, r.frames, r.queue_deadline_s)
+            asked = (book and book.alike, *shape, r.task, r.resolution, r.fps, r.audio)
             kind = self._kinds.get(asked)
             if kind is None:
                 try:
@@ -260,7 +231,8 @@ class _Turn:
                 except GatewayError as error:
                     entry.outcome = error
                     continue
-                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, entry.of.dialect, r.model, r.tier, quoted)
+                columns = (*shape, quoted.quantity, encode_terms(quoted.terms))
+                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, quoted, columns)
             entry.kind = kind
 
     def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
@@ -276,30 +248,51 @@ class _Turn:
                 cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
                 entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
-    async def hold(self, conn: Conn) -> None:
-        entries = self._undecided()
-        if not entries:
-            return
-        for entry, held in zip(entries, await hold(conn, list(map(_request, entries))), strict=True):
-            if isinstance(held, Held):
-                entry.held = held
-            else:
-                entry.outcome = _refusal(held, entry.kind.quote)
+    async def recognise(self, conn: Conn, again: set[UUID]) -> None:
+        """Of the jobs that are sent again, those that had been committed: quotas count them already."""
+        doubtful = [entry.of for entry in self._undecided() if entry.of.job_id in again]
+        if doubtful:
+            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in doubtful], [one.job_id for one in doubtful])
+            there = {row.id for row in rows}
+            for entry in self._undecided():
+                entry.known = entry.of.job_id in there
+
+    async def hold(self, conn: Conn, quotas: QuotaBook) -> None:
+        """Takes from quotas and wallets: all, or nothing of either. Where a wallet refuses, quotas have room for those behind."""
+        waiting = self._undecided()
+        for entry in waiting:
+            entry.claim = _claim(entry)
+        room = await quotas.room(conn, [entry.claim for entry in waiting if not entry.known])
+        while waiting:
+            for entry in waiting:
+                entry.take(room)
+            fitting = [entry for entry in waiting if entry.outcome is None]
+            freed = False
+            for entry, held in zip(fitting, await hold(conn, list(map(_request, fitting))) if fitting else [], strict=True):
+                if isinstance(held, Held):
+                    entry.held = held
+                    room.hold(entry.claim, entry.stack, held.amount_micro)
+                else:
+                    room.give_back(entry.claim, entry.stack)
+                    entry.outcome = _refusal(held, entry.kind.quote)
+                    freed = freed or bool(entry.stack.tallies)
+            waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
+        await room.write(conn)
 
     async def enqueue(self, conn: Conn) -> None:
         entries = self._undecided()
         if not entries:
             return
         columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
-        kinds = [(kind.dialect, kind.model, kind.tier, encode_terms(kind.quote.terms)) for kind in self._kinds.values()]
-        added = await sql.INSERT_JOBS.one(conn, *columns, *map(list, zip(*kinds, strict=True)))
+        kinds = [list(column) for column in zip(*[kind.columns for kind in self._kinds.values()], strict=True)]
+        added = await sql.INSERT_JOBS.one(conn, *columns, *kinds)
         created: dict[UUID, datetime] = {}
         if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
             ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
             created = {row.id: row.created_at for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
             body = entry.of.render(_job(entry, created.get(entry.of.job_id, added.created_at)))
-            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body)
+            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=entry.stack.fields)
 
     async def remember(self, conn: Conn) -> None:
         rows = [
@@ -315,6 +308,24 @@ def _token(one: Submission) -> _Token:
     """What an Idempotency-Key is unique within."""
     caller = one.caller
     return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
+
+
+def _claim(entry: _Entry) -> Claim:
+    one, quoted = entry.of, entry.kind.quote
+    video = quoted.terms.unit == "ms"
+    return Claim(
+        org_id=one.caller.org_id,
+        livemode=one.caller.livemode,
+        project_id=one.caller.project_id,
+        key_id=one.caller.key_id,
+        model=one.request.model,
+        end_user=one.request.end_user or "",
+        amounts=amounts(
+            generated_ms=quoted.quantity if video else 0,
+            money_micro=quoted.amount_micro,
+            images=0 if video else quoted.quantity,
+        ),
+    )
 
 
 def _request(entry: _Entry) -> ChargeRequest:
@@ -340,9 +351,9 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
 
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
-    """A row of INSERT_JOBS."""
+    """What INSERT_JOBS needs of a job beside its kind."""
     one = entry.of
-    caller, request = one.caller, one.request
+    caller = one.caller
     return (
         caller.org_id,
         one.job_id,
@@ -351,12 +362,10 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         caller.livemode,
         one.encoded,
         one.fingerprint,
-        entry.kind.quote.quantity,
         entry.held.seconds_ms,
         entry.held.amount_micro,
-        request.frames,
-        request.queue_deadline_s,
         entry.held.starts_at,
+        entry.stack.counters,
         entry.kind.place,
     )
 

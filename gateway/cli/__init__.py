@@ -18,6 +18,7 @@ COMMANDS = {
     "members": ("access", "Add, list and remove an organization's people, and change their roles."),
     "keys": ("keys", "Create, list, change, rotate and revoke API keys."),
     "apply": ("apply", "Make an organization's projects, keys and members what a YAML file says."),
+    "quotas": ("quotas", "Set, list, change and remove what may be used."),
     "wallet": ("money", "Top up and show wallets."),
     "prices": ("prices", "Check, publish and show price lists."),
     "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
@@ -31,6 +32,9 @@ COMMANDS = {
     "ledger": ("ledger", "Prove the ledger, read it, correct it."),
     "audit": ("audit", "Read and prove who did what, and who was refused."),
     "simulate": ("simulate", "Run a trace of jobs on a fleet on paper: waits, refusals, cost against the least possible."),
+    "webhooks": ("webhooks", "Keep the addresses that are told what happens; look at deliveries and send them again."),
+    "listen": ("listen", "Hand what happens on to a program on this machine, signed as a webhook is."),
+    "trigger": ("listen", "Send an event that did not happen, to try a receiver."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
 

@@ -104,7 +104,10 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """What is known of a job that is about to end, or has just ended; attempts in order, 0 for what was not priced or timed."""
+    """What is known of a job that is about to end, or has just ended; attempts in order, 0 for what was not priced or timed.
+
+    `counted`: quotas were reserved for it.
+    """
 
     org_id: UUID
     id: UUID
@@ -119,6 +122,7 @@ class Ending(msgspec.Struct, frozen=True):
     request: bytes
     terms: bytes
     max_ms: int
+    counted: bool
     queue_ms: int | None
     numbers: list[int]
     chips: list[str]

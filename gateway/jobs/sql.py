@@ -48,21 +48,23 @@ REMEMBER = Command("""
     ON CONFLICT DO NOTHING
 """)
 
-# What many jobs of a batch have in common comes once: `kind` is its place in the last four arrays.
+# What many jobs of a batch have in common comes once: `kind` is its place in the arrays from $13 on.
 INSERT_JOBS = Query(
     Enqueued,
     """
     WITH clock AS MATERIALIZED (SELECT billing.now() AS now), added AS (
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                                 max_ms, hold_ms, hold_micro, frames_total, created_at, queue_deadline_at, available_at)
-        SELECT org_id, id, project_id, key_id, livemode, ($15::text[])[kind], ($16::text[])[kind], ($17::text[])[kind], request,
-               fingerprint, ($18::jsonb[])[kind], max_ms, hold_ms, hold_micro, frames_total, now,
-               greatest(starts_at, now) + make_interval(secs => deadline_s), coalesce(starts_at, now)
+                                 max_ms, hold_ms, hold_micro, frames_total, quota_counters, created_at, queue_deadline_at,
+                                 available_at)
+        SELECT org_id, id, project_id, key_id, livemode, ($13::text[])[kind], ($14::text[])[kind], ($15::text[])[kind], request,
+               fingerprint, ($19::jsonb[])[kind], ($18::int[])[kind], hold_ms, hold_micro, ($16::int[])[kind],
+               quota_counters::bigint[], now, greatest(starts_at, now) + make_interval(secs => ($17::int[])[kind]),
+               coalesce(starts_at, now)
         FROM clock,
-             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[], $9::int[],
-                    $10::bigint[], $11::int[], $12::int[], $13::timestamptz[], $14::int[])
-             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, max_ms, hold_ms, hold_micro, frames_total,
-                   deadline_s, starts_at, kind)
+             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[],
+                    $9::bigint[], $10::timestamptz[], $11::text[], $12::int[])
+             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, hold_ms, hold_micro, starts_at,
+                   quota_counters, kind)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
@@ -237,7 +239,8 @@ ENDING = Query(
     Ending,
     """
     SELECT j.org_id, j.id, j.attempt, j.lease_owner, j.state, j.project_id, j.key_id, j.livemode, j.model, j.tier, j.request,
-           j.terms, j.max_ms, (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
+           j.terms, j.max_ms, j.quota_counters IS NOT NULL AS counted,
+           (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
            tries.numbers, tries.chips, tries.outcomes, tries.device_ms, tries.prices
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id

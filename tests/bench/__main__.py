@@ -3,9 +3,10 @@
 import argparse
 
 from gateway.telemetry import logs
-from tests.bench import admission, fleet, latency, ledger, poll, revocation, scheduler, usage
+from tests.bench import access, admission, fleet, latency, ledger, poll, revocation, scheduler, usage
 
 BENCHES = {
+    "access": access.run,
     "admission": admission.run,
     "fleet": fleet.run,
     "latency": latency.run,

@@ -18,12 +18,13 @@ from gateway.dialects.native.wire import (
     JobList,
     JobView,
     Money,
+    Notice,
     Problem,
     ProblemDocument,
     TierPrice,
     Urls,
 )
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest, QuotaExceeded
 from gateway.video import FINAL, Ask, Job, State, Tier, VideoRequest
 
 Link = Callable[[Job, str], str | None]
@@ -62,6 +63,7 @@ def ask_of(body: CreateJob) -> Ask:
         external_id=body.external_id,
         metadata=body.metadata,
         labels=body.labels,
+        callback_url=body.callback_url,
     )
 
 
@@ -155,6 +157,16 @@ def event_of(job: Job, kind: State | Literal["progress"], at: datetime, data: di
     return _encode(event)
 
 
+def render_job_event(event: str, at: datetime, job: Job, base: str, link: Link, *, sample: bool) -> bytes:
+    """What a webhook says of a job."""
+    return _encode(Notice(type=event, timestamp=at, data=view(job, base, link), sample=sample))
+
+
+def render_event(event: str, at: datetime, data: dict[str, Any]) -> bytes:
+    """What a webhook says of money."""
+    return _encode(Notice(type=event, timestamp=at, data=data))
+
+
 def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier, Quote]]) -> bytes:
     estimate = Estimate(
         model=request.model,
@@ -181,5 +193,6 @@ def render_error(error: GatewayError) -> tuple[bytes, str]:
         code=error.code,
         detail=error.message,
         param=error.param or UNSET,
+        quota=(isinstance(error, QuotaExceeded) and error.quota) or UNSET,
     )
     return _encode(problem), PROBLEM

@@ -1,0 +1,68 @@
+"""What comes to admission and what goes back; no I/O."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from uuid import UUID
+
+import msgspec
+
+from gateway.access.model import Caller
+from gateway.jobs.model import fingerprint
+from gateway.video import Job, VideoRequest
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to run a job. `render` makes the answer's body; it is stored and replayed byte for byte."""
+
+    caller: Caller
+    job_id: UUID
+    request: VideoRequest
+    encoded: bytes
+    fingerprint: bytes
+    dialect: str
+    status: int
+    render: Callable[[Job], bytes]
+    idempotency_key: str | None = None
+    retry: int = 0
+    """How often the client says it has sent this before (`x-stainless-retry-count`)."""
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """The answer to give. `replayed`: it was given before; nothing was held or enqueued now."""
+
+    job_id: UUID
+    status: int
+    body: bytes
+    replayed: bool = False
+    limits: Mapping[str, str] = MappingProxyType({})
+    """What quotas have left, as header fields."""
+
+
+def submission(
+    caller: Caller,
+    job_id: UUID,
+    request: VideoRequest,
+    *,
+    dialect: str,
+    status: int,
+    render: Callable[[Job], bytes],
+    idempotency_key: str | None,
+    retry: int,
+) -> Submission:
+    """Completes a request with what admission stores and compares.
+
+    Compared is what the client said, so that a key which is labelled anew in between does not make it another request.
+    """
+    asked, completed = msgspec.json.encode(request), caller.complete(request)
+    return Submission(
+        caller=caller,
+        job_id=job_id,
+        request=completed,
+        encoded=asked if completed is request else msgspec.json.encode(completed),
+        fingerprint=fingerprint(request, asked),
+        dialect=dialect,
+        status=status,
+        render=render,
+        idempotency_key=idempotency_key,
+        retry=retry,
+    )
