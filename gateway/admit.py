@@ -5,10 +5,12 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -39,9 +41,9 @@ from gateway.errors import (
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
 from gateway.jobs.model import job_of
-from gateway.quotas.model import Claim, amounts
-from gateway.quotas.reserve import NOTHING, QuotaBook, Refusal, Room
-from gateway.quotas.words import exceeded, fields
+from gateway.quotas.model import Claim, Refusal, amounts
+from gateway.quotas.reserve import NOTHING, QuotaBook, Room
+from gateway.quotas.words import exceeded
 from gateway.submission import Admitted, Submission
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
@@ -67,8 +69,8 @@ class Admission:
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs = pool, prices, costs
         self._quotas = QuotaBook()
-        self._sent: set[UUID] = set()
-        """Jobs whose COMMIT was sent and may not have been answered: when they are sent again, they may be there."""
+        self._sent: WeakKeyDictionary[asyncio.Task[Any], set[UUID]] = WeakKeyDictionary()
+        """By flight, the jobs whose COMMIT was sent and may not have been answered: when sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -104,9 +106,12 @@ class Admission:
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         ready_to_commit = False
         jobs = {one.job_id for one in batch}
-        again = jobs & self._sent
-        if not again:  # the next batch: whatever was sent before has been answered
-            self._sent.clear()
+        flight = asyncio.current_task()
+        assert flight is not None
+        sent = self._sent.setdefault(flight, set())
+        again = jobs & sent
+        if not again:  # the next batch of this flight: whatever it sent before has been answered
+            sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 turn = _Turn(batch)
@@ -119,7 +124,7 @@ class Admission:
                 await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
-                self._sent |= jobs
+                sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:
@@ -131,14 +136,14 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "taken")
+    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "stack")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.kind: _Kind
         self.claim: Claim
         self.held: Held
-        self.taken = NOTHING
+        self.stack = NOTHING
         self.known = False
         self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
@@ -147,17 +152,15 @@ class _Entry:
         if not self.known:
             taken = room.take(self.claim)
             self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
-            self.taken = NOTHING if isinstance(taken, Refusal) else taken
+            self.stack = NOTHING if isinstance(taken, Refusal) else taken
 
 
 class _Kind(msgspec.Struct, frozen=True):
     """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
 
     place: int
-    dialect: str
-    model: str
-    tier: str
     quote: Quote
+    columns: tuple[object, ...]
 
 
 class _Turn:
@@ -219,7 +222,8 @@ class _Turn:
         """Most of a batch asks for the same few things: each is priced and encoded once, and sent once (`kinds`)."""
         for entry in self._undecided():
             book, r = books.get(entry.of.caller.org_id), entry.of.request
-            asked = (book and book.alike, entry.of.dialect, r.model, r.task, r.resolution, r.fps, r.tier, r.audio, r.max_ms)
+            shape = (entry.of.dialect, r.model, r.tier, r.frames, r.queue_deadline_s)
+            asked = (book and book.alike, *shape, r.task, r.resolution, r.fps, r.audio)
             kind = self._kinds.get(asked)
             if kind is None:
                 try:
@@ -227,7 +231,8 @@ class _Turn:
                 except GatewayError as error:
                     entry.outcome = error
                     continue
-                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, entry.of.dialect, r.model, r.tier, quoted)
+                columns = (*shape, quoted.quantity, encode_terms(quoted.terms))
+                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, quoted, columns)
             entry.kind = kind
 
     def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
@@ -266,11 +271,11 @@ class _Turn:
             for entry, held in zip(fitting, await hold(conn, list(map(_request, fitting))) if fitting else [], strict=True):
                 if isinstance(held, Held):
                     entry.held = held
-                    room.hold(entry.taken, held.amount_micro)
+                    room.hold(entry.claim, entry.stack, held.amount_micro)
                 else:
-                    room.give_back(entry.taken)
+                    room.give_back(entry.claim, entry.stack)
                     entry.outcome = _refusal(held, entry.kind.quote)
-                    freed = freed or entry.taken is not NOTHING
+                    freed = freed or bool(entry.stack.tallies)
             waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
         await room.write(conn)
 
@@ -279,15 +284,15 @@ class _Turn:
         if not entries:
             return
         columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
-        kinds = [(kind.dialect, kind.model, kind.tier, encode_terms(kind.quote.terms)) for kind in self._kinds.values()]
-        added = await sql.INSERT_JOBS.one(conn, *columns, *map(list, zip(*kinds, strict=True)))
+        kinds = [list(column) for column in zip(*[kind.columns for kind in self._kinds.values()], strict=True)]
+        added = await sql.INSERT_JOBS.one(conn, *columns, *kinds)
         created: dict[UUID, datetime] = {}
         if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
             ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
             created = {row.id: row.created_at for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
             body = entry.of.render(_job(entry, created.get(entry.of.job_id, added.created_at)))
-            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=fields(entry.taken))
+            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=entry.stack.fields)
 
     async def remember(self, conn: Conn) -> None:
         rows = [
@@ -346,9 +351,9 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
 
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
-    """A row of INSERT_JOBS."""
+    """What INSERT_JOBS needs of a job beside its kind."""
     one = entry.of
-    caller, request = one.caller, one.request
+    caller = one.caller
     return (
         caller.org_id,
         one.job_id,
@@ -357,13 +362,10 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         caller.livemode,
         one.encoded,
         one.fingerprint,
-        entry.kind.quote.quantity,
         entry.held.seconds_ms,
         entry.held.amount_micro,
-        request.frames,
-        request.queue_deadline_s,
         entry.held.starts_at,
-        entry.taken.counters,
+        entry.stack.counters,
         entry.kind.place,
     )
 
