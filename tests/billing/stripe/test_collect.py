@@ -97,6 +97,11 @@ async def test_a_payment_that_is_taken_back_is_owed_again(office: Office) -> Non
     assert (await office.books())["asset:receivable"] == -169_600_000
     await round_of_the_clerk(office)
     assert await office.shop.conn.fetchval("SELECT state FROM billing.collection") == "open"
+    # The calendar goes on where it was: nothing is due yet, and it is not reminded early.
+    assert await told(office, "invoice.reminded") == []
+    await office.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
+    await round_of_the_clerk(office)
+    assert len(await told(office, "invoice.reminded")) == 1
 
 
 async def test_what_is_paid_beyond_an_invoice_is_the_customers_own(office: Office) -> None:
