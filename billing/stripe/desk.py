@@ -104,8 +104,8 @@ class Desk:
 
     # -- what Stripe tells or is asked ---------------------------------------------------------------------------------
     async def refresh(self, kind: str, named: str) -> None:
-        """Asks Stripe for the object and books what it says. Objects that are none of ours change nothing."""
-        match kind:
+        """Asks Stripe for the object and books what it says. Objects that are none of ours, or have no id, change nothing."""
+        match kind if named else "":
             case "payment_intent":
                 await self._book(await self._stripe.intent(named))
             case "checkout.session":
