@@ -5,10 +5,12 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -67,8 +69,8 @@ class Admission:
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs = pool, prices, costs
         self._quotas = QuotaBook()
-        self._sent: set[UUID] = set()
-        """Jobs whose COMMIT was sent and may not have been answered: when they are sent again, they may be there."""
+        self._sent: WeakKeyDictionary[asyncio.Task[Any], set[UUID]] = WeakKeyDictionary()
+        """By flight, the jobs whose COMMIT was sent and may not have been answered: when sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -104,9 +106,12 @@ class Admission:
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         ready_to_commit = False
         jobs = {one.job_id for one in batch}
-        again = jobs & self._sent
-        if not again:  # the next batch: whatever was sent before has been answered
-            self._sent.clear()
+        flight = asyncio.current_task()
+        assert flight is not None
+        sent = self._sent.setdefault(flight, set())
+        again = jobs & sent
+        if not again:  # the next batch of this flight: whatever it sent before has been answered
+            sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 turn = _Turn(batch)
@@ -119,7 +124,7 @@ class Admission:
                 await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
-                self._sent |= jobs
+                sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:
@@ -154,10 +159,8 @@ class _Kind(msgspec.Struct, frozen=True):
     """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
 
     place: int
-    dialect: str
-    model: str
-    tier: str
     quote: Quote
+    columns: tuple[object, ...]
 
 
 class _Turn:
@@ -219,7 +222,8 @@ class _Turn:
         """Most of a batch asks for the same few things: each is priced and encoded once, and sent once (`kinds`)."""
         for entry in self._undecided():
             book, r = books.get(entry.of.caller.org_id), entry.of.request
-            asked = (book and book.alike, entry.of.dialect, r.model, r.task, r.resolution, r.fps, r.tier, r.audio, r.max_ms)
+            shape = (entry.of.dialect, r.model, r.tier, r.frames, r.queue_deadline_s)
+            asked = (book and book.alike, *shape, r.task, r.resolution, r.fps, r.audio)
             kind = self._kinds.get(asked)
             if kind is None:
                 try:
@@ -227,7 +231,8 @@ class _Turn:
                 except GatewayError as error:
                     entry.outcome = error
                     continue
-                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, entry.of.dialect, r.model, r.tier, quoted)
+                columns = (*shape, quoted.quantity, encode_terms(quoted.terms))
+                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, quoted, columns)
             entry.kind = kind
 
     def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
@@ -279,8 +284,8 @@ class _Turn:
         if not entries:
             return
         columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
-        kinds = [(kind.dialect, kind.model, kind.tier, encode_terms(kind.quote.terms)) for kind in self._kinds.values()]
-        added = await sql.INSERT_JOBS.one(conn, *columns, *map(list, zip(*kinds, strict=True)))
+        kinds = [list(column) for column in zip(*[kind.columns for kind in self._kinds.values()], strict=True)]
+        added = await sql.INSERT_JOBS.one(conn, *columns, *kinds)
         created: dict[UUID, datetime] = {}
         if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
             ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
@@ -346,9 +351,9 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
 
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
-    """A row of INSERT_JOBS."""
+    """What INSERT_JOBS needs of a job beside its kind."""
     one = entry.of
-    caller, request = one.caller, one.request
+    caller = one.caller
     return (
         caller.org_id,
         one.job_id,
@@ -357,11 +362,8 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         caller.livemode,
         one.encoded,
         one.fingerprint,
-        entry.kind.quote.quantity,
         entry.held.seconds_ms,
         entry.held.amount_micro,
-        request.frames,
-        request.queue_deadline_s,
         entry.held.starts_at,
         entry.stack.counters,
         entry.kind.place,

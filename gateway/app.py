@@ -14,6 +14,7 @@ from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
+from gateway.announce import Announcer
 from gateway.api import routes as api
 from gateway.context import Gateway
 from gateway.dialects.ark import routes as ark
@@ -43,6 +44,7 @@ from gateway.media.store import open_store
 from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
+from gateway.webhooks.sign import Secrets
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
 """Which dialect renders an error, by path prefix, also where no route matched; everything else is native."""
@@ -84,18 +86,29 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
                 statement_timeout_ms=settings.statement_timeout_ms,
             )
         )
+        hot = await stack.enter_async_context(
+            await open_pool(
+                settings.dsn.reveal(),
+                name="tallylight-api-hot",
+                role=APP_ROLE,
+                size_min=settings.pool_min,
+                size_max=settings.pool_max,
+                statement_timeout_ms=settings.statement_timeout_ms,
+                plans_once=True,
+            )
+        )
         changes, closing = Wake(), asyncio.Event()
         key_uses = KeyUses(pool)
         key_uses.start()
         stack.push_async_callback(key_uses.close)
-        authenticator = Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000)
+        authenticator = Authenticator(hot, key_uses, ttl_s=settings.auth_ttl_ms / 1000)
         channels = {"tallylight_events": changes.ring, "tallylight_keys": authenticator.forget}
         listener = Listener(settings.dsn.reveal(), channels)
         listener.start()
         stack.push_async_callback(listener.close)
         prices = PriceBook()
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
-        admission = Admission(pool, prices, costs, waiting_max=settings.admission_waiting_max)
+        admission = Admission(hot, prices, costs, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
@@ -109,6 +122,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         )
         stack.callback(closing.set)
         store = open_store(settings)
+        signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
         models = load_models(settings.catalogue_dir)
         yield Gateway(
             settings=settings,
@@ -120,13 +134,15 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             key_uses=key_uses,
             reads=ReadPace(settings.reads_per_s),
             admission=admission,
-            reader=JobReader(pool),
+            reader=JobReader(hot),
             queue=QueueView(pool),
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
             fetcher=Fetcher(egress),
-            signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            signer=signer,
+            webhook_secrets=Secrets(settings.webhook_secret.reveal()),
+            message_body=Announcer(settings, pool, signer).body,
             requests=requests,
             desk=desk,
             changes=changes,

@@ -4,6 +4,7 @@ Prices are micro-units of the card's currency, factors ten-thousandths: 16_000 i
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
@@ -204,6 +205,7 @@ def encode_terms(terms: Terms) -> bytes:
     return msgspec.json.encode(terms)
 
 
+@lru_cache(maxsize=4096)
 def decode_terms(data: bytes) -> Terms:
-    """Raises msgspec.ValidationError for anything `encode_terms` did not make."""
+    """Raises msgspec.ValidationError for anything `encode_terms` did not make. Equal terms are one object."""
     return _decoder.decode(data)

@@ -48,7 +48,7 @@ REMEMBER = Command("""
     ON CONFLICT DO NOTHING
 """)
 
-# What many jobs of a batch have in common comes once: `kind` is its place in the last four arrays.
+# What many jobs of a batch have in common comes once: `kind` is its place in the arrays from $13 on.
 INSERT_JOBS = Query(
     Enqueued,
     """
@@ -56,14 +56,15 @@ INSERT_JOBS = Query(
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
                                  max_ms, hold_ms, hold_micro, frames_total, quota_counters, created_at, queue_deadline_at,
                                  available_at)
-        SELECT org_id, id, project_id, key_id, livemode, ($16::text[])[kind], ($17::text[])[kind], ($18::text[])[kind], request,
-               fingerprint, ($19::jsonb[])[kind], max_ms, hold_ms, hold_micro, frames_total, quota_counters::bigint[], now,
-               greatest(starts_at, now) + make_interval(secs => deadline_s), coalesce(starts_at, now)
+        SELECT org_id, id, project_id, key_id, livemode, ($13::text[])[kind], ($14::text[])[kind], ($15::text[])[kind], request,
+               fingerprint, ($19::jsonb[])[kind], ($18::int[])[kind], hold_ms, hold_micro, ($16::int[])[kind],
+               quota_counters::bigint[], now, greatest(starts_at, now) + make_interval(secs => ($17::int[])[kind]),
+               coalesce(starts_at, now)
         FROM clock,
-             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[], $9::int[],
-                    $10::bigint[], $11::int[], $12::int[], $13::timestamptz[], $14::text[], $15::int[])
-             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, max_ms, hold_ms, hold_micro, frames_total,
-                   deadline_s, starts_at, quota_counters, kind)
+             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[],
+                    $9::bigint[], $10::timestamptz[], $11::text[], $12::int[])
+             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, hold_ms, hold_micro, starts_at,
+                   quota_counters, kind)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
