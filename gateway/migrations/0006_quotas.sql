@@ -45,6 +45,7 @@ CREATE TABLE gateway.quota_counter (
     CONSTRAINT quota_counter_begins_before_it_ends CHECK (starts_at < counts_until)
 ) WITH (fillfactor = 50);
 CREATE INDEX quota_counter_over ON gateway.quota_counter (counts_until);
+CREATE INDEX quota_counter_at_once ON gateway.quota_counter (org_id, id) WHERE starts_at = 'epoch';
 CREATE INDEX quota_counter_untold ON gateway.quota_counter (org_id, id) WHERE reached > told;
 
 -- Locks the quotas that concern these sources of requests and returns what counts against each, now. In a function, so that it is
@@ -58,12 +59,14 @@ CREATE FUNCTION gateway.count_quotas(
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    locked uuid[];
     moment timestamptz;
 BEGIN
-    PERFORM FROM gateway.quota q
-    WHERE q.org_id = ANY(org_ids) AND q.subject = ANY(ARRAY[''] || projects || keys || models || end_users)
-    ORDER BY q.org_id, q.id FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
+    locked := ARRAY(
+        SELECT q.id FROM gateway.quota q
+        WHERE q.org_id = ANY(org_ids) AND q.subject = ANY(ARRAY[''] || projects || keys || models || end_users)
+        ORDER BY q.org_id, q.id FOR NO KEY UPDATE);
+    IF cardinality(locked) = 0 THEN
         RETURN;
     END IF;
     moment := billing.now();
@@ -81,7 +84,8 @@ BEGIN
         FROM gateway.quota_counter k
         WHERE k.org_id = q.org_id AND k.quota_id = q.id AND k.subject = whom.subject AND k.counts_until > moment
     ) counted ON true
-    WHERE whom.subject IS NOT NULL AND q.subject IN ('', whom.subject)
+    -- One that was made after the locks were taken is not ours to count: it begins with the next transaction.
+    WHERE q.id = ANY(locked) AND whom.subject IS NOT NULL AND q.subject IN ('', whom.subject)
     ORDER BY u.nth, q.id;
 END $$;
 
