@@ -108,7 +108,7 @@ READ = Query(
     + _JOB
     + """
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
-    JOIN LATERAL (SELECT * FROM gateway.job j WHERE j.org_id = u.org_id AND j.id = u.id AND j.deleted_at IS NULL LIMIT 1) j ON true
+    JOIN LATERAL (SELECT * FROM gateway.job WHERE org_id = u.org_id AND id = u.id AND deleted_at IS NULL LIMIT 1) j ON true
     """,
 )
 LIST = Query(
