@@ -146,25 +146,26 @@ class QuotaBook:
         if not counts:
             return Room({})
         names = list(sources)
-        await self._learn(conn, {(sources[names[one.nth - 1]].org_id, one.quota_id, one.version) for one in counts})
+        quotas = await self._learn(conn, {(sources[names[one.nth - 1]].org_id, one.quota_id, one.version) for one in counts})
         tallies: dict[_Place, Tally] = {}
         stacks: dict[_Source, Stack] = {}
         for count in counts:
             place = count.quota_id, count.subject
             tally = tallies.get(place)
             if tally is None:
-                tally = tallies[place] = Tally(self._known[count.quota_id, count.version], count)
+                tally = tallies[place] = Tally(quotas[count.quota_id, count.version], count)
             stacks.setdefault(names[count.nth - 1], Stack()).tallies.append(tally)
         return Room(stacks)
 
-    async def _learn(self, conn: Conn, found: set[tuple[UUID, UUID, int]]) -> None:
-        new = [(org_id, quota_id) for org_id, quota_id, version in found if (quota_id, version) not in self._known]
-        if new:
-            if len(self._known) > _KNOWN_MAX:
-                self._known.clear()
-                new = [(org_id, quota_id) for org_id, quota_id, _ in found]
-            for quota in await sql.DEFINITIONS.all(conn, *_columns(new)):
-                self._known[quota.id, quota.version] = quota
+    async def _learn(self, conn: Conn, found: set[tuple[UUID, UUID, int]]) -> dict[tuple[UUID, int], Quota]:
+        known = {(quota_id, version) for _, quota_id, version in found} & self._known.keys()
+        quotas = {key: self._known[key] for key in known}
+        new = [(org_id, quota_id) for org_id, quota_id, version in found if (quota_id, version) not in known]
+        if new:  # another flight may be here as well: what is remembered is replaced, never emptied
+            fresh = {(quota.id, quota.version): quota for quota in await sql.DEFINITIONS.all(conn, *_columns(new))}
+            self._known = fresh if len(self._known) + len(fresh) > _KNOWN_MAX else self._known | fresh
+            quotas |= fresh
+        return quotas
 
 
 def _source(claim: Claim) -> _Source:
