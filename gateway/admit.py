@@ -41,9 +41,9 @@ from gateway.errors import (
 from gateway.fleet.costs import ComputeCosts
 from gateway.jobs import sql
 from gateway.jobs.model import job_of
-from gateway.quotas.model import Claim, amounts
-from gateway.quotas.reserve import NOTHING, QuotaBook, Refusal, Room
-from gateway.quotas.words import exceeded, fields
+from gateway.quotas.model import Claim, Refusal, amounts
+from gateway.quotas.reserve import NOTHING, QuotaBook, Room
+from gateway.quotas.words import exceeded
 from gateway.submission import Admitted, Submission
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job, VideoRequest
@@ -136,14 +136,14 @@ class Admission:
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "taken")
+    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "stack")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
         self.kind: _Kind
         self.claim: Claim
         self.held: Held
-        self.taken = NOTHING
+        self.stack = NOTHING
         self.known = False
         self.sponsor: Sponsor | None = None
         self.outcome: Admitted | Exception | None = None
@@ -152,7 +152,7 @@ class _Entry:
         if not self.known:
             taken = room.take(self.claim)
             self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
-            self.taken = NOTHING if isinstance(taken, Refusal) else taken
+            self.stack = NOTHING if isinstance(taken, Refusal) else taken
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -271,11 +271,11 @@ class _Turn:
             for entry, held in zip(fitting, await hold(conn, list(map(_request, fitting))) if fitting else [], strict=True):
                 if isinstance(held, Held):
                     entry.held = held
-                    room.hold(entry.taken, held.amount_micro)
+                    room.hold(entry.claim, entry.stack, held.amount_micro)
                 else:
-                    room.give_back(entry.taken)
+                    room.give_back(entry.claim, entry.stack)
                     entry.outcome = _refusal(held, entry.kind.quote)
-                    freed = freed or entry.taken is not NOTHING
+                    freed = freed or bool(entry.stack.tallies)
             waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
         await room.write(conn)
 
@@ -292,7 +292,7 @@ class _Turn:
             created = {row.id: row.created_at for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
             body = entry.of.render(_job(entry, created.get(entry.of.job_id, added.created_at)))
-            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=fields(entry.taken))
+            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=entry.stack.fields)
 
     async def remember(self, conn: Conn) -> None:
         rows = [
@@ -365,7 +365,7 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         entry.held.seconds_ms,
         entry.held.amount_micro,
         entry.held.starts_at,
-        entry.taken.counters,
+        entry.stack.counters,
         entry.kind.place,
     )
 

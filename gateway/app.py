@@ -14,6 +14,7 @@ from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
+from gateway.announce import Announcer
 from gateway.api import routes as api
 from gateway.context import Gateway
 from gateway.dialects.ark import routes as ark
@@ -43,6 +44,7 @@ from gateway.media.store import open_store
 from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
+from gateway.webhooks.sign import Secrets
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
 """Which dialect renders an error, by path prefix, also where no route matched; everything else is native."""
@@ -120,6 +122,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         )
         stack.callback(closing.set)
         store = open_store(settings)
+        signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
         models = load_models(settings.catalogue_dir)
         yield Gateway(
             settings=settings,
@@ -137,7 +140,9 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
             fetcher=Fetcher(egress),
-            signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            signer=signer,
+            webhook_secrets=Secrets(settings.webhook_secret.reveal()),
+            message_body=Announcer(settings, pool, signer).body,
             requests=requests,
             desk=desk,
             changes=changes,

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from billing.kit.listen import Wake
 from billing.kit.query import Pool
@@ -22,6 +22,8 @@ from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.video import ModelLimits
+from gateway.webhooks.model import Delivery
+from gateway.webhooks.sign import Secrets
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Gateway:
     decoders: DecoderPool
     fetcher: Fetcher
     signer: LinkSigner
+    webhook_secrets: Secrets
+    message_body: Callable[[Delivery], Awaitable[bytes | None]]
+    """What a delivery says; None when its job was deleted."""
     requests: RequestLog
     desk: Desk | None
     """Where payments are taken; None where none are."""

@@ -16,7 +16,7 @@
     ├── 428 PreconditionRequired
     ├── 429 FreeBudgetSpent · QuotaExceeded · RateLimited
     ├── 431 HeadersTooLarge
-    └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
+    └── 5xx InternalError · WebhooksOff · Unavailable · OutcomeUnknown · NoSpace
 
 The class docstring is the public text; a dialect only chooses the shape it is wrapped in. `retry` answers the
 `x-should-retry` header that Stainless-made SDKs obey: None leaves it to the client.
@@ -257,6 +257,12 @@ class Unavailable(GatewayError):
     """The gateway cannot take this request now and holds nothing for it. Send it again after Retry-After."""
 
     code, status, retry = "unavailable", 503, True
+
+
+class WebhooksOff(GatewayError):
+    """This gateway has no webhooks. Poll jobs or follow their events; its operator would have to set webhook_secret."""
+
+    code, status, retry = "webhooks_off", 501, False
 
 
 class OutcomeUnknown(GatewayError):

@@ -12,6 +12,7 @@ import msgspec
 
 from billing.kit.query import Conn, Query
 from billing.plans.model import MINOR
+from billing.stripe import sql
 
 LISTED_WITHIN = timedelta(days=2)
 """Stripe lists the movement of a payment at once as a rule; one that is missing for longer is asked about."""
@@ -277,6 +278,14 @@ async def reconcile(conn: Conn, day: date) -> Reconciliation:
         tuple(one for one in found if one.reason in EXPLAINED),
         tuple(one for one in found if one.reason in RAISED),
     )
+
+
+async def reconcile_days(conn: Conn) -> list[Reconciliation]:
+    """Makes and stores yesterday's, and again those of two weeks that raised something. Returns those that still do."""
+    made = [await reconcile(conn, row.day) for row in await sql.DAYS_TO_RECONCILE.all(conn)]
+    for one in made:
+        await sql.SET_RECONCILIATION.run(conn, one.day, len(one.raised), msgspec.json.encode(one))
+    return [one for one in made if one.raised]
 
 
 def _sorted(pairs: Sequence[_Pair], until: datetime) -> list[tuple[Reason, str, list[_Pair]]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from gateway.access.model import Key, KeyKind, KeyState, Label, Labels, Member, OrganizationSettings, Project
+from gateway.access.model import Key, KeyKind, KeyState, Label, Labels, Member, OrganizationSettings, Project, PromptDays
 from gateway.access.restrictions import Restrictions
 from gateway.access.scopes import Role, Scope
 
@@ -31,6 +31,7 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     object: Literal["project"] = "project"
     name: str
+    prompt_days: PromptDays
     created_at: datetime
     archived_at: datetime | None
     etag: Tag
@@ -102,6 +103,7 @@ def project_view(project: Project) -> ProjectView:
     return ProjectView(
         id=str(project.id),
         name=project.name,
+        prompt_days=project.prompt_days,
         created_at=project.created_at,
         archived_at=project.archived_at,
         etag=_tag(project.version),

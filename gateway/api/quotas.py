@@ -1,16 +1,15 @@
 """/v1/quotas: what is allowed and what is taken. Managers set it; a key sees what concerns it."""
 
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 from litestar import Response, delete, get, patch, post
-from msgspec import Meta
 
 from billing.kit.pool import transact
 from billing.kit.query import Conn
 from gateway.access.model import Caller, Manager, well_formed
 from gateway.api.organizations import BODY_ERRORS
+from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, authenticate, bearer, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
@@ -18,30 +17,12 @@ from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of, single
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.edge.versions import ETAG, IF_MATCH, VERSION_ERRORS, etag, require_match
 from gateway.errors import Conflict, InvalidRequest, NotFound, UnsupportedField
 from gateway.quotas.define import NewQuota, QuotaChange, change_quota, create_quota, delete_quota, lock_quota
-from gateway.quotas.model import Meter, Per, Scope
-from gateway.quotas.read import SUBJECTS_MAX, Asker, Shown, Standing, list_quotas, read_quota
-
-
-class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
-    """A quota. `limit` and what counts against it are in the unit of its meter: ms, micro-units of the currency, or how many."""
-
-    id: str
-    object: Literal["quota"] = "quota"
-    name: str
-    livemode: bool
-    scope: Scope
-    subject: Annotated[str | None, Meta(description="The only one it is about; null: each of the scope by itself.")]
-    meter: Meter
-    per: Annotated[Per | None, Meta(description="In the organization's time zone; null for concurrent_jobs.")]
-    rolling: bool
-    limit: int
-    soft: bool
-    created_at: datetime
-    updated_at: datetime
-    standings: Annotated[tuple[Standing, ...], Meta(description=f"Of the {SUBJECTS_MAX} subjects that have the most.")]
+from gateway.quotas.read import Asker, Shown, list_quotas, read_quota
+from gateway.quotas.view import QuotaView, quota_view
 
 
 class QuotaList(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +88,7 @@ async def list_all_quotas(request: HttpRequest) -> Response[bytes]:
     asker = None if isinstance(who, Manager) else _asker(who, single(values, "end_user"))
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         page, cursor = cut(await list_quotas(conn, who.org_id, limit=limit + 1, after=after, asker=asker), limit)
-    views = tuple(map(_view, page))
+    views = tuple(quota_view(one.quota, one.standings) for one in page)
     return json_reply(_encode(QuotaList(data=views, has_more=cursor is not None, next_cursor=cursor)))
 
 
@@ -117,7 +98,10 @@ async def create_one_quota(request: HttpRequest) -> Response[bytes]:
     who, wanted = await manager(request), await read_json(request, _create)
 
     async def write(conn: Conn) -> Shown:
-        return await read_quota(conn, who.org_id, (await create_quota(conn, who.org_id, wanted)).id)
+        made = await create_quota(conn, who.org_id, wanted)
+        shown = await read_quota(conn, who.org_id, made.id)
+        await record(conn, acted(request, who, made.id, after=quota_view(made)))
+        return shown
 
     return _reply(await transact(gateway_of(request).pool, write), 201)
 
@@ -138,8 +122,11 @@ async def change_one_quota(request: HttpRequest, quota_id: str) -> Response[byte
     async def write(conn: Conn) -> Shown:
         found = await lock_quota(conn, who.org_id, uuid_of(quota_id))
         require_match(request, found.version)
-        await change_quota(conn, found, change)
-        return await read_quota(conn, who.org_id, found.id)
+        changed = await change_quota(conn, found, change)
+        shown = await read_quota(conn, who.org_id, found.id)
+        if changed is not found:
+            await record(conn, acted(request, who, found.id, before=quota_view(found), after=quota_view(changed)))
+        return shown
 
     return _reply(await transact(gateway_of(request).pool, write))
 
@@ -153,6 +140,7 @@ async def delete_one_quota(request: HttpRequest, quota_id: str) -> Response[None
         found = await lock_quota(conn, who.org_id, uuid_of(quota_id))
         require_match(request, found.version)
         await delete_quota(conn, found)
+        await record(conn, acted(request, who, found.id, before=quota_view(found)))
 
     await transact(gateway_of(request).pool, write)
     return Response(None, status_code=204)
@@ -169,23 +157,4 @@ def _asker(caller: Caller, end_user: str | None) -> Asker:
 
 
 def _reply(shown: Shown, status: int = 200) -> Response[bytes]:
-    return json_reply(_encode(_view(shown)), status, etag(shown.quota.version))
-
-
-def _view(shown: Shown) -> QuotaView:
-    quota = shown.quota
-    return QuotaView(
-        id=str(quota.id),
-        name=quota.name,
-        livemode=quota.livemode,
-        scope=quota.scope,
-        subject=quota.subject or None,
-        meter=quota.meter,
-        per=quota.per,
-        rolling=quota.rolling,
-        limit=quota.most,
-        soft=quota.soft,
-        created_at=quota.created_at,
-        updated_at=quota.updated_at,
-        standings=shown.standings,
-    )
+    return json_reply(_encode(quota_view(shown.quota, shown.standings)), status, etag(shown.quota.version))

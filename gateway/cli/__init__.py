@@ -32,6 +32,9 @@ COMMANDS = {
     "ledger": ("ledger", "Prove the ledger, read it, correct it."),
     "audit": ("audit", "Read and prove who did what, and who was refused."),
     "simulate": ("simulate", "Run a trace of jobs on a fleet on paper: waits, refusals, cost against the least possible."),
+    "webhooks": ("webhooks", "Keep the addresses that are told what happens; look at deliveries and send them again."),
+    "listen": ("listen", "Hand what happens on to a program on this machine, signed as a webhook is."),
+    "trigger": ("listen", "Send an event that did not happen, to try a receiver."),
     "fleet": ("fleet", "Check a Triton server against the video contract."),
 }
 

@@ -148,8 +148,9 @@ def _refusal(answer: httpx.Response, content: bytes) -> ApiError:
     return ApiError(sentence, code=problem.code or "error", status=answer.status_code)
 
 
-def connection(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
-    """Base URL and key: as flags, else TALLYLIGHT_BASE_URL and TALLYLIGHT_API_KEY, else the demo under `data`.
+def connection(url: str | None, key: str | None, data: Path, *, manages: bool = False) -> tuple[str, str]:
+    """Base URL and key: as flags, else TALLYLIGHT_BASE_URL and TALLYLIGHT_API_KEY, else the demo under `data`, where `manages`
+    chooses its management key.
 
     Raises ApiError saying how to give them.
     """
@@ -162,10 +163,11 @@ def connection(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
     try:
         demo = read_credentials(data)
     except (OSError, msgspec.DecodeError):
-        demo = Credentials(link_secret="", operator_token="")
+        demo = Credentials(link_secret="", operator_token="", webhook_secret="")
     if url and demo.base_url != url.rstrip("/"):
-        demo = Credentials(link_secret="", operator_token="")  # the demo's key is not shown to another server
-    if not (url or demo.base_url) or not (key or demo.api_key):
+        demo = Credentials(link_secret="", operator_token="", webhook_secret="")  # the demo's key is not shown to another server
+    demo_key = demo.management_key if manages else demo.api_key
+    if not (url or demo.base_url) or not (key or demo_key):
         missing = "TALLYLIGHT_API_KEY (or --key)" if url else "TALLYLIGHT_BASE_URL (or --url) and TALLYLIGHT_API_KEY (or --key)"
         raise ApiError(f"give {missing}, or start `tallylight up` in this folder", code="no_credentials")
-    return url or demo.base_url, key or demo.api_key
+    return url or demo.base_url, key or demo_key

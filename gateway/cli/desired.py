@@ -8,7 +8,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from gateway.access.model import Email, KeySettings, Label, Labels, Name
+from gateway.access.model import Email, KeySettings, Label, Labels, Name, PromptDays
 from gateway.access.restrictions import Restrictions
 from gateway.access.scopes import ROLES, SCOPES, Role, Scope, Scopes
 from gateway.access.view import KeyView, MemberView, OrganizationView, ProjectView
@@ -37,6 +37,7 @@ class DesiredManagementKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
 
 class DesiredProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    prompt_days: PromptDays | None = None
     keys: dict[Name, DesiredKey | None] = {}
 
 
@@ -111,13 +112,17 @@ def _organization(desired: Desired, current: Current) -> Iterator[Change]:
 
 def _projects(desired: Desired, current: Current) -> Iterator[Change]:
     there = {project.name: project for project in current.projects}
-    for name in desired.projects:
-        project = there.get(name)
+    for name, wanted in desired.projects.items():
+        project, days = there.get(name), {}
+        if wanted is not None and wanted.prompt_days is not None:
+            days = {"prompt_days": wanted.prompt_days}
         if project is None:
-            yield Change(verb="create", kind="project", name=name, fields={"name": name})
-        elif project.archived_at is not None:
-            fields, before = {"archived": False}, {"archived": True}
-            yield Change(verb="change", kind="project", name=name, fields=fields, before=before, id=project.id, etag=project.etag)
+            yield Change(verb="create", kind="project", name=name, fields={"name": name, **days})
+            continue
+        before = {"archived": project.archived_at is not None, "prompt_days": project.prompt_days}
+        patch = patch_of(before, {**before, "archived": False, **days})
+        if patch:
+            yield Change(verb="change", kind="project", name=name, fields=patch, before=before, id=project.id, etag=project.etag)
 
 
 def _keys(desired: Desired, current: Current) -> Iterator[Change]:

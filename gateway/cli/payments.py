@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -99,10 +99,10 @@ def reconcile(day: datetime | None, settings: Settings, *, as_json: bool) -> Non
 
     Where a Stripe key is set, Stripe's account is read first.
     """
-    chosen = day.date() if day else (datetime.now(UTC) - timedelta(days=1)).date()
+    chosen = (day or datetime.now(UTC) - timedelta(days=1)).date()
 
     async def read(desk: Desk, _: Pool) -> int:
-        return await desk.read_account()
+        return await desk.read_account(datetime.combine(chosen, time(), UTC))
 
     with reported():
         if settings.stripe_api_key:
@@ -111,13 +111,13 @@ def reconcile(day: datetime | None, settings: Settings, *, as_json: bool) -> Non
         if as_json:
             write_json(found)
         else:
-            _show(found, chosen)
+            _show(found)
     if found.raised or any(account.unexplained_micro for account in found.accounts):
         raise SystemExit(1)
 
 
-def _show(found: Reconciliation, day: date) -> None:
-    click.echo(f"{day}, UTC\n")
+def _show(found: Reconciliation) -> None:
+    click.echo(f"{found.day}, UTC\n")
     rows = [
         (one.currency, *(format_micro(micro, one.currency) for micro in (
             one.paid_in_micro, one.given_back_micro, one.fees_micro, one.to_bank_micro, one.stripe_micro, one.ledger_micro,

@@ -8,11 +8,13 @@ from msgspec import UNSET
 
 from billing.kit.query import Conn
 from gateway.access.organizations import find_organization
+from gateway.cli.access import checked, note
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_transaction
 from gateway.quotas.define import NewQuota, QuotaChange, change_quota, create_quota, delete_quota, lock_named_quota
 from gateway.quotas.model import Meter, Per, Scope
 from gateway.quotas.read import Shown, list_quotas, read_quota
+from gateway.quotas.view import quota_view
 from gateway.settings import Settings
 
 _QUOTAS_MAX = 10_000
@@ -43,13 +45,17 @@ def create(
     rolling: bool, soft: bool, test: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a quota; it counts what is admitted from now on."""
-    wanted = NewQuota(
-        name=name, scope=scope, subject=subject, meter=meter, per=per, rolling=rolling, limit=limit, soft=soft, livemode=not test
-    )
+    given = {
+        "name": name, "scope": scope, "subject": subject, "meter": meter, "per": per, "rolling": rolling, "limit": limit,
+        "soft": soft, "livemode": not test,
+    }  # fmt: skip
 
     async def make(conn: Conn) -> Shown:
         org_id = (await find_organization(conn, org)).id
-        return await read_quota(conn, org_id, (await create_quota(conn, org_id, wanted)).id)
+        made = await create_quota(conn, org_id, checked(given, NewQuota))
+        shown = await read_quota(conn, org_id, made.id)
+        await note(conn, org_id, "quota.create", made.id, after=quota_view(made))
+        return shown
 
     with reported():
         _show([asyncio.run(in_transaction(settings, make))], as_json)
@@ -82,8 +88,11 @@ def change(name: str, org: str, limit: int | None, settings: Settings, *, soft: 
 
     async def write(conn: Conn) -> Shown:
         found = await lock_named_quota(conn, (await find_organization(conn, org)).id, name)
-        await change_quota(conn, found, wanted)
-        return await read_quota(conn, found.org_id, found.id)
+        changed = await change_quota(conn, found, wanted)
+        shown = await read_quota(conn, found.org_id, found.id)
+        if changed is not found:
+            await note(conn, found.org_id, "quota.change", found.id, before=quota_view(found), after=quota_view(changed))
+        return shown
 
     with reported():
         _show([asyncio.run(in_transaction(settings, write))], as_json)
@@ -97,7 +106,9 @@ def remove(name: str, org: str, settings: Settings) -> None:
     """Remove a quota with what it counted."""
 
     async def write(conn: Conn) -> None:
-        await delete_quota(conn, await lock_named_quota(conn, (await find_organization(conn, org)).id, name))
+        found = await lock_named_quota(conn, (await find_organization(conn, org)).id, name)
+        await delete_quota(conn, found)
+        await note(conn, found.org_id, "quota.delete", found.id, before=quota_view(found))
 
     with reported():
         asyncio.run(in_transaction(settings, write))
@@ -105,7 +116,7 @@ def remove(name: str, org: str, settings: Settings) -> None:
 
 def _show(found: list[Shown], as_json: bool) -> None:
     if as_json:
-        write_json(found)
+        write_json([quota_view(one.quota, one.standings) for one in found])
         return
     rows = [("quota", "whose", "allows", "used", "held", "left", "free again")]
     for one in found:

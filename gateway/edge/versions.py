@@ -8,7 +8,9 @@ from gateway.edge.described import Parameter
 from gateway.errors import PreconditionFailed, PreconditionRequired
 
 ETAG = {"ETag": "Send it as If-Match to change what you have read."}
-IF_MATCH = Parameter("If-Match", "The ETag of what you have read, or `*` to change it whatever it is now.", str, "header")
+IF_MATCH = Parameter(
+    "If-Match", "The ETag of what you have read, or `*` to change it whatever it is now.", str, "header", required=True
+)
 VERSION_ERRORS = (PreconditionRequired, PreconditionFailed)
 
 

@@ -53,7 +53,7 @@ CREATE INDEX quota_counter_untold ON gateway.quota_counter (org_id, id) WHERE re
 CREATE FUNCTION gateway.count_quotas(
     org_ids uuid[], livemodes boolean[], projects text[], keys text[], models text[], end_users text[]
 ) RETURNS TABLE (
-    nth integer, quota_id uuid, version integer, subject text, at timestamptz, used bigint, held bigint, counter_id bigint,
+    nth integer, org_id uuid, quota_id uuid, version integer, subject text, at timestamptz, used bigint, held bigint, counter_id bigint,
     starts_at timestamptz, frees_at timestamptz
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -68,7 +68,7 @@ BEGIN
     END IF;
     moment := billing.now();
     RETURN QUERY
-    SELECT u.nth::integer, q.id, q.version, whom.subject, moment, coalesce(counted.used, 0)::bigint,
+    SELECT u.nth::integer, q.org_id, q.id, q.version, whom.subject, moment, coalesce(counted.used, 0)::bigint,
            coalesce(counted.held, 0)::bigint, counted.id, CASE WHEN q.rolling THEN counted.starts_at END, counted.frees_at
     FROM unnest(org_ids, livemodes, projects, keys, models, end_users)
         WITH ORDINALITY AS u (org_id, livemode, project, key, model, end_user, nth)

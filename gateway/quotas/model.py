@@ -84,6 +84,18 @@ class Quota(msgspec.Struct, frozen=True):
                 return f"{amount} {_COUNTED[self.meter][: -1 if amount == 1 else None]}"
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """The quota that stands in the way, and what was counted when it did. `frees_at`: when something becomes free again."""
+
+    quota: Quota
+    subject: str
+    used: int
+    held: int
+    requested: int
+    at: datetime
+    frees_at: datetime
+
+
 class Span(msgspec.Struct, frozen=True):
     """Where a claim is counted: in the window or part that begins at `starts_at`, until `counts_until`."""
 

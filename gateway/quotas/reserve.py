@@ -1,83 +1,57 @@
 """Reserve: what each job of a batch may take at most, from every quota that concerns it, or from none."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TypeAlias
 from uuid import UUID
 
-import msgspec
-
 from billing.kit.query import Conn
 from gateway.quotas import sql
-from gateway.quotas.model import METERS, Claim, Quota, Span, reached, span
+from gateway.quotas.model import METERS, Claim, Quota, Refusal, Span, reached, span
+from gateway.quotas.words import fields
 
 _KNOWN_MAX = 10_000
-_Place: TypeAlias = tuple[UUID, str]
-"""A quota and a subject."""
 _Source: TypeAlias = tuple[UUID, str, str]
 
 
 class Tally:
-    """What counts against one quota for one subject, with what this batch has added."""
+    """What counts against one quota for one subject, and what this batch has left of it."""
 
-    __slots__ = ("added", "at", "counter_id", "frees_at", "meter", "most", "quota", "span", "subject", "taken", "takers")
+    __slots__ = ("count", "counter_id", "left", "meter", "quota", "span", "whole")
 
     def __init__(self, quota: Quota, count: sql.Count) -> None:
-        self.quota, self.subject, self.at = quota, count.subject, count.at
-        self.meter, self.most = METERS.index(quota.meter), quota.most
-        self.taken = count.used, count.held
-        self.counter_id, self.span = _place(quota, count)
-        self.frees_at = (
-            count.frees_at or (self.span or span(quota.per, count.at, quota.time_zone, rolling=quota.rolling)).counts_until
-        )
-        self.added = self.takers = 0
+        self.quota, self.count, self.meter = quota, count, METERS.index(quota.meter)
+        self.left = self.whole = quota.most - count.used - count.held
+        self.counter_id, self.span = _counter(quota, count)
 
     @property
-    def left(self) -> int:
-        return self.most - self.taken[0] - self.taken[1] - self.added
+    def frees_at(self) -> datetime:
+        """When something becomes free again."""
+        quota, count = self.quota, self.count
+        return count.frees_at or span(quota.per, count.at, quota.time_zone, rolling=quota.rolling).counts_until
 
-    def refusal(self, requested: int) -> "Refusal":
-        used, held = self.taken
-        return Refusal(self.quota, self.subject, used, held + self.added, requested, self.at, self.frees_at)
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """The quota that stands in the way, and what was counted when it did. `frees_at`: when something becomes free again."""
-
-    quota: Quota
-    subject: str
-    used: int
-    held: int
-    requested: int
-    at: datetime
-    frees_at: datetime
+    def refusal(self, requested: int) -> Refusal:
+        held = self.count.held + self.whole - self.left
+        return Refusal(self.quota, self.count.subject, self.count.used, held, requested, self.count.at, self.frees_at)
 
 
 class Stack:
-    """The quotas that requests from one source count against."""
+    """The quotas that requests from one source count against. `takers`: how many of them were admitted."""
 
-    __slots__ = ("counters", "tallies")
+    __slots__ = ("counters", "fields", "takers", "tallies")
 
     def __init__(self) -> None:
         self.tallies: list[Tally] = []
+        self.takers = 0
         self.counters: str | None = None
-        """Their ids, once they are written: an array as text, so that jobs can be stored many at once."""
+        """The ids of their counters: an array as text, so that jobs can be stored many at once. Known once it is written."""
+        self.fields: Mapping[str, str] = MappingProxyType({})
+        """What is left of the quota that is nearest to refusing, for the answers. Known once it is written."""
 
 
-class Taken(msgspec.Struct, frozen=True):
-    """What a claim took from the tallies of its stack, and what it left there in those that can refuse."""
-
-    stack: Stack
-    amounts: tuple[int, ...]
-    left: tuple[tuple[Tally, int], ...]
-
-    @property
-    def counters(self) -> str | None:
-        return self.stack.counters
-
-
-NOTHING = Taken(Stack(), (), ())
-"""What a claim takes that no quota concerns."""
+NOTHING = Stack()
+"""Where no quota applies."""
 
 
 class Room:
@@ -86,48 +60,49 @@ class Room:
     def __init__(self, stacks: dict[_Source, Stack]) -> None:
         self._stacks = stacks
 
-    def take(self, claim: Claim) -> Taken | Refusal:
+    def take(self, claim: Claim) -> Stack | Refusal:
         """All that the claim needs, or nothing: a refused one takes nothing from those after it."""
         stack = self._stacks.get(_source(claim)) if self._stacks else None
         if stack is None:
             return NOTHING
-        amounts, left = claim.amounts, list[tuple[Tally, int]]()
         for tally in stack.tallies:
-            if not tally.quota.soft:
-                left.append((tally, tally.left - amounts[tally.meter]))
-        if any(rest < 0 and amounts[tally.meter] for tally, rest in left):
-            refusals = [tally.refusal(amounts[tally.meter]) for tally, rest in left if rest < 0 and amounts[tally.meter]]
-            return max(refusals, key=lambda one: (one.requested > one.quota.most, one.frees_at))
-        self._add(stack, amounts, 1)
-        return Taken(stack, amounts, tuple(left))
+            if tally.left < claim.amounts[tally.meter] and not tally.quota.soft:
+                refusals = _refusals(stack, claim.amounts)
+                if refusals:
+                    return max(refusals, key=lambda one: (one.requested > one.quota.most, one.frees_at))
+        for tally in stack.tallies:
+            tally.left -= claim.amounts[tally.meter]
+        stack.takers += 1
+        return stack
 
-    def give_back(self, taken: Taken) -> None:
+    def give_back(self, claim: Claim, stack: Stack) -> None:
         """The job was not admitted for another reason."""
-        self._add(taken.stack, taken.amounts, -1)
-
-    def hold(self, taken: Taken, money_micro: int) -> None:
-        """The job was admitted and this much money was held, no more than it claimed."""
-        for tally in taken.stack.tallies:
-            if tally.quota.meter == "money_micro":
-                tally.added += money_micro - taken.amounts[tally.meter]
-
-    def _add(self, stack: Stack, amounts: tuple[int, ...], sign: int) -> None:
         for tally in stack.tallies:
-            tally.added += sign * amounts[tally.meter]
-            tally.takers += sign
+            tally.left += claim.amounts[tally.meter]
+        stack.takers -= 1
+
+    def hold(self, claim: Claim, stack: Stack, money_micro: int) -> None:
+        """The job was admitted and this much money was held, no more than it claimed."""
+        for tally in stack.tallies:
+            if tally.quota.meter == "money_micro":
+                tally.left += claim.amounts[tally.meter] - money_micro
 
     async def write(self, conn: Conn) -> None:
-        """Counts what was taken. After this `Taken.counters` are known."""
-        tallies = {id(tally): tally for stack in self._stacks.values() for tally in stack.tallies if tally.takers}.values()
+        """Counts what was taken. After this the counters and the fields of stacks are known."""
+        stacks = [stack for stack in self._stacks.values() if stack.takers]
+        tallies = {id(tally): tally for stack in stacks for tally in stack.tallies}.values()
         if not tallies:
             return
-        if new := {(tally.quota.id, tally.subject): tally for tally in tallies if tally.span is not None}:
+        if new := {(tally.quota.id, tally.count.subject): tally for tally in tallies if tally.span is not None}:
             for row in await sql.BEGIN.all(conn, *_columns(map(_span, new.values()))):
                 new[row.quota_id, row.subject].counter_id = row.id
         written = await sql.RESERVE.run(conn, *_columns(map(_addition, tallies)))
         assert written == len(tallies), "a counter is gone while its quota is locked"
-        for stack in self._stacks.values():
+        for stack in stacks:
             stack.counters = f"{{{','.join(str(tally.counter_id) for tally in stack.tallies)}}}"
+            if hard := [tally for tally in stack.tallies if not tally.quota.soft]:
+                near = min(hard, key=lambda tally: tally.left / (tally.quota.most or 1))
+                stack.fields = fields(near.quota, near.left, near.frees_at, near.count.at)
 
 
 class QuotaBook:
@@ -146,26 +121,24 @@ class QuotaBook:
         if not counts:
             return Room({})
         names = list(sources)
-        quotas = await self._learn(conn, {(sources[names[one.nth - 1]].org_id, one.quota_id, one.version) for one in counts})
-        tallies: dict[_Place, Tally] = {}
+        await self._learn(conn, counts)
+        tallies: dict[tuple[UUID, str], Tally] = {}
         stacks: dict[_Source, Stack] = {}
         for count in counts:
             place = count.quota_id, count.subject
             tally = tallies.get(place)
             if tally is None:
-                tally = tallies[place] = Tally(quotas[count.quota_id, count.version], count)
+                tally = tallies[place] = Tally(self._known[count.quota_id, count.version], count)
             stacks.setdefault(names[count.nth - 1], Stack()).tallies.append(tally)
         return Room(stacks)
 
-    async def _learn(self, conn: Conn, found: set[tuple[UUID, UUID, int]]) -> dict[tuple[UUID, int], Quota]:
-        known = {(quota_id, version) for _, quota_id, version in found} & self._known.keys()
-        quotas = {key: self._known[key] for key in known}
-        new = [(org_id, quota_id) for org_id, quota_id, version in found if (quota_id, version) not in known]
-        if new:  # another flight may be here as well: what is remembered is replaced, never emptied
-            fresh = {(quota.id, quota.version): quota for quota in await sql.DEFINITIONS.all(conn, *_columns(new))}
-            self._known = fresh if len(self._known) + len(fresh) > _KNOWN_MAX else self._known | fresh
-            quotas |= fresh
-        return quotas
+    async def _learn(self, conn: Conn, counts: Sequence[sql.Count]) -> None:
+        if all((one.quota_id, one.version) in self._known for one in counts):
+            return
+        if len(self._known) > _KNOWN_MAX:
+            self._known.clear()
+        for quota in await sql.DEFINITIONS.all(conn, *_columns({(one.org_id, one.quota_id) for one in counts})):
+            self._known[quota.id, quota.version] = quota
 
 
 def _source(claim: Claim) -> _Source:
@@ -173,7 +146,7 @@ def _source(claim: Claim) -> _Source:
     return claim.key_id, claim.model, claim.end_user
 
 
-def _place(quota: Quota, count: sql.Count) -> tuple[int, Span | None]:
+def _counter(quota: Quota, count: sql.Count) -> tuple[int, Span | None]:
     """The counter to add to, or the span of one that is to begin: a calendar window that has begun is not cut again."""
     if count.counter_id is not None and not quota.rolling:
         return count.counter_id, None
@@ -183,6 +156,12 @@ def _place(quota: Quota, count: sql.Count) -> tuple[int, Span | None]:
     return 0, here
 
 
+def _refusals(stack: Stack, amounts: tuple[int, ...]) -> list[Refusal]:
+    """Of every quota without room for so much. One that has been lowered still lets through what takes nothing of it."""
+    short = [one for one in stack.tallies if one.left < amounts[one.meter] and amounts[one.meter] and not one.quota.soft]
+    return [tally.refusal(amounts[tally.meter]) for tally in short]
+
+
 def _asked(claim: Claim) -> tuple[object, ...]:
     return claim.org_id, claim.livemode, str(claim.project_id), str(claim.key_id), claim.model, claim.end_user
 
@@ -190,12 +169,13 @@ def _asked(claim: Claim) -> tuple[object, ...]:
 def _span(tally: Tally) -> tuple[object, ...]:
     """A row of BEGIN."""
     assert tally.span is not None
-    return tally.quota.org_id, tally.quota.id, tally.subject, tally.span.starts_at, tally.span.counts_until
+    return tally.quota.org_id, tally.quota.id, tally.count.subject, tally.span.starts_at, tally.span.counts_until
 
 
 def _addition(tally: Tally) -> tuple[object, ...]:
     """A row of RESERVE."""
-    return tally.quota.org_id, tally.counter_id, tally.added, reached(tally.most - tally.left, tally.most)
+    most = tally.quota.most
+    return tally.quota.org_id, tally.counter_id, tally.whole - tally.left, reached(most - tally.left, most)
 
 
 def _columns(rows: Iterable[tuple[object, ...]]) -> Sequence[list[object]]:

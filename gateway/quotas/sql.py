@@ -21,6 +21,7 @@ class Count(msgspec.Struct, frozen=True):
     """
 
     nth: int
+    org_id: UUID
     quota_id: UUID
     version: int
     subject: str
@@ -103,7 +104,7 @@ _TAKEN: LiteralString = """
 COUNT = Query(
     Count,
     """
-    SELECT nth, quota_id, version, subject, at, used, held, counter_id, starts_at, frees_at
+    SELECT nth, org_id, quota_id, version, subject, at, used, held, counter_id, starts_at, frees_at
     FROM gateway.count_quotas($1::uuid[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::text[])
     """,
 )

@@ -5,8 +5,7 @@ from math import ceil
 
 from billing.plans.calendar import zone_of
 from gateway.errors import QuotaExceeded, QuotaFigures
-from gateway.quotas.model import Quota, window_s
-from gateway.quotas.reserve import Refusal, Taken, Tally
+from gateway.quotas.model import Quota, Refusal, window_s
 
 _UNITS = {
     "images": ';qu="images"',
@@ -30,7 +29,7 @@ def exceeded(refusal: Refusal) -> QuotaExceeded:
         _sentence(refusal, never=never),
         final=never or left_s > _SOON_S,
         retry_after_s=None if never else left_s,
-        headers=_fields(quota, quota.most - refusal.used - refusal.held, refusal.frees_at, refusal.at),
+        headers=fields(quota, quota.most - refusal.used - refusal.held, refusal.frees_at, refusal.at),
         quota=QuotaFigures(
             name=quota.name,
             scope=quota.scope,
@@ -45,24 +44,13 @@ def exceeded(refusal: Refusal) -> QuotaExceeded:
     )
 
 
-def fields(taken: Taken) -> dict[str, str]:
-    """RateLimit and RateLimit-Policy of an admitted request: of the quota that is nearest to refusing one."""
-    if not taken.left:
-        return {}
-    tally, left = min(taken.left, key=_share)
-    return _fields(tally.quota, left, tally.frees_at, tally.at)
-
-
-def _share(one: tuple[Tally, int]) -> float:
-    return one[1] / (one[0].most or 1)
-
-
 def seconds_until(then: datetime, now: datetime) -> int:
     """Whole seconds, rounded up, so that whoever waits for them is not early."""
     return max(ceil((then - now).total_seconds()), 0)
 
 
-def _fields(quota: Quota, left: int, frees_at: datetime, at: datetime) -> dict[str, str]:
+def fields(quota: Quota, left: int, frees_at: datetime, at: datetime) -> dict[str, str]:
+    """RateLimit and RateLimit-Policy, of one quota."""
     unit = _UNITS.get(quota.meter, "")
     if quota.per is None:
         return {"RateLimit-Policy": f'"{quota.name}";q={quota.most}{unit}', "RateLimit": f'"{quota.name}";r={max(left, 0)}'}

@@ -127,6 +127,19 @@ def test_what_makes_no_sense_is_named(desk: Stack, body: dict[str, Any], param: 
         assert (refused.status_code, refused.json()["param"]) == (400, param)
 
 
+def test_the_tag_of_a_key_is_its_end_user(desk: Stack) -> None:
+    customer = desk.customer()
+    with manage(desk, customer, role="owner") as client:
+        project = client.get("/v1/projects").json()["data"][0]["id"]
+        key = client.post("/v1/keys", json={"name": "tv", "project_id": project, "end_user": "lobby"}).raise_for_status().json()
+        client.post("/v1/quotas", json={**DAILY, "scope": "end_user", "limit": 3000}).raise_for_status()
+    tagged = bearer(key["key"])
+    answers = [httpx.post(f"{desk.base_url}/v1/jobs", headers=tagged, json=JOB, timeout=30) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 429] and "'lobby'" in answers[1].json()["detail"]
+    seen = httpx.get(f"{desk.base_url}/v1/quotas", headers=tagged).json()["data"][0]["standings"]
+    assert [(one["subject"], one["held"]) for one in seen] == [("lobby", 2000)]
+
+
 def test_a_foreign_quota_is_nobodys(desk: Stack) -> None:
     ann, ben = desk.customer(), desk.customer()
     with manage(desk, ann, role="owner") as client:

@@ -1,6 +1,7 @@
 """How a request is read, refused, repeated and broken."""
 
 import asyncio
+from itertools import product
 
 import httpx
 import pytest
@@ -10,6 +11,13 @@ from stripe import StripeClient
 from tests.stripe.control import Control
 from tests.stripe.server.server import Server
 
+PAYMENT: stripe.params.PaymentIntentCreateParams = {
+    "amount": 1000,
+    "currency": "usd",
+    "payment_method": "pm_card_visa",
+    "confirm": True,
+    "allowed_payment_method_types": ["card"],
+}
 KEY: stripe.RequestOptions = {"idempotency_key": "k1"}
 
 
@@ -68,6 +76,24 @@ async def test_an_answer_may_hang_after_the_commit(stripe_client: StripeClient, 
     assert again.last_response.headers["idempotent-replayed"] == "true"
 
 
+FAULTS = {"reset before": ("reset", "before"), "reset after": ("reset", "after"), "cut after": ("cut", "after")}
+
+
+async def test_whatever_breaks_a_request_that_is_repeated_happens_once(stripe_client: StripeClient, control: Control) -> None:
+    histories = [history for length in range(4) for history in product(FAULTS, repeat=length)]
+    for number, history in enumerate(histories):
+        for fault in history:
+            what, at = FAULTS[fault]
+            await control.fault(what, at=at, path="/v1/payment_intents")
+            with pytest.raises(stripe.APIConnectionError):
+                await stripe_client.v1.payment_intents.create_async(PAYMENT, {"idempotency_key": str(number)})
+            await control.clear_faults()
+        paid = await stripe_client.v1.payment_intents.create_async(PAYMENT, {"idempotency_key": str(number)})
+        assert paid.status == "succeeded"
+    page = await stripe_client.v1.charges.list_async({"limit": 100})
+    assert len(page.data) == len(histories) == 40
+
+
 async def test_a_reset_before_anything_ran_leaves_nothing(stripe_client: StripeClient, control: Control) -> None:
     await control.fault("reset")
     with pytest.raises(stripe.APIConnectionError):
@@ -90,13 +116,7 @@ async def test_a_server_error_is_replayed_and_a_rate_limit_is_not(stripe_client:
 
 
 async def test_a_decline_is_replayed_and_a_malformed_request_is_not(stripe_client: StripeClient) -> None:
-    wanted: stripe.params.PaymentIntentCreateParams = {
-        "amount": 1000,
-        "currency": "usd",
-        "payment_method": "pm_card_visa_chargeDeclined",
-        "confirm": True,
-        "allowed_payment_method_types": ["card"],
-    }
+    wanted: stripe.params.PaymentIntentCreateParams = {**PAYMENT, "payment_method": "pm_card_visa_chargeDeclined"}
     for _ in range(2):
         with pytest.raises(stripe.CardError):
             await stripe_client.v1.payment_intents.create_async(wanted, KEY)

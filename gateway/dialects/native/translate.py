@@ -18,6 +18,7 @@ from gateway.dialects.native.wire import (
     JobList,
     JobView,
     Money,
+    Notice,
     Problem,
     ProblemDocument,
     TierPrice,
@@ -62,6 +63,7 @@ def ask_of(body: CreateJob) -> Ask:
         external_id=body.external_id,
         metadata=body.metadata,
         labels=body.labels,
+        callback_url=body.callback_url,
     )
 
 
@@ -153,6 +155,16 @@ def event_of(job: Job, kind: State | Literal["progress"], at: datetime, data: di
         job=UNSET if last is None else last,
     )
     return _encode(event)
+
+
+def render_job_event(event: str, at: datetime, job: Job, base: str, link: Link, *, sample: bool) -> bytes:
+    """What a webhook says of a job."""
+    return _encode(Notice(type=event, timestamp=at, data=view(job, base, link), sample=sample))
+
+
+def render_event(event: str, at: datetime, data: dict[str, Any]) -> bytes:
+    """What a webhook says of money."""
+    return _encode(Notice(type=event, timestamp=at, data=data))
 
 
 def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier, Quote]]) -> bytes:

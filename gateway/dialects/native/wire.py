@@ -52,6 +52,9 @@ class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     inputs: Annotated[tuple[ImageInput, ...], Meta(max_length=8)] = ()
     end_user: Label | None = None
     external_id: Label | None = None
+    callback_url: (
+        Annotated[str, Meta(max_length=2048, description="An https:// URL that is told what happens to the job.")] | None
+    ) = None
     metadata: Annotated[dict[Label, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] = {}
     labels: Annotated[
         dict[Label, Label], Meta(max_length=8, description="What usage is reported by: names with few values each.")
@@ -127,6 +130,16 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str]
     labels: dict[str, str]
     urls: Urls
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of a webhook: a job as it was at the event, or the facts of an event about money."""
+
+    type: str
+    timestamp: datetime
+    data: JobView | dict[str, Any]
+    sample: bool = False
+    """It did not happen: somebody tries a receiver."""
 
 
 class JobList(msgspec.Struct, frozen=True):

@@ -155,3 +155,11 @@ def unit_by_unit(known: list[Balance], left: dict[UUID, int], wallet: UUID, amou
                 taken[one.account_id] = taken.get(one.account_id, 0) + 1
                 break
     return [Draw(account, amount) for account, amount in taken.items()]
+
+
+def test_a_wallet_that_was_taken_more_from_than_it_had_holds_nothing_of_any_kind() -> None:
+    others = [balance(2, "promo", 100), balance(3, "credit", 100), balance(4, "pack", 9_000, wallet=SECONDS)]
+    ask = [HoldRequest(NOWHERE, MONEY, 50), HoldRequest(NOWHERE, MONEY, 50, Seconds(SECONDS, 1_000, 50))]
+    for posted, refused in ((0, False), (-1, True)):
+        outcomes = allocate([balance(1, "paid", posted), *others], ask)
+        assert [isinstance(outcome, InsufficientFunds) for outcome in outcomes] == [refused, refused]

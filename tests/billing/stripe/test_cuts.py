@@ -35,7 +35,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """Which request gets no answer, as often as it is sent again: before Stripe has heard it, or after it was done."""
+    """Which request gets no answer: before Stripe has heard it, however often it is sent again, or once, after it was done."""
 
     method: str
     path: str

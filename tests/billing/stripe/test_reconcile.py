@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-from billing.stripe.reconcile import Reconciliation, reconcile
+from billing.stripe.reconcile import Reconciliation, reconcile, reconcile_days
 from tests.billing.plans.shop import YUAN
 from tests.billing.stripe.office import ANN, Office
 
@@ -128,3 +128,21 @@ async def test_a_cost_that_usage_does_not_know_is_raised(office: Office) -> None
     found = await report(office)
     assert [(one.reason, one.amount_micro) for one in found.raised] == [("cost_differs", 5)]
     assert [(one.cost_currency, one.ledger_cost_micro, one.usage_cost_micro) for one in found.costs] == [("USD", 5, 0)]
+
+
+async def test_a_day_is_reconciled_once_and_again_until_nothing_is_left_to_do(office: Office) -> None:
+    async def clerk() -> list[int]:
+        await office.desk.read_account()
+        return [len(one.raised) for one in await office.shop.does(reconcile_days)]
+
+    await pays(office)
+    (charge,) = (await office.control.dump())["tables"]["charge"]
+    dispute = await office.control.dispute(charge)
+    await office.hears(await office.events())
+    await office.advance(days=1)
+    assert await clerk() == [1] and await clerk() == [1]
+    await office.control.close_dispute(dispute["id"], "won")
+    await office.hears(await office.events())
+    assert await clerk() == [] and await clerk() == []
+    rows = await office.shop.conn.fetch("SELECT day, raised FROM billing.reconciliation")
+    assert [tuple(row) for row in rows] == [(NEW_YEAR, 0)]
