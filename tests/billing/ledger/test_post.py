@@ -47,11 +47,15 @@ async def undone(conn: Conn, transfer_id: UUID, reason: str = "wrong") -> UUID:
 
 
 async def test_what_is_taken_is_taken_below_the_floor_and_the_floor_stays(ledger: Ledger) -> None:
-    taken = [msgspec.structs.replace(cash(ledger, amount, str(nth)), kind="cash_taken") for nth, amount in enumerate((60, 70, 80))]
+    taken = [
+        msgspec.structs.replace(cash(ledger, amount, str(nth)), kind="cash_taken") for nth, amount in enumerate((60, 70, 80))
+    ]
     assert await posted(ledger.conn, taken[0], taken[1], cash(ledger, 1)) == ["ok", "ok", "insufficient_funds"]
     assert await posted(ledger.conn, taken[2], taken[2], taken[1]) == ["ok", "ok", "ok"]
     assert await ledger.balance() == (-110, 0)
-    assert await ledger.conn.fetchval("SELECT floor FROM billing.balance WHERE account_id = $1", paid_account_id(ledger.wallet)) == 0
+    assert (
+        await ledger.conn.fetchval("SELECT floor FROM billing.balance WHERE account_id = $1", paid_account_id(ledger.wallet)) == 0
+    )
     assert codes(await ledger.hold((new_id(), 1))) == ["insufficient_funds"]
     # Only what was taken excuses it.
     assert await ledger.findings() == []
