@@ -35,6 +35,7 @@ from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
 from gateway.fleet.offers import load_sellers
+from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -108,7 +109,10 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.push_async_callback(listener.close)
         prices = PriceBook()
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
-        admission = Admission(hot, prices, costs, waiting_max=settings.admission_waiting_max)
+        models = load_models(settings.catalogue_dir)
+        quotes = Quotes(pool, {model.name: model.steps_default for model in models.models})
+        await stack.enter_async_context(quotes.following())
+        admission = Admission(hot, prices, costs, quotes, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
@@ -123,7 +127,6 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.callback(closing.set)
         store = open_store(settings)
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
-        models = load_models(settings.catalogue_dir)
         yield Gateway(
             settings=settings,
             models=models.by_name(),
@@ -136,6 +139,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             admission=admission,
             reader=JobReader(hot),
             queue=QueueView(pool),
+            quotes=quotes,
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,

@@ -158,6 +158,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     hold_ms: int = 0
     hold_micro: int
     created_at: datetime
+    promised_start_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     attempt: int = 0

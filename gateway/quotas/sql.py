@@ -11,7 +11,7 @@ import msgspec
 
 from billing.kit.query import Command, Query
 from billing.ledger.model import Finding
-from gateway.quotas.model import Quota
+from gateway.quotas.model import Per, Quota
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ class Untold(msgspec.Struct, frozen=True):
     scope: str
     subject: str
     meter: str
-    per: str | None
+    per: Per | None
     rolling: bool
     most: int
     starts_at: datetime

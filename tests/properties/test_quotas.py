@@ -54,7 +54,7 @@ def begins(per: str, at: datetime) -> datetime:
     """When the calendar window of `at` began, from the wall clock alone."""
     local = at.astimezone(ZoneInfo(ZONE))
     if per in ("minute", "hour"):  # the zone's hours are those of UTC
-        return at.replace(second=0, microsecond=0, **({"minute": 0} if per == "hour" else {}))
+        return at.replace(minute=0 if per == "hour" else at.minute, second=0, microsecond=0)
     day = local.date()
     if per == "week":
         day -= timedelta(days=day.weekday())

@@ -1,6 +1,7 @@
 """Quotas through the door of admission: what fits is taken, what does not takes nothing."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ async def test_what_the_wallet_refuses_takes_no_room_from_those_behind_it(pool: 
     ],
 )
 async def test_without_a_subject_each_counts_by_itself(
-    desk: Desk, scope: str, same: dict[str, str], another: dict[str, str]
+    desk: Desk, scope: str, same: dict[str, Any], another: dict[str, Any]
 ) -> None:
     await desk.limit(scope=scope, meter="requests", limit=1)
     users = {name: one for name, one in another.items() if name != "caller"}
