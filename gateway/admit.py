@@ -5,26 +5,27 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
-from collections.abc import Callable, Sequence
-from math import ceil
-from typing import TypeAlias
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 from billing.charges.hold import hold
 from billing.charges.model import ChargeRequest
-from billing.errors import BillingError, BudgetSpent, InsufficientFunds, PriceMissing, UnknownWallet
+from billing.errors import BillingError, BudgetSpent, InsufficientFunds, UnknownWallet
 from billing.kit.batch import TRANSIENT, Coalescer, CommitUnknown, Overloaded
 from billing.kit.money import format_micro
 from billing.kit.query import Conn, Pool
 from billing.ledger.model import Held, Sponsor
 from billing.plans.authorize import Standing, authorize
 from billing.pricing.book import PriceBook
-from billing.pricing.model import Book, Dimensions, encode_terms
-from billing.pricing.quote import Quote, quote
+from billing.pricing.model import Book, encode_terms
+from billing.pricing.quote import Quote
 from gateway.access.authenticate import refuse_revoked
-from gateway.access.model import Caller
 from gateway.errors import (
     FleetBusy,
     FreeBudgetSpent,
@@ -32,87 +33,23 @@ from gateway.errors import (
     IdempotencyInProgress,
     IdempotencyMismatch,
     InsufficientBalance,
-    InvalidRequest,
     OutcomeUnknown,
     PlanPastDue,
+    QuotaExceeded,
     Unavailable,
 )
 from gateway.fleet.costs import ComputeCosts
-from gateway.fleet.policy.model import Quote as FleetQuote
 from gateway.fleet.promises.quotes import Promise, Quotes
 from gateway.jobs import sql
-from gateway.jobs.model import Created, fingerprint, job_of
+from gateway.jobs.model import Created, job_of
+from gateway.quotas.model import Claim, Refusal, amounts
+from gateway.quotas.reserve import NOTHING, QuotaBook, Room
+from gateway.quotas.words import exceeded
+from gateway.submission import Admitted, Submission, Token, price
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
-from gateway.video import Job, VideoRequest
+from gateway.video import Job
 
 _GATHER_S = 0.001
-_Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
-
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to run a job. `render` makes the answer's body; it is stored and replayed byte for byte."""
-
-    caller: Caller
-    job_id: UUID
-    request: VideoRequest
-    encoded: bytes
-    fingerprint: bytes
-    dialect: str
-    status: int
-    render: Callable[[Job], bytes]
-    idempotency_key: str | None = None
-    retry: int = 0
-    """How often the client says it has sent this before (`x-stainless-retry-count`)."""
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """The answer to give. `replayed`: it was given before; nothing was held or enqueued now."""
-
-    job_id: UUID
-    status: int
-    body: bytes
-    replayed: bool = False
-
-
-def submission(
-    caller: Caller,
-    job_id: UUID,
-    request: VideoRequest,
-    *,
-    dialect: str,
-    status: int,
-    render: Callable[[Job], bytes],
-    idempotency_key: str | None,
-    retry: int,
-) -> Submission:
-    """Completes a request with what admission stores and compares.
-
-    Compared is what the client said, so that a key which is labelled anew in between does not make it another request.
-    """
-    asked, completed = msgspec.json.encode(request), caller.complete(request)
-    return Submission(
-        caller=caller,
-        job_id=job_id,
-        request=completed,
-        encoded=asked if completed is request else msgspec.json.encode(completed),
-        fingerprint=fingerprint(request, asked),
-        dialect=dialect,
-        status=status,
-        render=render,
-        idempotency_key=idempotency_key,
-        retry=retry,
-    )
-
-
-def price(book: Book | None, request: VideoRequest) -> Quote:
-    """What a request costs at most; the estimate, the hold and the charge all come from here. Raises InvalidRequest."""
-    if book is None or not (book.listed or book.own):
-        raise InvalidRequest("no prices are published in this organization's currency", param="model")
-    want = Dimensions(request.model, request.task, request.resolution, request.fps, request.tier, request.audio)
-    try:
-        return quote(book, want, request.max_ms)
-    except PriceMissing as error:
-        raise InvalidRequest(f"there is no price for {error.detail}; choose another combination", param="model") from error
 
 
 class Admission:
@@ -120,6 +57,9 @@ class Admission:
 
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, quotes: Quotes, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs, self._quotes = pool, prices, costs, quotes
+        self._quotas = QuotaBook()
+        self._sent: WeakKeyDictionary[asyncio.Task[Any], set[UUID]] = WeakKeyDictionary()
+        """By flight, the jobs whose COMMIT was sent and may not have been answered: when sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -127,7 +67,7 @@ class Admission:
             seconds.observe(duration_s)
 
         self._flushes: Coalescer[Submission, Admitted] = Coalescer(
-            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, observe=observe
+            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, flights_max=2, observe=observe
         )
 
     async def admit(self, one: Submission) -> Admitted:
@@ -154,6 +94,13 @@ class Admission:
 
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         turn, ready_to_commit = _Turn(batch), False
+        jobs = {one.job_id for one in batch}
+        flight = asyncio.current_task()
+        assert flight is not None
+        sent = self._sent.setdefault(flight, set())
+        again = jobs & sent
+        if not again:  # the next batch of this flight: whatever it sent before has been answered
+            sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 await turn.refuse_revoked(conn)
@@ -162,31 +109,59 @@ class Admission:
                 turn.price(await self._prices.in_force(conn, customers))
                 turn.sponsor(await authorize(conn, customers), self._costs)
                 turn.promise(self._quotes)
-                await turn.hold(conn)
+                await turn.recognise(conn, again)
+                await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
+                sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:
                 raise CommitUnknown("admission") from error
             raise
         finally:
-            self._quotes.settled(turn.promises)
+            self._quotes.settled(turn.promises())
         return turn.outcomes()
 
 
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("held", "of", "outcome", "promise", "quote", "sponsor")
+    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "promise", "sponsor", "stack")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
-        self.quote: Quote
+        self.kind: _Kind
+        self.claim: Claim
         self.held: Held
+        self.stack = NOTHING
+        self.known = False
         self.sponsor: Sponsor | None = None
         self.promise: Promise | None = None
         self.outcome: Admitted | Exception | None = None
+
+    def take(self, room: Room) -> None:
+        if not self.known:
+            taken = room.take(self.claim)
+            self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
+            self.stack = NOTHING if isinstance(taken, Refusal) else taken
+
+    @property
+    def promise_s(self) -> float | None:
+        """None also for a job that is not to start before some time."""
+        return None if self.promise is None or self.held.starts_at is not None else self.promise.start_s
+
+    def created(self, at: datetime) -> Created:
+        promised = None if self.promise_s is None else at + timedelta(seconds=self.promise_s)
+        return Created(self.of.job_id, at, promised)
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
+
+    place: int
+    quote: Quote
+    columns: tuple[object, ...]
 
 
 class _Turn:
@@ -194,10 +169,13 @@ class _Turn:
 
     def __init__(self, batch: Sequence[Submission]) -> None:
         self._entries = [_Entry(one) for one in batch]
-        self.promises: list[Promise] = []
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
 
     def outcomes(self) -> list[Admitted | Exception]:
         return [entry.outcome or Unavailable() for entry in self._entries]
+
+    def promises(self) -> list[Promise]:
+        return [entry.promise for entry in self._entries if entry.promise is not None]
 
     def _undecided(self) -> list[_Entry]:
         return [entry for entry in self._entries if entry.outcome is None]
@@ -212,10 +190,10 @@ class _Turn:
 
     async def replay(self, conn: Conn) -> None:
         """Answers what was answered before: by Idempotency-Key, else by the retry count of a client that sends no key."""
-        named: dict[_Token, _Entry] = {}
+        named: dict[Token, _Entry] = {}
         for entry in self._undecided():
             if entry.of.idempotency_key is not None:
-                if named.setdefault(_token(entry.of), entry) is not entry:
+                if named.setdefault(entry.of.token, entry) is not entry:
                     entry.outcome = IdempotencyInProgress(retry_after_s=1)
             elif entry.of.retry:
                 await self._claim_retried(conn, entry)
@@ -230,7 +208,7 @@ class _Turn:
         if row is not None:
             entry.outcome = Admitted(row.id, one.status, one.render(job_of(row)), replayed=True)
 
-    async def _answer_again(self, conn: Conn, named: dict[_Token, _Entry]) -> None:
+    async def _answer_again(self, conn: Conn, named: dict[Token, _Entry]) -> None:
         # The lock is taken in a statement of its own: the next one must see what its former holder committed.
         locks = await sql.LOCK_TOKENS.all(conn, ["/".join(map(str, token)) for token in named])
         for entry, lock in zip(named.values(), locks, strict=True):
@@ -245,11 +223,21 @@ class _Turn:
                 entry.outcome = Admitted(stored.job_id, stored.status, stored.body, stored.job_id != entry.of.job_id)
 
     def price(self, books: dict[UUID, Book]) -> None:
+        """Most of a batch asks for the same few things: each is priced and encoded once, and sent once (`kinds`)."""
         for entry in self._undecided():
-            try:
-                entry.quote = price(books.get(entry.of.caller.org_id), entry.of.request)
-            except GatewayError as error:
-                entry.outcome = error
+            book, r = books.get(entry.of.caller.org_id), entry.of.request
+            shape = (entry.of.dialect, r.model, r.tier, r.frames, r.queue_deadline_s)
+            asked = (book and book.alike, *shape, r.task, r.resolution, r.fps, r.audio)
+            kind = self._kinds.get(asked)
+            if kind is None:
+                try:
+                    quoted = price(book, r)
+                except GatewayError as error:
+                    entry.outcome = error
+                    continue
+                columns = (*shape, quoted.quantity, encode_terms(quoted.terms))
+                kind = self._kinds[asked] = _Kind(len(self._kinds) + 1, quoted, columns)
+            entry.kind = kind
 
     def sponsor(self, standings: dict[UUID, Standing], costs: ComputeCosts) -> None:
         """What a plan that is behind with its fee may not start, and what of ours must cover a free job's compute."""
@@ -265,45 +253,62 @@ class _Turn:
                 entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
     def promise(self, quotes: Quotes) -> None:
-        """A start, where somebody leads; a request whose tier cannot promise one within its limit is refused."""
+        """A start, where somebody leads; a request whose tier can promise none within its limit is refused."""
         for entry in self._undecided():
-            request, caller = entry.of.request, entry.of.caller
-            match quotes.promise(caller.org_id, request, livemode=caller.livemode):
-                case Promise() as made:
-                    entry.promise = made
-                    self.promises.append(made)
-                case FleetQuote(retry_s=retry_s):
-                    entry.outcome = FleetBusy(retry_after_s=ceil(retry_s))
-                case None:
-                    pass
+            try:
+                entry.promise = quotes.promise(entry.of.caller.org_id, entry.of.request, livemode=entry.of.caller.livemode)
+            except FleetBusy as busy:
+                entry.outcome = busy
 
-    async def hold(self, conn: Conn) -> None:
-        entries = self._undecided()
-        if not entries:
-            return
-        for entry, held in zip(entries, await hold(conn, list(map(_request, entries))), strict=True):
-            if isinstance(held, Held):
-                entry.held = held
-            else:
-                entry.outcome = _refusal(held, entry.quote)
+    async def recognise(self, conn: Conn, again: set[UUID]) -> None:
+        """Of the jobs that are sent again, those that had been committed: quotas count them already."""
+        doubtful = [entry.of for entry in self._undecided() if entry.of.job_id in again]
+        if doubtful:
+            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in doubtful], [one.job_id for one in doubtful])
+            there = {row.id for row in rows}
+            for entry in self._undecided():
+                entry.known = entry.of.job_id in there
+
+    async def hold(self, conn: Conn, quotas: QuotaBook) -> None:
+        """Takes from quotas and wallets: all, or nothing of either. Where a wallet refuses, quotas have room for those behind."""
+        waiting = self._undecided()
+        for entry in waiting:
+            entry.claim = _claim(entry)
+        room = await quotas.room(conn, [entry.claim for entry in waiting if not entry.known])
+        while waiting:
+            for entry in waiting:
+                entry.take(room)
+            fitting = [entry for entry in waiting if entry.outcome is None]
+            freed = False
+            for entry, held in zip(fitting, await hold(conn, list(map(_request, fitting))) if fitting else [], strict=True):
+                if isinstance(held, Held):
+                    entry.held = held
+                    room.hold(entry.claim, entry.stack, held.amount_micro)
+                else:
+                    room.give_back(entry.claim, entry.stack)
+                    entry.outcome = _refusal(held, entry.kind.quote)
+                    freed = freed or bool(entry.stack.tallies)
+            waiting = [entry for entry in waiting if freed and isinstance(entry.outcome, QuotaExceeded)]
+        await room.write(conn)
 
     async def enqueue(self, conn: Conn) -> None:
         entries = self._undecided()
         if not entries:
             return
-        added = await sql.INSERT_JOBS.all(conn, *[list(column) for column in zip(*map(_columns, entries), strict=True)])
-        created = {row.id: row for row in added}
-        missing = [entry.of for entry in entries if entry.of.job_id not in created]
-        if missing:  # this batch is sent again after an unknown outcome: the first sending had committed
-            rows = await sql.CREATED.all(conn, [one.caller.org_id for one in missing], [one.job_id for one in missing])
-            created |= {row.id: row for row in rows}
+        columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
+        kinds = [list(column) for column in zip(*[kind.columns for kind in self._kinds.values()], strict=True)]
+        added = await sql.INSERT_JOBS.one(conn, *columns, *kinds)
+        created: dict[UUID, Created] = {}
+        if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
+            ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
+            created = {row.id: row for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
-            body = entry.of.render(_job(entry, created[entry.of.job_id]))
-            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body)
+            body = entry.of.render(_job(entry, created.get(entry.of.job_id) or entry.created(added.created_at)))
+            entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=entry.stack.fields)
 
     async def remember(self, conn: Conn) -> None:
         rows = [
-            (*_token(entry.of), entry.of.fingerprint, entry.outcome.job_id, entry.outcome.status, entry.outcome.body)
+            (*entry.of.token, entry.of.fingerprint, entry.outcome.job_id, entry.outcome.status, entry.outcome.body)
             for entry in self._entries
             if entry.of.idempotency_key is not None and isinstance(entry.outcome, Admitted) and not entry.outcome.replayed
         ]
@@ -311,14 +316,26 @@ class _Turn:
             await sql.REMEMBER.run(conn, *[list(column) for column in zip(*rows, strict=True)])
 
 
-def _token(one: Submission) -> _Token:
-    """What an Idempotency-Key is unique within."""
-    caller = one.caller
-    return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
+def _claim(entry: _Entry) -> Claim:
+    one, quoted = entry.of, entry.kind.quote
+    video = quoted.terms.unit == "ms"
+    return Claim(
+        org_id=one.caller.org_id,
+        livemode=one.caller.livemode,
+        project_id=one.caller.project_id,
+        key_id=one.caller.key_id,
+        model=one.request.model,
+        end_user=one.request.end_user or "",
+        amounts=amounts(
+            generated_ms=quoted.quantity if video else 0,
+            money_micro=quoted.amount_micro,
+            images=0 if video else quoted.quantity,
+        ),
+    )
 
 
 def _request(entry: _Entry) -> ChargeRequest:
-    caller, quoted = entry.of.caller, entry.quote
+    caller, quoted = entry.of.caller, entry.kind.quote
     return ChargeRequest(
         id=entry.of.job_id,
         customer_id=caller.org_id,
@@ -340,34 +357,29 @@ def _refusal(error: BillingError, quoted: Quote) -> Exception:
 
 
 def _columns(entry: _Entry) -> tuple[object, ...]:
-    """A row of INSERT_JOBS."""
-    one, quoted = entry.of, entry.quote
-    caller, request = one.caller, one.request
+    """What INSERT_JOBS needs of a job beside its kind."""
+    one = entry.of
+    caller = one.caller
     return (
         caller.org_id,
         one.job_id,
         caller.project_id,
         caller.key_id,
         caller.livemode,
-        one.dialect,
-        request.model,
-        request.tier,
         one.encoded,
         one.fingerprint,
-        encode_terms(quoted.terms),
-        quoted.quantity,
         entry.held.seconds_ms,
         entry.held.amount_micro,
-        request.frames,
-        request.queue_deadline_s,
         entry.held.starts_at,
-        entry.promise.start_s if entry.promise is not None and entry.held.starts_at is None else None,
+        entry.stack.counters,
+        entry.promise_s,
+        entry.kind.place,
     )
 
 
 def _job(entry: _Entry, created: Created) -> Job:
     """The job as it was admitted, without reading it back."""
-    one, quoted = entry.of, entry.quote
+    one, quoted = entry.of, entry.kind.quote
     return Job(
         org_id=one.caller.org_id,
         id=one.job_id,

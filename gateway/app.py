@@ -9,11 +9,13 @@ from litestar.exceptions import HTTPException
 
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
+from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
+from gateway.announce import Announcer
 from gateway.api import routes as api
 from gateway.context import Gateway
 from gateway.dialects.ark import routes as ark
@@ -41,8 +43,10 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
+from gateway.webhooks.sign import Secrets
 
 SHAPES: tuple[tuple[str, Renderer], ...] = (("/v1/videos", openai_error), ("/api/v3", ark_error))
 """Which dialect renders an error, by path prefix, also where no route matched; everything else is native."""
@@ -74,18 +78,15 @@ def create_app(settings: Settings) -> Litestar:
 async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
     """Opens what a process needs, in order, and closes it in reverse; admissions under way are finished first."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            await open_pool(
-                settings.dsn.reveal(),
-                name="tallylight-api",
-                role=APP_ROLE,
-                size_min=settings.pool_min,
-                size_max=settings.pool_max,
-                statement_timeout_ms=settings.statement_timeout_ms,
-            )
-        )
+        pool = await stack.enter_async_context(await _open_pool(settings, "tallylight-api"))
+        hot = await stack.enter_async_context(await _open_pool(settings, "tallylight-api-hot", plans_once=True))
         changes, closing = Wake(), asyncio.Event()
-        listener = Listener(settings.dsn.reveal(), {"tallylight_events": changes.ring})
+        key_uses = KeyUses(pool)
+        key_uses.start()
+        stack.push_async_callback(key_uses.close)
+        authenticator = Authenticator(hot, key_uses, ttl_s=settings.auth_ttl_ms / 1000)
+        channels = {"tallylight_events": changes.ring, "tallylight_keys": authenticator.forget}
+        listener = Listener(settings.dsn.reveal(), channels)
         listener.start()
         stack.push_async_callback(listener.close)
         prices = PriceBook()
@@ -93,11 +94,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         models = load_models(settings.catalogue_dir)
         quotes = Quotes(pool, {model.name: model.steps_default for model in models.models})
         await stack.enter_async_context(quotes.following())
-        admission = Admission(pool, prices, costs, quotes, waiting_max=settings.admission_waiting_max)
+        admission = Admission(hot, prices, costs, quotes, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
-        key_uses = KeyUses(pool)
-        key_uses.start()
-        stack.push_async_callback(key_uses.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
         egress = Egress(allowed=networks(settings.egress_networks))
@@ -110,28 +108,44 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         )
         stack.callback(closing.set)
         store = open_store(settings)
+        signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
         yield Gateway(
             settings=settings,
             models=models.by_name(),
             default_model=models.default_model,
             pool=pool,
             prices=prices,
-            authenticator=Authenticator(pool, key_uses, ttl_s=settings.auth_ttl_ms / 1000),
+            authenticator=authenticator,
             key_uses=key_uses,
+            reads=ReadPace(settings.reads_per_s),
             admission=admission,
-            reader=JobReader(pool),
+            reader=JobReader(hot),
             queue=QueueView(pool),
             quotes=quotes,
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
             fetcher=Fetcher(egress),
-            signer=LinkSigner({"1": settings.link_secret.reveal().encode()}, "1"),
+            signer=signer,
+            webhook_secrets=Secrets(settings.webhook_secret.reveal()),
+            message_body=Announcer(settings, pool, signer).body,
             requests=requests,
             desk=desk,
             changes=changes,
             closing=closing,
         )
+
+
+async def _open_pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+    return await open_pool(
+        settings.dsn.reveal(),
+        name=name,
+        role=APP_ROLE,
+        size_min=settings.pool_min,
+        size_max=settings.pool_max,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        plans_once=plans_once,
+    )
 
 
 def answer_failure(request: HttpRequest, error: Exception) -> Response[bytes]:

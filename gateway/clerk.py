@@ -5,7 +5,8 @@ Each janitor is one small idempotent function under its own lock, so any number 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeAlias
 from uuid import UUID
 
@@ -29,6 +30,11 @@ from billing.shares.views import close_due_pool
 from billing.stripe.collect import collect_due
 from billing.stripe.desk import Desk, open_desk
 from billing.stripe.recharge import note_recharges
+from billing.stripe.reconcile import reconcile_days
+from gateway.announce import Announcer
+from gateway.courier import Courier
+from gateway.egress.addresses import networks
+from gateway.egress.guard import Egress
 from gateway.fleet.offers import load_sellers
 from gateway.jobs.janitors import (
     count_live,
@@ -43,10 +49,16 @@ from gateway.jobs.janitors import (
 from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
+from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore, open_store
+from gateway.quotas.alerts import tell_reached
+from gateway.quotas.forget import forget_counters
 from gateway.requests.read import forget_requests
 from gateway.settings import Settings
 from gateway.telemetry import metrics
+from gateway.webhooks.deliveries import forget_deliveries
+from gateway.webhooks.post import post_events
+from gateway.webhooks.sign import Secrets
 
 log = structlog.get_logger(__name__)
 
@@ -72,9 +84,23 @@ async def clerk(settings: Settings, stop: asyncio.Event) -> None:
         settings.dsn.reveal(), name="tallylight-clerk", role=APP_ROLE, size_min=1, size_max=settings.pool_max
     ) as pool:
         key, sellers = settings.stripe_api_key.reveal(), load_sellers(settings.catalogue_dir)
-        async with open_desk(pool, sellers, key, settings.stripe_url) as desk:
-            all_of_them = janitors(settings, open_store(settings), desk)
-            await run_until(stop, *(_rounds(pool, janitor) for janitor in all_of_them))
+        async with open_desk(pool, sellers, key, settings.stripe_url) as desk, AsyncExitStack() as stack:
+            loops = [_rounds(pool, janitor) for janitor in janitors(settings, open_store(settings), desk)]
+            if settings.webhook_secret:
+                loops.append((await stack.enter_async_context(_courier(settings, pool))).run())
+            await run_until(stop, *loops)
+
+
+@asynccontextmanager
+async def _courier(settings: Settings, pool: Pool) -> AsyncGenerator[Courier]:
+    """What brings webhooks to their receivers."""
+    signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
+    egress = Egress(allowed=networks(settings.egress_networks))
+    try:
+        secrets = Secrets(settings.webhook_secret.reveal())
+        yield Courier(pool, egress, secrets, Announcer(settings, pool, signer).body, poll_s=settings.poll_s)
+    finally:
+        await egress.close()
 
 
 def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) -> list[Janitor]:
@@ -127,7 +153,11 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
         Janitor("forget_prompts", 15.0, _alone(8, forget_prompts)),
         Janitor("forget_requests", 60.0, _alone(9, forget_requests)),
         Janitor("count_jobs", 5.0, _alone(4, gauge)),
+        Janitor("tell_reached_quotas", 5.0, _alone(5, tell_reached)),
+        Janitor("forget_quota_counters", 60.0, _alone(6, forget_counters)),
         *_money(settings),
+        *([Janitor("post_webhooks", settings.poll_s, _alone(40, post_events))] if settings.webhook_secret else []),
+        Janitor("forget_deliveries", 600.0, _alone(41, forget_deliveries)),
         *(_payments(desk) if desk else ()),
     ]
 
@@ -177,7 +207,17 @@ def _payments(desk: Desk) -> list[Janitor]:
 
         return once
 
+    async def reconcile(pool: Pool) -> int:
+        """In one snapshot: what is booked in between would be a difference."""
+        async with pool.acquire(timeout=5) as conn, conn.transaction(isolation="repeatable_read"):
+            if await conn.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCKS + 23):
+                for one in await reconcile_days(conn):
+                    reasons = {difference.reason: difference.count for difference in one.raised}
+                    log.error("day_not_reconciled", day=str(one.day), reasons=reasons)
+        return 0
+
     return [
+        Janitor("reconcile_days", 3600.0, reconcile),
         Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
         Janitor("poll_payments", 5.0, asking(desk.poll)),
         Janitor("read_stripe_account", 300.0, asking(desk.read_account)),

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from billing.kit.listen import Wake
 from billing.kit.query import Pool
@@ -19,9 +19,12 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
 from gateway.video import ModelLimits
+from gateway.webhooks.model import Delivery
+from gateway.webhooks.sign import Secrets
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Gateway:
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
+    reads: ReadPace
     key_uses: KeyUses
     admission: Admission
     reader: JobReader
@@ -44,6 +48,9 @@ class Gateway:
     decoders: DecoderPool
     fetcher: Fetcher
     signer: LinkSigner
+    webhook_secrets: Secrets
+    message_body: Callable[[Delivery], Awaitable[bytes | None]]
+    """What a delivery says; None when its job was deleted."""
     requests: RequestLog
     desk: Desk | None
     """Where payments are taken; None where none are."""

@@ -14,15 +14,20 @@
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
     ├── 428 PreconditionRequired
-    ├── 429 FreeBudgetSpent · FleetBusy · RateLimited
+    ├── 429 FreeBudgetSpent · FleetBusy · QuotaExceeded · RateLimited
     ├── 431 HeadersTooLarge
-    └── 5xx InternalError · Unavailable · OutcomeUnknown · NoSpace
+    └── 5xx InternalError · WebhooksOff · Unavailable · OutcomeUnknown · NoSpace
 
 The class docstring is the public text; a dialect only chooses the shape it is wrapped in. `retry` answers the
 `x-should-retry` header that Stainless-made SDKs obey: None leaves it to the client.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
 from typing import ClassVar
+
+import msgspec
 
 
 class GatewayError(Exception):
@@ -30,7 +35,9 @@ class GatewayError(Exception):
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
-    retry: ClassVar[bool | None] = None
+    retry: bool | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What is said besides, in fields of its own."""
 
     def __init__(self, message: str = "", *, param: str | None = None, retry_after_s: int | None = None) -> None:
         self.message = message or type(self).__doc__ or self.code
@@ -195,6 +202,39 @@ class FreeBudgetSpent(GatewayError):
     code, status, retry = "free_budget_spent", 429, False
 
 
+class QuotaFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The quota that refused a request, in the unit of its meter. `resets_at` is null where only the end of a job makes room."""
+
+    name: str
+    scope: str
+    subject: str
+    meter: str
+    limit: int
+    used: int
+    held: int
+    requested: int
+    resets_at: datetime | None
+
+
+class QuotaExceeded(GatewayError):
+    """A quota of your organization does not allow this now. The message names it, what is used and held, and when it resets."""
+
+    code, status = "quota_exceeded", 429
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        quota: QuotaFigures | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        final: bool = False,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """`final`: waiting does not help soon."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.quota, self.headers, self.retry = quota, headers, False if final else None
+
+
 class FleetBusy(GatewayError):
     """The fleet cannot promise a start in this tier now. Send it again after Retry-After, or ask for another tier."""
 
@@ -223,6 +263,12 @@ class Unavailable(GatewayError):
     """The gateway cannot take this request now and holds nothing for it. Send it again after Retry-After."""
 
     code, status, retry = "unavailable", 503, True
+
+
+class WebhooksOff(GatewayError):
+    """This gateway has no webhooks. Poll jobs or follow their events; its operator would have to set webhook_secret."""
+
+    code, status, retry = "webhooks_off", 501, False
 
 
 class OutcomeUnknown(GatewayError):

@@ -22,6 +22,7 @@ CLIENT_VARIABLES = frozenset({"TALLYLIGHT_API_KEY", "TALLYLIGHT_BASE_URL"})
 TEST_PREFIX = "TALLYLIGHT_TEST_"
 LINK_SECRET_MIN = 32
 OPERATOR_TOKEN_MIN = 32
+WEBHOOK_SECRET_MIN = 32
 
 MIB = 1 << 20
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -164,11 +165,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     auth_ttl_ms: Annotated[int, Meta(ge=0)] = 500
     """How long a process may trust what it read about an API key; a revoked key works at most this much longer."""
+    reads_per_s: Annotated[int, Meta(ge=0)] = 500
+    """How often a process answers GET requests of one key, in a second and for one more in advance; 0: always."""
     request_body_max_bytes: Count = 64 * MIB
     """The largest request, an upload."""
     json_body_max_bytes: Count = 16 * MIB
     """The largest JSON request."""
 
+    webhook_secret: Secret = Secret()
+    """The secrets that sign webhooks are derived from it, WEBHOOK_SECRET_MIN characters or more; the same in every API and clerk
+    process; another one changes them all. Empty: there are no webhooks."""
     trusted_proxies: tuple[str, ...] = ()
     """Proxies in front of the API, as blocks such as 10.1.0.0/16: what they say in X-Forwarded-For and X-Forwarded-Proto is
     believed, so that keys restricted to networks see the client's address. In the environment as JSON."""
@@ -236,6 +242,10 @@ def _contradictions(s: Settings) -> Iterator[str]:
         yield f"link_secret must have {LINK_SECRET_MIN} characters or more: it signs every artifact link"
     if s.operator_token and len(s.operator_token.reveal()) < OPERATOR_TOKEN_MIN:
         yield f"operator_token must have {OPERATOR_TOKEN_MIN} characters or more: it commands the fleet"
+    if s.webhook_secret and len(s.webhook_secret.reveal()) < WEBHOOK_SECRET_MIN:
+        yield f"webhook_secret must have {WEBHOOK_SECRET_MIN} characters or more: every webhook's secret is derived from it"
+    if s.webhook_secret and not s.link_secret:
+        yield "webhook_secret needs link_secret: what is told of a finished job has links to its files"
     if bool(s.s3_access_key) != bool(s.s3_secret_key):
         yield "s3_access_key and s3_secret_key must be given together, or neither: then the machine's own identity is used"
     if s.stripe_webhook_secret and not s.stripe_api_key:

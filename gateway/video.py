@@ -89,6 +89,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     external_id: str | None = None
     metadata: dict[str, str] = {}
     labels: dict[str, str] = {}
+    callback_url: str | None = None
 
 
 class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -116,6 +117,7 @@ class VideoRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     metadata: dict[str, str] = {}
     labels: dict[str, str] = {}
     inputs: tuple[InputMedia, ...] = ()
+    callback_url: str | None = None
 
     @property
     def max_ms(self) -> int:
@@ -290,6 +292,7 @@ def resolve(ask: Ask, limits: ModelLimits, *, queue_deadline_s: int, inputs: tup
         metadata=ask.metadata,
         labels=ask.labels,
         inputs=inputs,
+        callback_url=ask.callback_url,
     )
 
 

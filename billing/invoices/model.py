@@ -12,7 +12,7 @@ from billing.plans.model import MINOR
 from billing.plans.tax import Party, Treatment, tax
 
 Kind = Literal["invoice", "credit_note"]
-LineKind = Literal["usage", "minimum", "commitment", "subscription", "pack", "unused", "rest", "credit"]
+LineKind = Literal["usage", "minimum", "commitment", "subscription", "pack", "unused", "returned", "rest", "credit"]
 Unit = Literal["ms", "image", "one"]
 
 

@@ -54,13 +54,22 @@ async def _keep(_: "asyncpg.Connection[Record]") -> None:
 
 
 async def open_pool(
-    dsn: str, *, name: str, size_min: int = 2, size_max: int = 8, statement_timeout_ms: int = 5000, role: str = ""
+    dsn: str,
+    *,
+    name: str,
+    size_min: int = 2,
+    size_max: int = 8,
+    statement_timeout_ms: int = 5000,
+    role: str = "",
+    plans_once: bool = False,
 ) -> Pool:
     """A pool whose jsonb values travel as encoded bytes both ways: decode where the struct is known.
 
     Timeouts bound a statement, a lock wait and a transaction left idle, so that a lost client cannot keep a wallet locked.
     With `role` every connection acts as that role from its start on, such as `tallylight_app`, which cannot change history; what
-    is reset between two uses does not reset it. Raises OSError or asyncpg errors when the server cannot be reached within 10 s.
+    is reset between two uses does not reset it. With `plans_once` no statement is planned anew for the values it is given: where
+    rows are found by id, planning costs more than running. Raises OSError or asyncpg errors when the server cannot be reached
+    within 10 s.
     """
     pool = await asyncpg.create_pool(
         dsn,
@@ -78,6 +87,7 @@ async def open_pool(
             "idle_in_transaction_session_timeout": str(statement_timeout_ms * 2),
             "timezone": "UTC",
             **({"role": role} if role else {}),
+            **({"plan_cache_mode": "force_generic_plan"} if plans_once else {}),
         },
     )
     assert pool is not None

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from uuid import UUID
 
+import msgspec
+
 from billing.errors import BillingError, TransferConflict
 from billing.kit.query import Conn
 from billing.ledger import sql
@@ -23,8 +25,32 @@ async def hold(conn: Conn, requests: Sequence[HoldRequest]) -> list[Held | Billi
     for request, digest in zip(requests, asked, strict=True):
         first.setdefault(request.id, (request, digest))
     balances = await sql.LOCK_WALLETS.all(conn, list({wallet for request, _ in first.values() for wallet in _wallets(request)}))
-    # Only now: what another holder of these locks has stored is visible to the statements after them.
-    stored = await sql.FIND_HOLDS.all(conn, list(first))
+    # Nearly always all are new and all fit; then nobody need look for holds that are there already.
+    decided = _decide(first, balances, [])
+    if decided.refused or not await _insert(conn, decided.rows):
+        # Only now: what another holder of these locks has stored is visible to the statements after them.
+        decided = _decide(first, balances, await sql.FIND_HOLDS.all(conn, list(first)))
+        if not await _insert(conn, decided.rows):
+            raise _used_twice()
+    return [
+        decided.outcomes[request.id]
+        if decided.accepted.get(request.id, digest) == digest
+        else TransferConflict(f"hold {request.id}")
+        for request, digest in zip(requests, asked, strict=True)
+    ]
+
+
+class _Decided(msgspec.Struct, frozen=True):
+    """The outcome of each id, the digest of each that is or will be held, and the rows that hold the new ones."""
+
+    outcomes: dict[UUID, Held | BillingError]
+    accepted: dict[UUID, bytes]
+    rows: list[tuple[UUID, int, UUID, bytes, int]]
+    refused: bool
+
+
+def _decide(first: dict[UUID, tuple[HoldRequest, bytes]], balances: Sequence[Balance], stored: Sequence[HoldRow]) -> _Decided:
+    """Decides what is not `stored` over locked balances."""
     accepted = {row.id: row.request for row in stored}
     outcomes: dict[UUID, Held | BillingError] = {
         hold_id: _stored(hold_id, list(rows)) for hold_id, rows in groupby(stored, key=lambda row: row.id)
@@ -32,19 +58,29 @@ async def hold(conn: Conn, requests: Sequence[HoldRequest]) -> list[Held | Billi
     new = [request for request, _ in first.values() if request.id not in outcomes]
     rows: list[tuple[UUID, int, UUID, bytes, int]] = []
     known = {balance.account_id: balance for balance in balances}
+    refused = False
     for request, draws in zip(new, allocate(balances, new), strict=True):
         if isinstance(draws, BillingError):
-            outcomes[request.id] = draws
+            outcomes[request.id], refused = draws, True
             continue
         digest = accepted[request.id] = first[request.id][1]
         rows += [(request.id, seq, draw.account_id, digest, draw.amount) for seq, draw in enumerate(draws)]
         outcomes[request.id] = _held(request, draws, known)
-    if rows and len(await sql.INSERT_HOLDS.all(conn, *[list(column) for column in zip(*rows, strict=True)])) < len(rows):
-        raise TransferConflict("an id was used for two wallets at once")
-    return [
-        outcomes[request.id] if accepted.get(request.id, digest) == digest else TransferConflict(f"hold {request.id}")
-        for request, digest in zip(requests, asked, strict=True)
-    ]
+    return _Decided(outcomes, accepted, rows, refused)
+
+
+async def _insert(conn: Conn, rows: Sequence[tuple[UUID, int, UUID, bytes, int]]) -> bool:
+    """Writes all, or nothing and returns False where a hold among them is there already. Raises TransferConflict."""
+    if not rows:
+        return True
+    written = await sql.INSERT_HOLDS.one(conn, *[list(column) for column in zip(*rows, strict=True)])
+    if 0 < written.amount < len(rows):
+        raise _used_twice()
+    return written.amount > 0
+
+
+def _used_twice() -> TransferConflict:
+    return TransferConflict("an id was used for two wallets at once")
 
 
 async def lock_holds(conn: Conn, ids: Sequence[UUID]) -> dict[UUID, OpenHold]:

@@ -224,6 +224,7 @@ class Finding(msgspec.Struct, frozen=True):
     detail: str
 
 
+@lru_cache(maxsize=16_384)
 def wallet_id(customer_id: UUID, book: Book, asset: str) -> UUID:
     return derived_id("wallet", customer_id, f"{book}/{asset}")
 

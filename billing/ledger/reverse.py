@@ -33,7 +33,7 @@ async def reverse(conn: Conn, transfer_id: UUID, reason: str) -> UUID:
     if found is None or rule is None or not _is_reversible(found.kind, rule):
         raise NotReversible(f"{found.kind if found else 'unknown'} {transfer_id}")
     named = msgspec.json.decode(found.payload, type=_Named)
-    rise = named.amounts.get(rule.lowers, 0)  # of what raises a floor, nothing is reversible
+    rise = named.amounts.get(rule.lowers, 0) - named.amounts.get(rule.raises, 0)
     legs = await sql.LEGS.all(conn, transfer_id)
     move = Move(
         derived_id("reversal", transfer_id),

@@ -96,20 +96,24 @@ LOCK_ACCOUNTS = Query(
     """,
 )  # fmt: skip
 
+# Nothing at all where one of the holds is there already. LIMIT makes that one look into the index for each.
 INSERT_HOLDS = Query(
-    Id,
+    Amount,
     """
     WITH added AS (
         INSERT INTO billing.hold (id, seq, account_id, request, amount)
         SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::uuid[], $4::bytea[], $5::bigint[])
+        WHERE NOT EXISTS (
+            SELECT FROM unnest($1::uuid[]) AS u (id) JOIN LATERAL (SELECT FROM billing.hold h WHERE h.id = u.id LIMIT 1) h ON true
+        )
         ON CONFLICT (id, seq) DO NOTHING
-        RETURNING id, account_id, amount
+        RETURNING account_id, amount
     ), moved AS (
         UPDATE billing.balance b SET held = b.held + s.total
         FROM (SELECT account_id, sum(amount)::bigint AS total FROM added GROUP BY account_id) s
         WHERE b.account_id = s.account_id
     )
-    SELECT id FROM added
+    SELECT count(*) AS amount FROM added
     """,
 )
 

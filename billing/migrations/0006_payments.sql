@@ -163,5 +163,13 @@ CREATE INDEX stripe_transaction_source ON billing.stripe_transaction (source_id)
 CREATE INDEX stripe_transaction_transfer ON billing.stripe_transaction (transfer_id);
 CREATE INDEX stripe_transaction_not_booked ON billing.stripe_transaction (created_at) WHERE booked_at IS NULL;
 
+-- What each day's reconciliation has said; one that raised something is made again until nothing is left to do.
+CREATE TABLE billing.reconciliation (
+    day date PRIMARY KEY,
+    raised integer NOT NULL CHECK (raised >= 0),
+    report jsonb NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT billing.now()
+);
+
 REVOKE DELETE ON billing.payer, billing.payment, billing.payment_refund, billing.dispute, billing.collection,
-    billing.stripe_event, billing.stripe_transaction FROM tallylight_app;
+    billing.reconciliation, billing.stripe_event, billing.stripe_transaction FROM tallylight_app;

@@ -15,7 +15,7 @@ EventKind: TypeAlias = Literal[
     "plan.started", "plan.renewed", "plan.changed", "plan.past_due", "plan.ended", "budget.reached", "wallet.runs_dry",
     "invoice.finalised", "credit_note.finalised", "invoice.paid", "invoice.reminded", "invoice.overdue", "payment.succeeded",
     "payment.failed", "payment.action_required", "payment.refunded", "refund.failed", "purchase.refused", "recharge.paused",
-    "dispute.opened", "dispute.won", "dispute.lost",
+    "dispute.opened", "dispute.won", "dispute.lost", "quota.reached",
 ]  # fmt: skip
 Facts: TypeAlias = Mapping[str, int | str]
 

@@ -8,14 +8,35 @@ from uuid import UUID
 import msgspec
 
 from billing.errors import PlanChangeRefused
+from billing.kit.ids import derived_id
 from billing.kit.query import Conn
 from billing.ledger.grants import earned_micro, lock_grant
 from billing.ledger.model import SECONDS, Balance
 from billing.ledger.post import Posting, post_all
 from billing.plans import sql
 from billing.plans.model import MINOR, Sale, SaleLine
-from billing.plans.sell import paying, record
+from billing.plans.sell import find_sale, paying, record, sale_of_invoice
 from billing.plans.tax import tax
+
+
+async def return_pack(conn: Conn, *, customer_id: UUID, invoice_id: UUID, source: str) -> Sale:
+    """Takes back what is left of the pack that an invoice is of, once per `source`; a replay returns what came back.
+
+    Raises PlanChangeRefused where it is of no pack of this customer, or nothing of it is left that no hold keeps.
+    """
+    sold = await sale_of_invoice(conn, customer_id, invoice_id)
+    if sold is None or sold.line.kind != "pack":
+        raise PlanChangeRefused(f"{invoice_id} is not the invoice of a pack")
+    return_id = derived_id("return", sold.id, source)
+    balance = await lock_grant(conn, sold.grant_id)
+    if (returned := await find_sale(conn, return_id)) is not None:
+        return returned
+    if balance.free <= 0 or balance.expired:
+        raise PlanChangeRefused(f"nothing is left of {sold.line.title}")
+    line = msgspec.structs.replace(
+        sold.line, kind="returned", quantity_ms=balance.free, price_micro=0, facts={"included_ms": sold.line.quantity_ms}
+    )
+    return await take_back(conn, sold, return_id=return_id, line=line)
 
 
 async def take_back(conn: Conn, sold: Sale, *, return_id: UUID, line: SaleLine) -> Sale:

@@ -143,10 +143,11 @@ class Subscription(msgspec.Struct, frozen=True):
 class SaleLine(msgspec.Struct, frozen=True, kw_only=True):
     """What a sale is of, or what a return takes back. `facts` are the figures that a sentence about it is made of.
 
-    `credited` takes no seconds back: a credit note gave so much of the price back.
+    `unused` comes back with a change of plan, `returned` of a pack. `credited` takes no seconds back: a credit note gave so
+    much of the price back.
     """
 
-    kind: Literal["pack", "subscription", "rest", "unused", "credited"]
+    kind: Literal["pack", "subscription", "rest", "unused", "returned", "credited"]
     title: str
     seconds_class: str
     quantity_ms: int

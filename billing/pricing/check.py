@@ -15,11 +15,31 @@ RATE_MICRO_MAX = 10**15
 
 
 def read_card(raw: object) -> RateCard:
-    """A card from the values of a TOML or JSON document. Raises RateCardInvalid naming the entry, for a float too."""
+    """A card from the values of a TOML or JSON document. Raises RateCardInvalid naming model and entry, for a float too."""
     try:
         return msgspec.convert(raw, RateCard)
     except msgspec.ValidationError as error:
-        raise RateCardInvalid(str(error)) from error
+        raise RateCardInvalid(_of_a_model(raw) or str(error)) from error
+
+
+class _Unread(msgspec.Struct, frozen=True):
+    """A card whose models nobody has looked at."""
+
+    models: dict[str, object]
+
+
+def _of_a_model(raw: object) -> str:
+    """What is wrong with the first model that is; the decoder itself does not say which."""
+    try:
+        models = msgspec.convert(raw, _Unread).models
+    except msgspec.ValidationError:
+        return ""
+    for name, rates in models.items():
+        try:
+            msgspec.convert(rates, ModelRates)
+        except msgspec.ValidationError as error:
+            return f"{name}: {error}"
+    return ""
 
 
 def check(card: RateCard, offers: Mapping[str, Offer] | None = None, *, whole: bool = True) -> RateCard:

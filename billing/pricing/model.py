@@ -4,6 +4,7 @@ Prices are micro-units of the card's currency, factors ten-thousandths: 16_000 i
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
@@ -113,6 +114,11 @@ class Book(msgspec.Struct, frozen=True):
     listed: Published | None = None
     own: Published | None = None
 
+    @property
+    def alike(self) -> tuple[UUID | None, UUID | None, str]:
+        """Books of one moment that have this in common price everything alike."""
+        return self.listed and self.listed.id, self.own and self.own.id, self.time_zone
+
     def card_for(self, model: str) -> Published | None:
         """The card that prices the model; None where neither does."""
         if self.own is not None and model in self.own.card.models:
@@ -199,6 +205,7 @@ def encode_terms(terms: Terms) -> bytes:
     return msgspec.json.encode(terms)
 
 
+@lru_cache(maxsize=4096)
 def decode_terms(data: bytes) -> Terms:
-    """Raises msgspec.ValidationError for anything `encode_terms` did not make."""
+    """Raises msgspec.ValidationError for anything `encode_terms` did not make. Equal terms are one object."""
     return _decoder.decode(data)

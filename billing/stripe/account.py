@@ -27,6 +27,8 @@ FEES = frozenset({"stripe_fee", "stripe_fx_fee", "network_cost", "tax_fee", "app
 PAID = frozenset({"charge", "payment"})
 REFUNDED = frozenset({"refund", "payment_refund"})
 CAME_BACK = frozenset({"refund_failure", "payment_failure_refund"})
+SENT = frozenset({"transfer"})
+"""What payees are paid."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -114,7 +116,14 @@ async def _origin(conn: Conn, row: TransactionRow) -> Origin | None:
         if refund.ours:
             return Origin(derived_id("cash_refund_paid", str(refund.id)), payment.currency, -refund.amount_minor)
         return Origin(derived_id(KINDS["taken"][payment.booked], row.source_id or ""), payment.currency, -refund.amount_minor)
-    return await _disputed(conn, row)
+    return await (_sent if row.type in SENT else _disputed)(conn, row)
+
+
+async def _sent(conn: Conn, row: TransactionRow) -> Origin | None:
+    sent = await sql.PAYOUT_SENT.maybe(conn, row.source_id)
+    if sent is None:
+        return None
+    return Origin(derived_id("payout_paid", str(sent.id)), sent.currency, -sent.amount_micro // MINOR)
 
 
 async def _disputed(conn: Conn, row: TransactionRow) -> Origin | None:

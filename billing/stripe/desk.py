@@ -5,7 +5,7 @@ A crash between two of them loses nothing: the janitors below find what is noted
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
@@ -130,7 +130,8 @@ class Desk:
                 pass
 
     # -- janitors ------------------------------------------------------------------------------------------------------
-    async def work_events(self, limit: int = 50) -> int:
+    # Each raises StripeAway at the first question without an answer: the others' would have none either.
+    async def work_events(self, limit: int = 20) -> int:
         """Works on stored events: each object that they name is asked for once. Returns how many events are done."""
         events = await transact(self._pool, lambda conn: sql.LEASE_EVENTS.all(conn, limit))
         by_object: dict[tuple[str, str], list[str]] = {}
@@ -143,7 +144,7 @@ class Desk:
                 done += len(ids)
         return done
 
-    async def poll(self, limit: int = 50) -> int:
+    async def poll(self, limit: int = 20) -> int:
         """Goes on with what has not ended: payments and refunds to send or to ask for, disputes. Returns how many it tried.
 
         What a message was lost about is found here.
@@ -159,13 +160,13 @@ class Desk:
             await self._tried(f"dispute {dispute.id}", self.refresh, "dispute", dispute.id)
         return len(payments) + len(refunds) + len(disputes)
 
-    async def read_account(self) -> int:
-        """Stores the newest movements of Stripe's balance and books those it can. Returns how many were booked.
+    async def read_account(self, since: datetime | None = None) -> int:
+        """Stores the newest movements of Stripe's balance, or those from `since` on, and books what it can. Returns how many.
 
         What moved it and is not known here is asked for: a payment whose every message was lost is found at the latest now.
         """
-        newest = await transact(self._pool, sql.NEWEST_TRANSACTION.one)
-        moved = await self._stripe.transactions(newest.at - LATE)
+        newest = (await transact(self._pool, sql.NEWEST_TRANSACTION.one)).at - LATE
+        moved = await self._stripe.transactions(min(newest, since or newest))
 
         async def store(conn: Conn) -> list[sql.TransactionRow]:
             for one in reversed(moved):
@@ -296,9 +297,8 @@ class Desk:
         """Whether it is done with. What Stripe does not know is; what is not booked stays, is tried again, and is reported."""
         try:
             await work(*args)
-        except StripeAway as error:
-            log.warning("stripe_away", what=what, error=error.detail)
-            return False
+        except StripeAway:
+            raise
         except PaymentRefused as error:
             log.warning("stripe_refused", what=what, error=error.detail)
         except BillingError as error:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from billing.errors import RefundRefused, UnknownPayment
+from billing.errors import RefundRefused
 from billing.kit.ids import derived_id
 from billing.kit.query import Conn
 from billing.ledger.post import Posting, post_all
@@ -109,8 +109,7 @@ async def _find(conn: Conn, payment: Payment, told: Refund) -> PaymentRefund:
 
 async def _post(conn: Conn, payment: Payment, refund: PaymentRefund, *, stripe_id: str, gone: bool, back: bool) -> None:
     """Every movement up to here; those that were posted before are met again."""
-    if payment.booked is None:
-        raise UnknownPayment(str(payment.id))
+    assert payment.booked is not None
     amount = refund.amount_minor
     postings: list[Posting] = []
     if gone and refund.ours:

@@ -1,6 +1,6 @@
 """Every statement of payments. A payment's row is locked before its refunds, disputes and balances."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -26,6 +26,10 @@ class Now(msgspec.Struct, frozen=True):
 
 class Amount(msgspec.Struct, frozen=True):
     amount_minor: int
+
+
+class ADay(msgspec.Struct, frozen=True):
+    day: date
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -65,6 +69,14 @@ class DisputeRow(msgspec.Struct, frozen=True):
     state: DisputeState
     taken_minor: int
     known: int
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What was paid to a payee."""
+
+    id: UUID
+    currency: str
+    amount_micro: int
 
 
 class EventRow(msgspec.Struct, frozen=True):
@@ -256,7 +268,6 @@ ADD_REFUND = Command("""
 """)
 REFUND = Query(PaymentRefund, _REFUND + " WHERE id = $1")
 REFUND_AT_STRIPE = Query(PaymentRefund, _REFUND + " WHERE stripe_id = $1")
-REFUNDS_OF = Query(PaymentRefund, _REFUND + " WHERE payment_id = $1 ORDER BY created_at, id")
 REFUND_IS = Command("UPDATE billing.payment_refund SET state = $2, stripe_id = coalesce($3, stripe_id), gone = $4 WHERE id = $1")
 LEASE_REFUNDS = Query(
     PaymentRefund,
@@ -320,6 +331,21 @@ LEASE_EVENTS = Query(
 EVENTS_DONE = Command("UPDATE billing.stripe_event SET done_at = billing.now(), failure = '' WHERE id = ANY($1::text[])")
 EVENTS_FAILED = Command("UPDATE billing.stripe_event SET failure = $2 WHERE id = ANY($1::text[])")
 
+# -- days --------------------------------------------------------------------------------------------------------------
+# The day before this one (UTC), and days of the last two weeks that left something to do.
+DAYS_TO_RECONCILE = Query(
+    ADay,
+    """
+    SELECT d.day FROM (SELECT (billing.now() AT TIME ZONE 'UTC')::date - n AS day FROM generate_series(1, 14) n) d
+    LEFT JOIN billing.reconciliation r ON r.day = d.day
+    WHERE r.raised > 0 OR (r.day IS NULL AND d.day = (billing.now() AT TIME ZONE 'UTC')::date - 1) ORDER BY d.day
+    """,
+)
+SET_RECONCILIATION = Command("""
+    INSERT INTO billing.reconciliation (day, raised, report) VALUES ($1, $2, $3)
+    ON CONFLICT (day) DO UPDATE SET raised = excluded.raised, report = excluded.report, made_at = billing.now()
+""")
+
 # -- Stripe's own account ----------------------------------------------------------------------------------------------
 ADD_TRANSACTION = Command("""
     INSERT INTO billing.stripe_transaction (id, type, source_id, currency, amount_minor, fee_minor, exchange_rate, description,
@@ -336,6 +362,7 @@ LOCK_TRANSACTION = Query(
 TRANSACTION_BOOKED = Command("""
     UPDATE billing.stripe_transaction SET transfer_id = $2, booked_at = billing.now() WHERE id = $1
 """)
+PAYOUT_SENT = Query(Sent, "SELECT id, currency, amount_micro FROM billing.payout WHERE outside_id = $1 AND state = 'paid'")
 NEWEST_TRANSACTION = Query(Now, "SELECT coalesce(max(created_at), '2000-01-01') AS at FROM billing.stripe_transaction")
 NOT_BOOKED = Query(
     TransactionRow,

@@ -18,13 +18,15 @@ _REMEMBERED_MAX = 10_000
 class Authenticator:
     """Answers from a reading of the database at most `ttl_s` old, so a revoked key is dead everywhere within that time.
 
-    There is no cache to invalidate: an answer that cannot be renewed is refused, also when the database is away.
-    Money does not rest on it: the admission transaction reads the key again (`refuse_revoked`).
+    Usually at once, because `forget` is told of every change; nothing rests on that. An answer that cannot be renewed is
+    refused, also when the database is away. Money rests on neither: the admission transaction reads the key again
+    (`refuse_revoked`).
     """
 
     def __init__(self, pool: Pool, uses: KeyUses, *, ttl_s: float) -> None:
         self._pool, self._uses, self._ttl_s = pool, uses, ttl_s
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
+        self._told = 0
         self._lookups = Coalescer("keys", self._look_up)
 
     async def caller(self, token: str) -> Caller:
@@ -35,15 +37,26 @@ class Authenticator:
             return known[0]
         if not well_formed(token):
             raise Unauthenticated
+        told = self._told
         caller = await self._lookups.submit(digest)
         if caller is None:
             self._remembered.pop(digest, None)
             raise Unauthenticated
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered.clear()
-        self._remembered[digest] = (caller, asked_at)
+        if told == self._told:  # else it may have been read before the change
+            self._remembered[digest] = (caller, asked_at)
         self._uses.note(caller.org_id, caller.key_id)
         return caller
+
+    def forget(self, key_id: str) -> None:
+        """Reads this key anew when it comes next, or every key where it is empty: then changes may have been missed."""
+        self._told += 1
+        if not key_id:
+            self._remembered.clear()
+            return
+        for digest in [digest for digest, (caller, _) in self._remembered.items() if str(caller.key_id) == key_id]:
+            del self._remembered[digest]
 
     async def _look_up(self, digests: Sequence[bytes]) -> list[Caller | None]:
         async with self._pool.acquire(timeout=5) as conn:
@@ -54,10 +67,9 @@ class Authenticator:
 
 async def refuse_revoked(conn: Conn, callers: Sequence[Caller]) -> list[Unauthenticated | None]:
     """The exact check, inside the admission transaction: None for each caller whose key is valid now."""
-    pairs = {(caller.org_id, caller.key_id) for caller in callers}
-    rows = await sql.STILL_VALID.all(conn, [org_id for org_id, _ in pairs], [key_id for _, key_id in pairs])
-    valid = {row.id for row in rows}
-    return [None if caller.key_id in valid else Unauthenticated() for caller in callers]
+    orgs = {caller.key_id: caller.org_id for caller in callers}
+    refused = {row.id for row in await sql.NO_LONGER_VALID.all(conn, list(orgs.values()), list(orgs))}
+    return [Unauthenticated() if caller.key_id in refused else None for caller in callers]
 
 
 def _caller(row: sql.KeyRow) -> Caller:

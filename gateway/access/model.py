@@ -4,7 +4,7 @@ import hashlib
 import secrets
 import zlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias, cast
 from uuid import UUID
 
@@ -21,6 +21,10 @@ KeyState: TypeAlias = Literal["valid", "expired", "revoked"]
 # No controls, and no blank at either end: two names that look alike are alike, and PostgreSQL takes no NUL.
 Name: TypeAlias = Annotated[
     str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$")
+]
+PROMPT_DAYS = 30
+PromptDays: TypeAlias = Annotated[
+    int, Meta(ge=0, le=3650, description="So long what was asked for is kept after a job has ended; 0: no longer than it takes.")
 ]
 Email: TypeAlias = Annotated[str, Meta(max_length=254, pattern=r"^[!-?A-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -78,6 +82,14 @@ class Manager(msgspec.Struct, frozen=True):
     restrictions: Restrictions | None = None
 
 
+class Reader(msgspec.Struct, frozen=True):
+    """Whose books are read, and which: those of real money or of play money."""
+
+    org_id: UUID
+    livemode: bool
+    currency: str
+
+
 class Organization(msgspec.Struct, frozen=True):
     id: UUID
     name: str
@@ -99,6 +111,7 @@ class Project(msgspec.Struct, frozen=True):
 
     id: UUID
     name: str
+    prompt_days: int
     created_at: datetime
     archived_at: datetime | None
     version: int
@@ -139,6 +152,10 @@ class KeySettings(msgspec.Struct, frozen=True, kw_only=True):
         ):
             raise InvalidRequest("a management key has a name, scopes, an expiry and restrictions.addresses; leave out the rest")
         check_restrictions(self.restrictions)
+        try:
+            _ = self.expires_at and self.expires_at.astimezone(UTC)
+        except OverflowError as error:
+            raise InvalidRequest("expires_at must lie before the year 10000, in UTC", param="expires_at") from error
 
 
 class Key(msgspec.Struct, frozen=True):

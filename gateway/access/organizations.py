@@ -10,7 +10,7 @@ from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from billing.ledger.wallets import open_wallet
 from gateway.access import sql
-from gateway.access.model import Organization, OrganizationSettings
+from gateway.access.model import PROMPT_DAYS, Organization, OrganizationSettings
 from gateway.errors import Conflict, InvalidRequest, NotFound
 
 
@@ -27,7 +27,7 @@ async def open_organization(conn: Conn, name: str, currency: str, time_zone: str
         await open_customer(conn, found.id, currency, time_zone or TIME_ZONE_DEFAULT)
     await open_wallet(conn, found.id, "live", currency)
     await open_wallet(conn, found.id, "test", currency)
-    await sql.ADD_PROJECT.run(conn, found.id, new_id(), "default")
+    await sql.ADD_PROJECT.run(conn, found.id, new_id(), "default", PROMPT_DAYS)
     return found
 
 

@@ -7,14 +7,14 @@ import asyncpg
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from gateway.access import sql
-from gateway.access.model import Project
+from gateway.access.model import PROMPT_DAYS, Project
 from gateway.errors import Conflict, NotFound
 
 
-async def open_project(conn: Conn, org_id: UUID, name: str) -> Project:
+async def open_project(conn: Conn, org_id: UUID, name: str, prompt_days: int = PROMPT_DAYS) -> Project:
     """Raises Conflict where there is one of this name, also an archived one."""
     project_id = new_id()
-    if await sql.ADD_PROJECT.run(conn, org_id, project_id, name) == 0:
+    if await sql.ADD_PROJECT.run(conn, org_id, project_id, name, prompt_days) == 0:
         raise Conflict(f"there is a project {name!r}; choose another name, or use that one", param="name")
     return await read_project(conn, org_id, project_id)
 
@@ -32,12 +32,12 @@ async def read_project(conn: Conn, org_id: UUID, project_id: UUID, *, lock: bool
     return found
 
 
-async def change_project(conn: Conn, org_id: UUID, project_id: UUID, *, name: str, archived: bool) -> Project:
+async def change_project(conn: Conn, org_id: UUID, project_id: UUID, *, name: str, archived: bool, prompt_days: int) -> Project:
     """An archived project's keys are revoked, for good. Raises Conflict where another project has the name; the transaction is
     then of no further use.
     """
     try:
-        await sql.CHANGE_PROJECT.run(conn, org_id, project_id, name, archived)
+        await sql.CHANGE_PROJECT.run(conn, org_id, project_id, name, archived, prompt_days)
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"there is a project {name!r}; choose another name", param="name") from error
     if archived:

@@ -55,34 +55,39 @@ SETTINGS = Query(OrganizationSettings, _SETTINGS)
 LOCKED_SETTINGS = Query(OrganizationSettings, _SETTINGS + " FOR UPDATE")
 RENAME_ORGANIZATION = Command("UPDATE gateway.organization SET name = $2, version = version + 1 WHERE id = $1")
 
-ADD_PROJECT = Command("INSERT INTO gateway.project (org_id, id, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+ADD_PROJECT = Command("""
+    INSERT INTO gateway.project (org_id, id, name, prompt_days) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING
+""")
 PROJECT_NAMED = Query(
     Project,
     """
-    SELECT id, name, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND name = $2
+    SELECT id, name, prompt_days::int, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND name = $2
     FOR SHARE  -- so that whoever archives it meanwhile finds the key that is made now
     """,
 )
 PROJECT_WITH_ID = Query(
     Project,
     """
-    SELECT id, name, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2
+    SELECT id, name, prompt_days::int, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2
     FOR SHARE
     """,
 )
-_PROJECT = "SELECT id, name, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2"
+_PROJECT = (
+    "SELECT id, name, prompt_days::int, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2"
+)
 PROJECT = Query(Project, _PROJECT)
 LOCKED_PROJECT = Query(Project, _PROJECT + " FOR UPDATE")
 PROJECTS = Query(
     Project,
     """
-    SELECT id, name, created_at, archived_at, version FROM gateway.project
+    SELECT id, name, prompt_days::int, created_at, archived_at, version FROM gateway.project
     WHERE org_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
     """,
 )
 CHANGE_PROJECT = Command("""
     UPDATE gateway.project
-    SET name = $3, archived_at = CASE WHEN $4 THEN coalesce(archived_at, billing.now()) END, version = version + 1
+    SET name = $3, archived_at = CASE WHEN $4 THEN coalesce(archived_at, billing.now()) END, prompt_days = $5,
+        version = version + 1
     WHERE org_id = $1 AND id = $2
 """)
 REVOKE_KEYS_OF_PROJECT = Command("""
@@ -174,12 +179,17 @@ VALID_KEYS = Query(
       AND (k.expires_at IS NULL OR k.expires_at > billing.now())
     """,
 )
-STILL_VALID = Query(
+# Usually none, so usually no rows to decode. LIMIT makes it one look into the index for each, however many keys there are.
+NO_LONGER_VALID = Query(
     KeyId,
     """
-    SELECT k.id FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
-    JOIN gateway.api_key k ON k.org_id = u.org_id AND k.id = u.id
-    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > billing.now())
+    SELECT u.id FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
+    LEFT JOIN LATERAL (
+        SELECT k.id FROM gateway.api_key k
+        WHERE k.org_id = u.org_id AND k.id = u.id AND k.revoked_at IS NULL
+          AND (k.expires_at IS NULL OR k.expires_at > billing.now()) LIMIT 1
+    ) k ON true
+    WHERE k.id IS NULL
     """,
 )
 

@@ -1,14 +1,16 @@
 """Organizations, projects, keys and members as managers are shown them, over HTTP and on the command line."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from gateway.access.model import Key, KeyKind, KeyState, Label, Labels, Member, OrganizationSettings, Project
+from gateway.access.model import Key, KeyKind, KeyState, Label, Labels, Member, OrganizationSettings, Project, PromptDays
 from gateway.access.restrictions import Restrictions
 from gateway.access.scopes import Role, Scope
+
+Tag: TypeAlias = Annotated[str, Meta(description="Send it as If-Match to change what you have read.")]
 
 
 class OrganizationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +22,7 @@ class OrganizationView(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     time_zone: str
     created_at: datetime
+    etag: Tag
 
 
 class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +31,10 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     object: Literal["project"] = "project"
     name: str
+    prompt_days: PromptDays
     created_at: datetime
     archived_at: datetime | None
+    etag: Tag
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +59,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: Annotated[datetime | None, Meta(description="Within some ten seconds.")]
     revoked_at: datetime | None
     revoked_because: Literal["asked", "leaked", "archived"] | None
+    etag: Tag
 
 
 class NewKeyView(KeyView, frozen=True, kw_only=True):
@@ -79,20 +85,35 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     email: str
     role: Role
     created_at: datetime
+    etag: Tag
 
 
 def organization_view(found: OrganizationSettings, time_zone: str) -> OrganizationView:
     return OrganizationView(
-        id=str(found.id), name=found.name, currency=found.currency, time_zone=time_zone, created_at=found.created_at
+        id=str(found.id),
+        name=found.name,
+        currency=found.currency,
+        time_zone=time_zone,
+        created_at=found.created_at,
+        etag=_tag(found.version),
     )
 
 
 def project_view(project: Project) -> ProjectView:
-    return ProjectView(id=str(project.id), name=project.name, created_at=project.created_at, archived_at=project.archived_at)
+    return ProjectView(
+        id=str(project.id),
+        name=project.name,
+        prompt_days=project.prompt_days,
+        created_at=project.created_at,
+        archived_at=project.archived_at,
+        etag=_tag(project.version),
+    )
 
 
 def member_view(member: Member) -> MemberView:
-    return MemberView(id=str(member.id), email=member.email, role=member.role, created_at=member.created_at)
+    return MemberView(
+        id=str(member.id), email=member.email, role=member.role, created_at=member.created_at, etag=_tag(member.version)
+    )
 
 
 def key_view(key: Key) -> KeyView:
@@ -118,4 +139,9 @@ def _fields(key: Key) -> dict[str, Any]:
         "last_used_at": key.used_at,
         "revoked_at": key.revoked_at,
         "revoked_because": key.revoked_because,
+        "etag": _tag(key.version),
     }
+
+
+def _tag(version: int) -> str:
+    return f'"{version}"'

@@ -38,17 +38,21 @@ _encode = msgspec.json.Encoder().encode
 _registration = msgspec.json.Decoder(ReplicaSettings)
 _reason = msgspec.json.Decoder(Reason)
 _NAME = Parameter("name", "The name of a replica.", str, "path")
-_LIST = Described(tag="Fleet", answers={200: Answer("Every replica, by name.", ReplicaList)})
-_GET = Described(tag="Fleet", answers={200: Answer("The replica.", ReplicaView)}, parameters=(_NAME,), errors=(NotFound,))
+_LIST = Described(tag="Fleet", operator=True, answers={200: Answer("Every replica, by name.", ReplicaList)})
+_GET = Described(
+    tag="Fleet", operator=True, answers={200: Answer("The replica.", ReplicaView)}, parameters=(_NAME,), errors=(NotFound,)
+)
 _BODY = (InvalidRequest, UnsupportedField, TooLarge, UnsupportedContent)
 _REGISTER = Described(
     tag="Fleet",
+    operator=True,
     body=ReplicaSettings,
     answers={200: Answer("The replica as it is registered; the same again changes nothing.", ReplicaView)},
     errors=(*_BODY, ReplicaConflict),
 )
 _CHANGE = Described(
     tag="Fleet",
+    operator=True,
     body=Reason,
     answers={200: Answer("The replica. What runs on it goes on, whatever was asked.", ReplicaView)},
     parameters=(_NAME, Parameter("verb", "What is wanted of it.", Verb, "path")),

@@ -13,8 +13,9 @@ from billing.invoices.pdf import to_pdf
 from billing.invoices.read import find_invoice, invoices
 from billing.invoices.words import names_of
 from billing.invoices.xml import to_xml
-from gateway.edge.caller import HttpRequest, authenticate, gateway_of
+from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.manager import reader
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import json_reply
 from gateway.errors import InvalidRequest, NotFound, Unavailable, UnsupportedField
@@ -31,6 +32,8 @@ _encode = msgspec.json.Encoder().encode
 _ID = (Parameter("invoice_id", "The id of an invoice or credit note.", str, "path"),)
 _LIST = Described(
     tag="Invoices",
+    scope="billing:read",
+    callers=True,
     answers={200: Answer("Invoices and credit notes.", InvoiceList)},
     parameters=(
         Parameter("after", "Only those older than the one with this id."),
@@ -38,15 +41,26 @@ _LIST = Described(
     ),
     errors=(InvalidRequest, UnsupportedField),
 )
-_ONE = Described(tag="Invoices", answers={200: Answer("The invoice.", Invoice)}, parameters=_ID, errors=(NotFound,))
+_ONE = Described(
+    tag="Invoices",
+    scope="billing:read",
+    callers=True,
+    answers={200: Answer("The invoice.", Invoice)},
+    parameters=_ID,
+    errors=(NotFound,),
+)
 _PDF = Described(
     tag="Invoices",
+    scope="billing:read",
+    callers=True,
     answers={200: Answer("A PDF/A-3 that carries the XML.", media="application/pdf")},
     parameters=_ID,
     errors=(NotFound,),
 )
 _XML = Described(
     tag="Invoices",
+    scope="billing:read",
+    callers=True,
     answers={200: Answer("A Cross Industry Invoice in the profile EN 16931.", media="application/xml")},
     parameters=_ID,
     errors=(NotFound,),
@@ -56,7 +70,7 @@ _XML = Described(
 @get("/v1/invoices", operation_id="list_invoices", opt={"described": _LIST})
 async def list_invoices(request: HttpRequest) -> Response[bytes]:
     """List the organization's invoices and credit notes."""
-    caller = await authenticate(request)
+    caller = await reader(request)
     values = query_of(request, "after", "limit")
     limit = integer(values, "limit", default=20, least=1, most=100)
     after = single(values, "after")
@@ -91,7 +105,7 @@ async def get_invoice_xml(request: HttpRequest, invoice_id: str) -> Response[byt
 
 
 async def _find(request: HttpRequest, invoice_id: str) -> Invoice:
-    caller = await authenticate(request)
+    caller = await reader(request)
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         try:
             return await find_invoice(conn, caller.org_id, _uuid(invoice_id))

@@ -88,6 +88,7 @@ def document(app: Litestar, version: str) -> Json:
                     "bearerFormat": "tl_live_… or tl_test_…",
                     "description": "An inference key.",
                 },
+                "operator": {"type": "http", "scheme": "bearer", "description": "The operator token of this gateway."},
                 "management": {
                     "type": "http",
                     "scheme": "bearer",
@@ -125,8 +126,10 @@ def _operation(operation: Operation, schema_of: Mapping[str, Json], components: 
     }
     if described.public:
         built["security"] = []
+    elif described.operator:
+        built["security"] = [{"operator": []}]
     elif described.scope is not None:
-        built["security"] = [{"management": [described.scope]}]
+        built["security"] = [{"management": [described.scope]}, *([{"bearer": list[str]()}] if described.callers else [])]
     if described.body is not None:
         built["requestBody"] = {"required": True, "content": _bodies(described, schema_of, components)}
     return built
@@ -141,7 +144,7 @@ def _parameters(operation: Operation, schema_of: Mapping[str, Json]) -> list[Jso
             found.append({"name": part[1:-1], "in": "path", "required": True, "description": _JOB_ID, "schema": schema})
     for parameter in given.values():
         schema = schema_of[repr(parameter.of)]
-        required = parameter.where == "path"
+        required = parameter.required or parameter.where == "path"
         found.append(
             {
                 "name": parameter.name,
@@ -181,7 +184,7 @@ _HEADERS: Json = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 
 def _failures(operation: Operation, schema_of: Mapping[str, Json]) -> Json:
     by_status: dict[int, list[type[GatewayError]]] = {}
-    for error in dict.fromkeys(operation.described.every_error()):
+    for error in dict.fromkeys(operation.described.every_error(reads=operation.method in ("get", "head"))):
         by_status.setdefault(error.status, []).append(error)
     return {str(status): _failure(operation, errors, schema_of) for status, errors in sorted(by_status.items())}
 

@@ -21,6 +21,7 @@ from billing.stripe.note import find_payment, payments
 from billing.stripe.recharge import Recharge, paying, set_paying
 from billing.stripe.signature import BODY_BYTES_MAX, read_event
 from gateway.api.organizations import BODY_ERRORS
+from gateway.audit.record import record
 from gateway.edge.bodies import read_body, read_json
 from gateway.edge.caller import HttpRequest, gateway_of, header, idempotency_key
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter
@@ -28,6 +29,7 @@ from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of
 from gateway.edge.replies import json_reply
+from gateway.edge.trail import acted
 from gateway.errors import (
     Conflict,
     IdempotencyMismatch,
@@ -203,6 +205,7 @@ async def create_payment(request: HttpRequest) -> Response[bytes]:
     if started.payment.state == "failed":
         raise PaymentRefused(f"the payment has failed: {started.payment.failure}")
     view = _view(started.payment)
+    await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, view.id, after=view)))
     return json_reply(_encode(msgspec.structs.replace(view, url=started.url, client_secret=started.client_secret)), 201)
 
 
@@ -228,7 +231,7 @@ async def get_payment(request: HttpRequest, payment_id: str) -> Response[bytes]:
 async def get_paying(request: HttpRequest) -> Response[bytes]:
     """How the organization pays."""
     who = await manager(request)
-    return _paying_reply(await transact(gateway_of(request).pool, lambda conn: paying(conn, who.org_id)))
+    return json_reply(_encode(_paying_view(await transact(gateway_of(request).pool, lambda conn: paying(conn, who.org_id)))))
 
 
 @put("/v1/paying", operation_id="change_paying", opt={"described": _PUT_PAYING})
@@ -239,10 +242,14 @@ async def change_paying(request: HttpRequest) -> Response[bytes]:
         raise InvalidRequest("month_max_minor must allow at least one recharge of amount_minor", param="month_max_minor")
     back = _checked(body.return_url)
 
-    async def write(conn: Conn) -> Payer:
-        return await set_paying(conn, who.org_id, collects=body.invoices, recharge=body.recharge, return_url=back)
+    async def write(conn: Conn) -> PayingView:
+        before = _paying_view(await paying(conn, who.org_id))
+        payer = await set_paying(conn, who.org_id, collects=body.invoices, recharge=body.recharge, return_url=back)
+        after = _paying_view(payer)
+        await record(conn, acted(request, who, who.org_id, before=before, after=after))
+        return after
 
-    return _paying_reply(await transact(gateway_of(request).pool, write))
+    return json_reply(_encode(await transact(gateway_of(request).pool, write)))
 
 
 @get("/v1/payment-methods", operation_id="list_payment_methods", opt={"described": _METHODS})
@@ -268,6 +275,7 @@ async def forget_method(request: HttpRequest, method_id: str) -> None:
     if not _METHOD.fullmatch(method_id):
         raise NotFound
     await _asked(_desk(request).forget_method(who.org_id, method_id))
+    await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, method_id)))
 
 
 @post("/v1/paying/portal", operation_id="open_paying_portal", opt={"described": _PAGE})
@@ -339,13 +347,13 @@ def _view(payment: Payment) -> PaymentView:
     )
 
 
-def _paying_reply(payer: Payer) -> Response[bytes]:
+def _paying_view(payer: Payer) -> PayingView:
     recharge = None
     if payer.threshold_micro is not None and payer.recharge_minor is not None and payer.month_max_minor is not None:
         recharge = Recharge(
             threshold_micro=payer.threshold_micro, amount_minor=payer.recharge_minor, month_max_minor=payer.month_max_minor
         )
-    view = PayingView(
+    return PayingView(
         invoices=payer.collects,
         recharge=recharge,
         return_url=payer.return_url,
@@ -353,4 +361,3 @@ def _paying_reply(payer: Payer) -> Response[bytes]:
         paused=payer.paused,
         tax_id_state=payer.tax_id_state,
     )
-    return json_reply(_encode(view))

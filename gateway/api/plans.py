@@ -10,8 +10,9 @@ from billing.plans.catalogue import catalogue_in_force
 from billing.plans.events import Event, events_after
 from billing.plans.model import FreePlan, Pack, Plan, State
 from billing.plans.read import subscriptions
-from gateway.edge.caller import HttpRequest, authenticate, gateway_of
+from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.manager import reader
 from gateway.edge.query import integer, query_of
 from gateway.edge.replies import json_reply
 from gateway.errors import InvalidRequest, NotFound, UnsupportedField
@@ -47,10 +48,14 @@ class EventList(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _POSITION_MAX = 2**63 - 1
-_PLANS = Described(tag="Plans", answers={200: Answer("Plans and packs.", Offers)})
-_PLAN = Described(tag="Plans", answers={200: Answer("The plan.", CurrentPlan)}, errors=(NotFound,))
+_PLANS = Described(tag="Plans", scope="billing:read", callers=True, answers={200: Answer("Plans and packs.", Offers)})
+_PLAN = Described(
+    tag="Plans", scope="billing:read", callers=True, answers={200: Answer("The plan.", CurrentPlan)}, errors=(NotFound,)
+)
 _EVENTS = Described(
     tag="Plans",
+    scope="billing:read",
+    callers=True,
     answers={200: Answer("Events.", EventList)},
     parameters=(
         Parameter("after", "Only events after this position; default 0, the beginning.", int),
@@ -63,7 +68,7 @@ _EVENTS = Described(
 @get("/v1/plans", operation_id="list_plans", opt={"described": _PLANS})
 async def list_plans(request: HttpRequest) -> Response[bytes]:
     """List the plans and packs on offer."""
-    caller = await authenticate(request)
+    caller = await reader(request)
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         offered = await catalogue_in_force(conn)
     plans = tuple(plan for plan in offered.plans if isinstance(plan, FreePlan) or plan.currency == caller.currency)
@@ -74,7 +79,7 @@ async def list_plans(request: HttpRequest) -> Response[bytes]:
 @get("/v1/plan", operation_id="get_plan", opt={"described": _PLAN})
 async def get_plan(request: HttpRequest) -> Response[bytes]:
     """The organization's plan."""
-    caller = await authenticate(request)
+    caller = await reader(request)
     async with gateway_of(request).pool.acquire(timeout=5) as conn:
         found = [one for one in await subscriptions(conn, caller.org_id) if one.state != "ended"]
     if not found:
@@ -94,7 +99,7 @@ async def get_plan(request: HttpRequest) -> Response[bytes]:
 @get("/v1/events", operation_id="list_events", opt={"described": _EVENTS})
 async def list_events(request: HttpRequest) -> Response[bytes]:
     """List what happened to the organization's plan, budgets, wallet and invoices."""
-    caller = await authenticate(request)
+    caller = await reader(request)
     values = query_of(request, "after", "limit")
     after = integer(values, "after", default=0, least=0, most=_POSITION_MAX)
     limit = integer(values, "limit", default=20, least=1, most=100)

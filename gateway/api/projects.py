@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from billing.kit.pool import transact
 from billing.kit.query import Conn
-from gateway.access.model import Name, Project
+from gateway.access.model import PROMPT_DAYS, Name, Project, PromptDays
 from gateway.access.projects import change_project, list_projects, open_project, read_project
 from gateway.access.view import ProjectView, project_view
 from gateway.api.organizations import BODY_ERRORS
@@ -36,6 +36,7 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True):
 
 class CreateProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
+    prompt_days: PromptDays = PROMPT_DAYS
 
 
 class ChangeProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +44,7 @@ class ChangeProject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name | UnsetType = UNSET
     archived: bool | UnsetType = UNSET
+    prompt_days: PromptDays | UnsetType = UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -96,7 +98,7 @@ async def create_one_project(request: HttpRequest) -> Response[bytes]:
     who, body = await manager(request), await read_json(request, _create)
 
     async def write(conn: Conn) -> Project:
-        made = await open_project(conn, who.org_id, body.name)
+        made = await open_project(conn, who.org_id, body.name, body.prompt_days)
         await record(conn, acted(request, who, made.id, after=project_view(made)))
         return made
 
@@ -121,9 +123,10 @@ async def change_one_project(request: HttpRequest, project_id: str) -> Response[
         require_match(request, found.version)
         name = found.name if change.name is UNSET else change.name
         archived = found.archived_at is not None if change.archived is UNSET else change.archived
-        if (name, archived) == (found.name, found.archived_at is not None):
+        prompt_days = found.prompt_days if change.prompt_days is UNSET else change.prompt_days
+        if (name, archived, prompt_days) == (found.name, found.archived_at is not None, found.prompt_days):
             return found
-        changed = await change_project(conn, who.org_id, found.id, name=name, archived=archived)
+        changed = await change_project(conn, who.org_id, found.id, name=name, archived=archived, prompt_days=prompt_days)
         await record(conn, acted(request, who, found.id, before=project_view(found), after=project_view(changed)))
         return changed
 

@@ -7,6 +7,13 @@ import msgspec
 from litestar import Response, Router, get
 
 from gateway.api.catalogue import get_model, list_models, list_prices, list_public_prices
+from gateway.api.deliveries import (
+    get_webhook_delivery,
+    list_webhook_deliveries,
+    record_webhook_outcome,
+    resend_webhook_delivery,
+    trigger_webhook,
+)
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
@@ -28,8 +35,18 @@ from gateway.api.payments import (
 )
 from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
+from gateway.api.quotas import change_one_quota, create_one_quota, delete_one_quota, get_one_quota, list_all_quotas
 from gateway.api.requests import group_requests, list_requests
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
+from gateway.api.webhooks import (
+    change_webhook,
+    create_webhook,
+    delete_webhook,
+    get_webhook,
+    get_webhook_secret,
+    list_webhooks,
+    rotate_webhook_secret,
+)
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.replies import json_reply
@@ -86,6 +103,18 @@ router = Router(
         get_invoice,
         get_invoice_pdf,
         get_invoice_xml,
+        create_webhook,
+        list_webhooks,
+        get_webhook,
+        change_webhook,
+        delete_webhook,
+        get_webhook_secret,
+        rotate_webhook_secret,
+        trigger_webhook,
+        list_webhook_deliveries,
+        get_webhook_delivery,
+        resend_webhook_delivery,
+        record_webhook_outcome,
         openapi,
         docs,
         docs_errors,
@@ -100,6 +129,11 @@ router = Router(
         create_one_project,
         get_one_project,
         change_one_project,
+        list_all_quotas,
+        create_one_quota,
+        get_one_quota,
+        change_one_quota,
+        delete_one_quota,
         list_all_keys,
         create_one_key,
         get_one_key,

@@ -18,12 +18,13 @@ from billing.reports.model import DIMENSIONS, STEPS, Ask, Format, StatementOf, a
 from billing.reports.period import Period, month_of, period_of, zone_of
 from billing.reports.statement import statement
 from billing.reports.usage import usage
-from gateway.access.model import Caller
+from gateway.access.model import Reader
 from gateway.api.reports import JobList, StatementDocument, UsageReport, job_list, statement_document, usage_report
 from gateway.context import Gateway
-from gateway.edge.caller import HttpRequest, authenticate, gateway_of, header
+from gateway.edge.caller import HttpRequest, gateway_of, header
 from gateway.edge.described import Answer, Described, Parameter
 from gateway.edge.files import Write, send_file
+from gateway.edge.manager import reader
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import json_reply
 from gateway.errors import InvalidRequest, NotFound, UnsupportedField
@@ -46,6 +47,8 @@ _WHICH = (
 )
 _USAGE = Described(
     tag="Usage",
+    scope="usage:read",
+    callers=True,
     answers={200: Answer("The report.", UsageReport, files=_FILES)},
     parameters=(
         *_PERIOD,
@@ -56,6 +59,8 @@ _USAGE = Described(
 )
 _JOBS = Described(
     tag="Usage",
+    scope="usage:read",
+    callers=True,
     answers={200: Answer("Jobs and refunds, in the order they were recorded.", JobList, files=_FILES)},
     parameters=(
         *_PERIOD,
@@ -67,6 +72,8 @@ _JOBS = Described(
 )
 _STATEMENT = Described(
     tag="Usage",
+    scope="usage:read",
+    callers=True,
     answers={200: Answer("The statement.", StatementDocument, files=_FILES)},
     parameters=(
         *_PERIOD,
@@ -82,7 +89,7 @@ async def get_usage(request: HttpRequest) -> Response[bytes] | Stream:
 
     The figures of a line are the sums of what /v1/usage/jobs lists for its `start`, `end` and groups.
     """
-    caller, values = await authenticate(request), query_of(request, *_names(_USAGE))
+    caller, values = await reader(request), query_of(request, *_names(_USAGE))
     gateway, form = gateway_of(request), _format(request, values)
     with _named():
         async with gateway.pool.acquire(timeout=5) as conn, conn.transaction(readonly=True):
@@ -96,7 +103,7 @@ async def get_usage(request: HttpRequest) -> Response[bytes] | Stream:
 @get("/v1/usage/jobs", operation_id="list_used_jobs", opt={"described": _JOBS})
 async def list_used_jobs(request: HttpRequest) -> Response[bytes] | Stream:
     """The jobs and refunds behind a figure of /v1/usage."""
-    caller, values = await authenticate(request), query_of(request, *_names(_JOBS))
+    caller, values = await reader(request), query_of(request, *_names(_JOBS))
     gateway, form = gateway_of(request), _format(request, values)
     limit, cursor = integer(values, "limit", default=100, least=1, most=LIMIT_MAX), single(values, "cursor")
     with _named():
@@ -111,7 +118,7 @@ async def list_used_jobs(request: HttpRequest) -> Response[bytes] | Stream:
 @get("/v1/statement", operation_id="get_statement", opt={"described": _STATEMENT})
 async def get_statement(request: HttpRequest) -> Response[bytes] | Stream:
     """What a wallet of the organization held, every movement with the job it belongs to, and what it held then."""
-    caller, values = await authenticate(request), query_of(request, *_names(_STATEMENT))
+    caller, values = await reader(request), query_of(request, *_names(_STATEMENT))
     gateway, form = gateway_of(request), _format(request, values)
     with _named():
         async with gateway.pool.acquire(timeout=5) as conn, conn.transaction(readonly=True):
@@ -149,11 +156,11 @@ def _format(request: HttpRequest, values: dict[str, list[str]]) -> str:
     return named
 
 
-def _book(caller: Caller) -> Literal["live", "test"]:
+def _book(caller: Reader) -> Literal["live", "test"]:
     return "live" if caller.livemode else "test"
 
 
-async def _asked(conn: Conn, caller: Caller, values: dict[str, list[str]]) -> Ask:
+async def _asked(conn: Conn, caller: Reader, values: dict[str, list[str]]) -> Ask:
     """The caller's own organization, whatever else is asked for. Raises ReportInvalid, InvalidRequest."""
     filters = {name: values[name] for name in _FILTERS if name in values}
     for label in values.get("label", []):
@@ -166,7 +173,7 @@ async def _asked(conn: Conn, caller: Caller, values: dict[str, list[str]]) -> As
     return ask(await _period(conn, caller, values), groups, filters, book=_book(caller))
 
 
-async def _period(conn: Conn, caller: Caller, values: dict[str, list[str]]) -> Period:
+async def _period(conn: Conn, caller: Reader, values: dict[str, list[str]]) -> Period:
     """Raises ReportInvalid, InvalidRequest."""
     month, start, end, zone = (single(values, name) for name in ("month", "from", "to", "time_zone"))
     if zone is None:

@@ -38,10 +38,16 @@ def orgs() -> None:
 @as_json
 def create_org(name: str, currency: str, time_zone: str | None, settings: Settings, *, as_json: bool) -> None:
     """Create an organization with its wallets and a project named `default`; an existing one is shown."""
+
+    async def create(conn: Conn) -> list[Organization]:
+        known = await list_organizations(conn)
+        opened = await open_organization(conn, checked(name, Name), currency, time_zone)
+        if opened not in known:
+            await note(conn, opened.id, "organization.create", opened.id, after=opened)
+        return [opened]
+
     with reported():
-        _show_orgs(
-            [asyncio.run(in_transaction(settings, lambda conn: open_organization(conn, name, currency, time_zone)))], as_json
-        )
+        _show_orgs(asyncio.run(in_transaction(settings, create)), as_json)
 
 
 @orgs.command("list")
@@ -120,18 +126,23 @@ def show_projects(org: str, settings: Settings, *, as_json: bool) -> None:
 @click.argument("project_id", type=click.UUID)
 @click.option("--name", help="Another name.")
 @click.option("--archive/--restore", "archived", default=None, help="Archiving revokes the project's keys for good.")
+@click.option("--prompt-days", type=click.IntRange(0, 3650), help="How long what was asked for is kept after a job has ended.")
 @settings_flags("dsn")
 @as_json
 def alter_project(
-    org: str, project_id: UUID, name: str | None, settings: Settings, *, archived: bool | None, as_json: bool
-) -> None:
-    """Rename a project, archive it or bring it back."""
+    org: str, project_id: UUID, name: str | None, prompt_days: int | None, settings: Settings, *, archived: bool | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Rename a project, archive it or bring it back, say how long prompts are kept."""
 
     async def alter(conn: Conn) -> list[Project]:
         owner = await find_organization(conn, org)
         found = await read_project(conn, owner.id, project_id, lock=True)
         wanted = found.archived_at is not None if archived is None else archived
-        changed = await change_project(conn, owner.id, found.id, name=checked(name or found.name, Name), archived=wanted)
+        days = found.prompt_days if prompt_days is None else prompt_days
+        changed = await change_project(
+            conn, owner.id, found.id, name=checked(name or found.name, Name), archived=wanted, prompt_days=days
+        )
         await note(conn, owner.id, "project.change", found.id, before=project_view(found), after=project_view(changed))
         return [changed]
 

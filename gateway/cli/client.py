@@ -65,6 +65,10 @@ class ApiClient:
     async def delete(self, job_id: str) -> None:
         await self._send("DELETE", f"/v1/jobs/{job_id}", None)
 
+    async def manage(self, method: str, path: str, kind: Any, **request: Any) -> Any:
+        """A call of the management API, of which a change is sent once: whether it was made can be read."""
+        return await self._send(method, path, kind, tries=TRIES if method == "GET" else 1, **request)
+
     async def watch(self, job_id: str) -> AsyncIterator[JobView]:
         """The job whenever it has changed, up to its final state."""
         last, pause_s = None, 0.1
@@ -97,18 +101,18 @@ class ApiClient:
         finally:
             beside.unlink(missing_ok=True)
 
-    async def _send(self, method: str, path: str, kind: Any, **request: Any) -> Any:
+    async def _send(self, method: str, path: str, kind: Any, *, tries: int = TRIES, **request: Any) -> Any:
         url, pause_s = self.base_url + path, 0.2
-        for tried in range(1, TRIES + 1):
+        for tried in range(1, tries + 1):
             try:
                 answer = await self._http.request(method, url, **request)
             except httpx.HTTPError as error:
-                if tried == TRIES or not isinstance(error, httpx.TransportError):
+                if tried == tries or not isinstance(error, httpx.TransportError):
                     raise self._unreachable(error) from error
             else:
                 if answer.is_success:
                     return _decode(answer.content, kind)
-                if tried == TRIES or answer.status_code != UNAVAILABLE:
+                if tried == tries or answer.status_code != UNAVAILABLE:
                     raise _refusal(answer, answer.content)
             await asyncio.sleep(pause_s)
             pause_s *= 2
@@ -144,8 +148,9 @@ def _refusal(answer: httpx.Response, content: bytes) -> ApiError:
     return ApiError(sentence, code=problem.code or "error", status=answer.status_code)
 
 
-def connection(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
-    """Base URL and key: as flags, else TALLYLIGHT_BASE_URL and TALLYLIGHT_API_KEY, else the demo under `data`.
+def connection(url: str | None, key: str | None, data: Path, *, manages: bool = False) -> tuple[str, str]:
+    """Base URL and key: as flags, else TALLYLIGHT_BASE_URL and TALLYLIGHT_API_KEY, else the demo under `data`, where `manages`
+    chooses its management key.
 
     Raises ApiError saying how to give them.
     """
@@ -158,10 +163,11 @@ def connection(url: str | None, key: str | None, data: Path) -> tuple[str, str]:
     try:
         demo = read_credentials(data)
     except (OSError, msgspec.DecodeError):
-        demo = Credentials(link_secret="", operator_token="")
+        demo = Credentials(link_secret="", operator_token="", webhook_secret="")
     if url and demo.base_url != url.rstrip("/"):
-        demo = Credentials(link_secret="", operator_token="")  # the demo's key is not shown to another server
-    if not (url or demo.base_url) or not (key or demo.api_key):
+        demo = Credentials(link_secret="", operator_token="", webhook_secret="")  # the demo's key is not shown to another server
+    demo_key = demo.management_key if manages else demo.api_key
+    if not (url or demo.base_url) or not (key or demo_key):
         missing = "TALLYLIGHT_API_KEY (or --key)" if url else "TALLYLIGHT_BASE_URL (or --url) and TALLYLIGHT_API_KEY (or --key)"
         raise ApiError(f"give {missing}, or start `tallylight up` in this folder", code="no_credentials")
-    return url or demo.base_url, key or demo.api_key
+    return url or demo.base_url, key or demo_key

@@ -20,6 +20,7 @@ from billing.ledger.wallets import lines_of
 from gateway.cli.command import amount_of, as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_snapshot, in_transaction
 from gateway.jobs.verify import verify_jobs
+from gateway.quotas.verify import verify_quotas
 from gateway.settings import Settings
 from gateway.video import parse_public_id
 
@@ -34,8 +35,8 @@ def ledger() -> None:
 @settings_flags("dsn")
 @as_json
 def prove(kept: str | None, settings: Settings, *, as_json: bool) -> None:
-    """Check, in one snapshot, that every transfer sums to zero, balances equal entries, each job has its one hold and end, and
-    no row of history was changed, deleted, inserted or reordered since it was sealed.
+    """Check, in one snapshot, that every transfer sums to zero, balances equal entries, each job has its one hold and end,
+    quotas count their jobs, and no row of history was changed, deleted, inserted or reordered since it was sealed.
     """
     try:
         through = Head.parse(kept) if kept else None
@@ -43,7 +44,7 @@ def prove(kept: str | None, settings: Settings, *, as_json: bool) -> None:
         raise click.BadParameter(str(error), param_hint="--head") from error
 
     async def check(conn: Conn) -> list[Finding]:
-        return [*await verify(conn, through), *await verify_jobs(conn)]
+        return [*await verify(conn, through), *await verify_jobs(conn), *await verify_quotas(conn)]
 
     with reported():
         findings = asyncio.run(in_snapshot(settings, check))

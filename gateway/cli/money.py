@@ -52,6 +52,8 @@ def topup(org: str, amount: str, source: str | None, settings: Settings, *, as_j
 def promo(org: str, amount: str, expires: datetime | None, source: str | None, settings: Settings, *, as_json: bool) -> None:
     """Give an organization promotional credit, which is spent before its own money."""
     amount_micro = amount_of(amount)
+    if expires and expires.replace(tzinfo=UTC) <= datetime.now(UTC):
+        raise click.BadParameter(f"{expires:%Y-%m-%d %H:%M} UTC is over", param_hint="--expires")
 
     async def give(conn: Conn) -> list[WalletState]:
         owner = await find_organization(conn, org)

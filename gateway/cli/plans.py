@@ -1,6 +1,7 @@
 """Plans, packs and budgets, straight on the database."""
 
 import asyncio
+from uuid import UUID
 
 import click
 
@@ -10,6 +11,7 @@ from billing.kit.query import Conn
 from billing.plans.alerts import Budgeted, set_budget
 from billing.plans.catalogue import catalogue_in_force, publish_catalogue
 from billing.plans.change import Change, cancel, change_plan, preview_change
+from billing.plans.give_back import return_pack
 from billing.plans.model import Catalogue, ContractPlan, Pack, Plan, Sale, Subscription, SubscriptionPlan
 from billing.plans.read import subscriptions
 from billing.plans.sell import buy_pack
@@ -187,6 +189,28 @@ def sell(org: str, pack: str, payer: str, source: str | None, settings: Settings
             write_json(sold)
         else:
             click.echo(f"{sold.line.title}: {format_micro(sold.total_micro, sold.currency)} with tax, from the {sold.payer}")
+
+
+@plans.command("return")
+@organization
+@click.argument("invoice_id", type=click.UUID)
+@source_option
+@settings_flags("dsn")
+@as_json
+def return_rest(org: str, invoice_id: UUID, source: str | None, settings: Settings, *, as_json: bool) -> None:
+    """Take back what is left of a pack, by its invoice, for what it was sold for; the clerk writes the credit note."""
+
+    async def work(conn: Conn) -> Sale:
+        owner = await find_organization(conn, org)
+        return await return_pack(conn, customer_id=owner.id, invoice_id=invoice_id, source=source or str(new_id()))
+
+    with reported():
+        back = asyncio.run(in_transaction(settings, work))
+        if as_json:
+            write_json(back)
+        else:
+            total = format_micro(back.total_micro, back.currency)
+            click.echo(f"{back.line.title}: {back.line.quantity_ms} ms returned for {total} with tax, to the {back.payer}")
 
 
 @plans.command("budget")

@@ -186,6 +186,7 @@ class _Up:
             catalogue_dir=catalogue,
             replicas=tuple(triton.replica() for triton in tritons),
             operator_token=Secret(self._credentials.operator_token),
+            webhook_secret=Secret(self._credentials.webhook_secret),
         )
 
     async def _first_video(self, dsn: str) -> None:
@@ -217,6 +218,7 @@ class _Up:
             "base_url": self._base_url,
             "api_key": self._credentials.api_key,
             "test_api_key": self._credentials.test_api_key,
+            "management_key": self._credentials.management_key,
             "operator_token": self._credentials.operator_token,
             "dsn": self._credentials.dsn,
             "metrics_url": f"{self._base_url}/metrics",

@@ -20,6 +20,7 @@ from gateway.media.ranges import (
     range_still_applies,
     unsatisfied_content_range,
 )
+from gateway.media.signing import LinkSigner
 from gateway.video import Job
 
 
@@ -55,7 +56,7 @@ def linked(request: HttpRequest) -> tuple[str, Callable[[Job, str], str | None]]
     """How this client reaches the API, and what makes the links to files in its answers."""
     gateway = gateway_of(request)
     base = base_url(request, gateway.settings.public_url)
-    return base, lambda job, name: signed_link(gateway, base, job, name)
+    return base, lambda job, name: signed_link(gateway.signer, gateway.settings.link_ttl_s, base, job, name)
 
 
 def organization_of_link(gateway: Gateway, request: HttpRequest, org: str) -> UUID:
@@ -65,10 +66,9 @@ def organization_of_link(gateway: Gateway, request: HttpRequest, org: str) -> UU
     return UUID(hex=org)
 
 
-def signed_link(gateway: Gateway, base: str, job: Job, name: str) -> str | None:
-    """A link that needs no key and works for `link_ttl_s`; None while there is no such file."""
+def signed_link(signer: LinkSigner, ttl_s: int, base: str, job: Job, name: str) -> str | None:
+    """A link that needs no key and works for `ttl_s`; None while there is no such file."""
     if job.artifact(name) is None:
         return None
     path = f"/v1/files/{job.org_id.hex}/{job.public_id}/{name}"
-    expires_at_s = int(time.time()) + gateway.settings.link_ttl_s
-    return f"{base}{path}?{gateway.signer.sign('GET', path, job.org_id.hex, expires_at_s)}"
+    return f"{base}{path}?{signer.sign('GET', path, job.org_id.hex, int(time.time()) + ttl_s)}"

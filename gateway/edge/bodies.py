@@ -41,7 +41,10 @@ class Form(msgspec.Struct, frozen=True):
 
 def content_type(request: HttpRequest) -> tuple[str, dict[str, str]]:
     """The lower-case media type and its parameters. Raises UnsupportedContent for a charset other than UTF-8."""
-    kind, options = cast("tuple[str, dict[str, str]]", parse_options(header(request, b"content-type") or ""))
+    given = header(request, b"content-type") or ""
+    if given == "application/json":  # nearly always: nothing to parse
+        return given, {}
+    kind, options = cast("tuple[str, dict[str, str]]", parse_options(given))
     if options.get("charset", "utf-8").lower() not in UTF8:
         raise UnsupportedContent
     return kind.lower(), options

@@ -1,6 +1,7 @@
 """From an HTTP request to a caller: an inference key that runs jobs. Who manages is told by gateway/edge/manager.py."""
 
 from contextvars import ContextVar
+from time import monotonic
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from gateway.video import Job, parse_public_id
 HttpRequest = Request[Any, Any, Any]
 
 _TOKEN_MAX = 255
+_READS = ("GET", "HEAD")
 
 
 class Noted:
@@ -35,7 +37,7 @@ noted: ContextVar[Noted] = ContextVar("noted")
 
 
 def gateway_of(request: HttpRequest) -> Gateway:
-    return cast(Gateway, request.app.state.gateway)
+    return cast(Gateway, request.scope["litestar_app"].state["gateway"])  # a tenth of the cost of the attributes
 
 
 def header(request: HttpRequest, name: bytes) -> str | None:
@@ -47,14 +49,17 @@ def header(request: HttpRequest, name: bytes) -> str | None:
 
 
 async def authenticate(request: HttpRequest) -> Caller:
-    """Raises Unauthenticated, Forbidden for a management key, KeyRestricted for one that is used from elsewhere."""
+    """Raises Unauthenticated, Forbidden for a management key, KeyRestricted for one used from elsewhere, RateLimited."""
     token = bearer(request)
     if well_formed(token, "management"):
         raise Forbidden("a management key runs no jobs and reads none; send an inference key, tl_live_… or tl_test_…")
-    caller = await gateway_of(request).authenticator.caller(token)
+    gateway = gateway_of(request)
+    caller = await gateway.authenticator.caller(token)
     noted.get().by = caller
     if caller.restrictions is not None:
         refuse_address(caller.restrictions, client_address(request))
+    if request.method in _READS:
+        gateway.reads.take(caller.key_id, monotonic())
     return caller
 
 

@@ -18,6 +18,7 @@ from gateway.errors import (
     InternalError,
     KeyRestricted,
     MethodNotAllowed,
+    RateLimited,
     Unauthenticated,
     Unavailable,
 )
@@ -38,19 +39,21 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A query parameter, a header or a path parameter of type `of`."""
+    """A query parameter, a header or a path parameter of type `of`; what stands in the path is always `required`."""
 
     name: str
     about: str
     of: Any = str
     where: Literal["query", "header", "path"] = "query"
+    required: bool = False
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
     """`body` is the type of the JSON body; `files` names the file parts where the route also reads multipart/form-data.
 
     `errors` are those of this route; the ones any route may give are added. `public` routes need no key; those with a
-    `scope` are for managers who have it (gateway/edge/caller.py).
+    `scope` are for managers who have it (gateway/edge/manager.py), with `callers` also for inference keys; `operator` ones are
+    for whoever runs the gateway. All others are for inference keys.
     """
 
     answers: Mapping[int, Answer]
@@ -62,14 +65,20 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[type[GatewayError], ...] = ()
     public: bool = False
     scope: Scope | None = None
+    callers: bool = False
+    operator: bool = False
 
     def __deepcopy__(self, _memo: object) -> Self:
         """The framework copies `opt` deeply, which types with constraints cannot bear; nothing in here ever changes."""
         return self
 
-    def every_error(self) -> tuple[type[GatewayError], ...]:
-        anywhere = (MethodNotAllowed, InternalError, Unavailable)
-        return (*self.errors, *(() if self.public else (Unauthenticated, Forbidden, KeyRestricted)), *anywhere)
+    def every_error(self, *, reads: bool) -> tuple[type[GatewayError], ...]:
+        """`reads`: the method is GET or HEAD."""
+        by_key: tuple[type[GatewayError], ...] = ()
+        if not self.public:
+            by_key = (Unauthenticated,) if self.operator else (Unauthenticated, Forbidden, KeyRestricted)
+        limited = reads and not self.public and not self.operator and (self.callers or not self.scope)
+        return (*self.errors, *by_key, *((RateLimited,) if limited else ()), MethodNotAllowed, InternalError, Unavailable)
 
 
 class ErrorShape(msgspec.Struct, frozen=True):

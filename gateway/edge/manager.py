@@ -3,10 +3,11 @@
 from typing import cast
 
 from gateway.access.managers import find_manager
-from gateway.access.model import Manager, well_formed
+from gateway.access.model import Manager, Reader, well_formed
+from gateway.access.organizations import read_organization
 from gateway.access.restrictions import refuse_address
 from gateway.access.scopes import Scope, roles_with
-from gateway.edge.caller import HttpRequest, bearer, client_address, gateway_of, noted
+from gateway.edge.caller import HttpRequest, authenticate, bearer, client_address, gateway_of, noted
 from gateway.edge.described import Described
 from gateway.errors import Forbidden
 
@@ -24,6 +25,19 @@ async def manager(request: HttpRequest) -> Manager:
     gateway.key_uses.note(found.org_id, found.actor.id)
     _require(found, cast("Described", request.route_handler.opt["described"]).scope)
     return found
+
+
+async def reader(request: HttpRequest) -> Reader:
+    """Who reads the organization's books: an inference key, or a manager with the scope in the route's description.
+
+    Raises Unauthenticated, Forbidden, KeyRestricted.
+    """
+    if well_formed(bearer(request)):
+        caller = await authenticate(request)
+        return Reader(caller.org_id, caller.livemode, caller.currency)
+    who = await manager(request)
+    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+        return Reader(who.org_id, livemode=True, currency=(await read_organization(conn, who.org_id)).currency)
 
 
 def _require(found: Manager, scope: Scope | None) -> None:

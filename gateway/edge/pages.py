@@ -1,17 +1,21 @@
 """Lists in pages, newest first, for what has a UUIDv7: the cursor is the last one's id."""
 
+import re
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 from uuid import UUID
+
+from msgspec import Meta
 
 from gateway.edge.described import Parameter
 from gateway.edge.query import integer, single
 from gateway.errors import InvalidRequest, NotFound
 
 PAGE_DEFAULT, PAGE_MAX = 20, 100
+_CURSOR = re.compile("[0-9a-f]{32}")
 PAGE = (
-    Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", int),
-    Parameter("cursor", "The `next_cursor` of the page before."),
+    Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", Annotated[int, Meta(ge=1, le=PAGE_MAX)]),
+    Parameter("cursor", "The `next_cursor` of the page before.", Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]),
 )
 """What every list takes."""
 
@@ -30,10 +34,9 @@ def page_of(values: dict[str, list[str]]) -> tuple[int, UUID | None]:
     Raises InvalidRequest.
     """
     limit, cursor = integer(values, "limit", default=PAGE_DEFAULT, least=1, most=PAGE_MAX), single(values, "cursor")
-    try:
-        return limit, None if cursor is None else UUID(hex=cursor)
-    except ValueError as error:
-        raise InvalidRequest("cursor must be the next_cursor of a page of this list", param="cursor") from error
+    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
+        raise InvalidRequest("cursor must be the next_cursor of a page of this list", param="cursor")
+    return limit, None if cursor is None else UUID(hex=cursor)
 
 
 def cut(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:

@@ -15,7 +15,6 @@ from litestar.exceptions import (
 from litestar.types import Receive, Scope, Send
 
 from billing.kit.batch import TRANSIENT, Overloaded
-from gateway.admit import Admitted
 from gateway.edge.caller import HttpRequest, header, noted
 from gateway.errors import (
     GatewayError,
@@ -30,6 +29,7 @@ from gateway.errors import (
 )
 from gateway.media.errors import LinkRefused as MediaLinkRefused
 from gateway.media.errors import StoreError
+from gateway.submission import Admitted
 
 log = structlog.get_logger(__name__)
 
@@ -58,13 +58,13 @@ def json_reply(body: bytes, status: int = 200, headers: Mapping[str, str] = Mapp
 
 
 def admitted_reply(admitted: Admitted, headers: Mapping[str, str]) -> Reply:
-    """The stored answer, marked when it was given before."""
-    marked = {**headers, "idempotent-replayed": "true"} if admitted.replayed else headers
+    """The stored answer with what quotas have left, or marked when it was given before."""
+    marked = {**headers, "idempotent-replayed": "true"} if admitted.replayed else {**headers, **admitted.limits}
     return json_reply(admitted.body, admitted.status, marked)
 
 
 def failure_headers(error: GatewayError) -> dict[str, str]:
-    headers: dict[str, str] = {}
+    headers = dict(error.headers)
     if error.retry is not None:
         headers["x-should-retry"] = str(error.retry).lower()
     if error.retry_after_s is not None:

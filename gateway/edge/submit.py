@@ -7,10 +7,10 @@ import msgspec
 from billing.kit.ids import new_id
 from gateway.access.model import Caller
 from gateway.access.restrictions import refuse_request
-from gateway.admit import Admitted, submission
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, noted, retry_count
 from gateway.edge.inputs import Image, discard, keep, store_images
+from gateway.egress.errors import UrlRefused
 from gateway.errors import (
     FleetBusy,
     FreeBudgetSpent,
@@ -18,11 +18,15 @@ from gateway.errors import (
     IdempotencyInProgress,
     IdempotencyMismatch,
     InsufficientBalance,
+    InvalidRequest,
     NoSpace,
     OutcomeUnknown,
     PlanPastDue,
+    QuotaExceeded,
     UnknownModel,
+    UnsupportedField,
 )
+from gateway.submission import Admitted, submission
 from gateway.video import Ask, Job, ModelLimits, resolve
 
 ADMISSION_ERRORS = (
@@ -31,6 +35,7 @@ ADMISSION_ERRORS = (
     IdempotencyInProgress,
     IdempotencyMismatch,
     FreeBudgetSpent,
+    QuotaExceeded,
     FleetBusy,
     OutcomeUnknown,
     NoSpace,
@@ -44,6 +49,16 @@ def limits_of(gateway: Gateway, name: str) -> ModelLimits:
     if found is None:
         raise UnknownModel(f"there is no model {name!r}; there are: {', '.join(sorted(gateway.models))}", param="model")
     return found
+
+
+def check_callback(gateway: Gateway, url: str) -> None:
+    """Raises UnsupportedField where there are no webhooks, InvalidRequest for what is never called."""
+    if not gateway.settings.webhook_secret:
+        raise UnsupportedField("callback_url: this gateway has no webhooks; poll the job", param="callback_url")
+    try:
+        gateway.fetcher.check(url)
+    except UrlRefused as error:
+        raise InvalidRequest(f"callback_url: {error.detail}", param="callback_url") from error
 
 
 async def submit(
@@ -63,6 +78,8 @@ async def submit(
     job_id, key, retry = new_id(), idempotency_key(request), retry_count(request)
     org, job = caller.org_id.hex, job_id.hex
     limits = limits_of(gateway, ask.model)
+    if ask.callback_url is not None:
+        check_callback(gateway, ask.callback_url)
     named = tuple(image.named for image in images)
     video = resolve(ask, limits, queue_deadline_s=gateway.settings.queue_deadline_s, inputs=named)
     if caller.restrictions is not None:

@@ -1,11 +1,16 @@
-"""Nobody overwrites what they have not read: ETag on what is answered, If-Match on what changes it (RFC 9110 §13.1.1)."""
+"""Nobody overwrites what they have not read: ETag on what is answered, If-Match on what changes it (RFC 9110 §13.1.1).
+
+Lists carry the same tags as the field `etag` of each row.
+"""
 
 from gateway.edge.caller import HttpRequest, header
 from gateway.edge.described import Parameter
 from gateway.errors import PreconditionFailed, PreconditionRequired
 
 ETAG = {"ETag": "Send it as If-Match to change what you have read."}
-IF_MATCH = Parameter("If-Match", "The ETag of what you have read, or `*` to change it whatever it is now.", str, "header")
+IF_MATCH = Parameter(
+    "If-Match", "The ETag of what you have read, or `*` to change it whatever it is now.", str, "header", required=True
+)
 VERSION_ERRORS = (PreconditionRequired, PreconditionFailed)
 
 

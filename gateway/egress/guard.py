@@ -53,12 +53,12 @@ class Egress:
         self, *, allowed: Sequence[Network] = (), resolver: Resolve = resolve, tls: ssl.SSLContext | bool = True
     ) -> None:
         self._allowed, self._resolve = tuple(allowed), resolver
-        # One connection per request: a kept one would outlive the check of its address.
+        # One connection per request: a kept one would outlive the check of its address. Callers bound how many there are.
         self._client = httpx.AsyncClient(
             trust_env=False,
             verify=tls,
             follow_redirects=False,
-            limits=httpx.Limits(max_keepalive_connections=0, max_connections=64),
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from billing.errors import BillingError, RateCardInvalid
 from billing.plans.catalogue import read_catalogue
-from billing.plans.model import Catalogue
+from billing.plans.model import Catalogue, ContractPlan, FreePlan
 from billing.plans.sellers import Sellers, read_sellers
 from billing.pricing.check import problems, read_card
 from billing.pricing.model import Offer, RateCard
@@ -63,8 +63,24 @@ def offers(models: Models) -> dict[str, Offer]:
 
 
 def load_plans(folder: str) -> Catalogue:
-    """Reads plans.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
-    return _parsed(file_of(folder, "plans.toml"), read_catalogue)
+    """Reads plans.toml of `folder`, empty for the packaged catalogue.
+
+    Raises CatalogueError, also for seconds of a class that no price in their currency lets anybody use.
+    """
+    path = file_of(folder, "plans.toml")
+    found = _parsed(path, read_catalogue)
+    classes = {card.currency: _classes(card) for card in load_prices(folder)}
+    for offer in (*found.plans, *found.packs):
+        if isinstance(offer, ContractPlan):
+            continue
+        usable = set[str]().union(*classes.values()) if isinstance(offer, FreePlan) else classes.get(offer.currency, set[str]())
+        if offer.seconds_class not in usable:
+            raise CatalogueError(f"{path}: {offer.name}: no price uses seconds of the class {offer.seconds_class}")
+    return found
+
+
+def _classes(card: RateCard) -> set[str]:
+    return {name for rates in card.models.values() for name in rates.seconds_class.values()}
 
 
 def load_sellers(folder: str) -> Sellers:

@@ -9,6 +9,7 @@ from billing.kit.query import Conn
 from gateway.jobs import sql
 from gateway.jobs.account import ended
 from gateway.jobs.model import JobRef
+from gateway.quotas.true_up import true_up
 
 
 async def cancel(conn: Conn, org_id: UUID, job_id: UUID) -> str | None:
@@ -22,7 +23,7 @@ async def cancel(conn: Conn, org_id: UUID, job_id: UUID) -> str | None:
 
 
 async def release_holds(conn: Conn, jobs: Sequence[JobRef]) -> None:
-    """Gives the holds of jobs that just ended without a result back, and records what their attempts cost us.
+    """Gives what jobs that just ended without a result held back, of money and quotas; records what their attempts cost us.
 
     In the transaction that ended them. Raises BillingError when a hold was not open: then the job must not end either.
     """
@@ -32,3 +33,4 @@ async def release_holds(conn: Conn, jobs: Sequence[JobRef]) -> None:
     for outcome in await release(conn, [ended(row) for row in rows]):
         if isinstance(outcome, BillingError):
             raise outcome
+    await true_up(conn, [(row.org_id, row.id) for row in rows if row.counted])

@@ -112,7 +112,10 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """What is known of a job that is about to end, or has just ended; attempts in order, 0 for what was not priced or timed."""
+    """What is known of a job that is about to end, or has just ended; attempts in order, 0 for what was not priced or timed.
+
+    `counted`: quotas were reserved for it.
+    """
 
     org_id: UUID
     id: UUID
@@ -127,6 +130,7 @@ class Ending(msgspec.Struct, frozen=True):
     request: bytes
     terms: bytes
     max_ms: int
+    counted: bool
     queue_ms: int | None
     numbers: list[int]
     chips: list[str]
@@ -142,6 +146,13 @@ class Created(msgspec.Struct, frozen=True):
     id: UUID
     created_at: datetime
     promised_start_at: datetime | None
+
+
+class Enqueued(msgspec.Struct, frozen=True):
+    """How many jobs a batch added, and the moment they all have."""
+
+    jobs: int
+    created_at: datetime
 
 
 class Stored(msgspec.Struct, frozen=True):

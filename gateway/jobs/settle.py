@@ -14,6 +14,7 @@ from gateway.jobs import sql
 from gateway.jobs.account import delivery
 from gateway.jobs.cancel import release_holds
 from gateway.jobs.model import Delivered, Ending, JobRef, Lease
+from gateway.quotas.true_up import true_up
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -52,6 +53,7 @@ async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[Ended | 
         charged[outcome.id] = outcome
     if ours:
         await _end(conn, list(ours.values()), charged)
+        await true_up(conn, [(row.org_id, row.id) for row in rows if row.counted and row.id in ours])
     return [_ended(jobs[s.lease.id], charged[s.lease.id]) if s.lease.id in charged else None for s in settlements]
 
 

@@ -7,6 +7,7 @@ from gateway.jobs.model import (
     Changed,
     Created,
     Ending,
+    Enqueued,
     EventRow,
     JobRef,
     JobRow,
@@ -47,28 +48,30 @@ REMEMBER = Command("""
     ON CONFLICT DO NOTHING
 """)
 
+# What many jobs of a batch have in common comes once: `kind` is its place in the arrays from $14 on.
 INSERT_JOBS = Query(
-    Created,
+    Enqueued,
     """
-    WITH added AS (
+    WITH clock AS MATERIALIZED (SELECT billing.now() AS now), added AS (
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                                 max_ms, hold_ms, hold_micro, frames_total, queue_deadline_at, available_at, promised_start_at)
-        SELECT org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-               max_ms, hold_ms, hold_micro, frames_total, greatest(starts_at, now) + make_interval(secs => deadline_s),
+                                 max_ms, hold_ms, hold_micro, frames_total, quota_counters, created_at, queue_deadline_at,
+                                 available_at, promised_start_at)
+        SELECT org_id, id, project_id, key_id, livemode, ($14::text[])[kind], ($15::text[])[kind], ($16::text[])[kind], request,
+               fingerprint, ($20::jsonb[])[kind], ($19::int[])[kind], hold_ms, hold_micro, ($17::int[])[kind],
+               quota_counters::bigint[], now, greatest(starts_at, now) + make_interval(secs => ($18::int[])[kind]),
                coalesce(starts_at, now), now + make_interval(secs => promise_s)
-        FROM (SELECT billing.now() AS now) clock,
-             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::text[], $7::text[], $8::text[],
-                    $9::jsonb[], $10::bytea[], $11::jsonb[], $12::int[], $13::int[], $14::bigint[], $15::int[], $16::int[],
-                    $17::timestamptz[], $18::float8[])
-             AS u (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
-                   max_ms, hold_ms, hold_micro, frames_total, deadline_s, starts_at, promise_s)
+        FROM clock,
+             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[],
+                    $9::bigint[], $10::timestamptz[], $11::text[], $12::float8[], $13::int[])
+             AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, hold_ms, hold_micro, starts_at,
+                   quota_counters, promise_s, kind)
         ON CONFLICT (org_id, id) DO NOTHING
-        RETURNING org_id, id, created_at, promised_start_at
+        RETURNING org_id, id, created_at
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind, created_at)
         SELECT org_id, id, 1, 'queued', created_at FROM added
     ), woken AS (SELECT pg_notify('tallylight_queue', ''))
-    SELECT id, created_at, promised_start_at FROM added, woken
+    SELECT (SELECT count(*)::int FROM added) AS jobs, now AS created_at FROM clock, woken
     """,
 )
 CREATED = Query(
@@ -224,7 +227,8 @@ ENDING = Query(
     Ending,
     """
     SELECT j.org_id, j.id, j.attempt, j.lease_owner, j.state, j.project_id, j.key_id, j.livemode, j.model, j.tier, j.request,
-           j.terms, j.max_ms, (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
+           j.terms, j.max_ms, j.quota_counters IS NOT NULL AS counted,
+           (extract(epoch FROM j.started_at - j.created_at) * 1000)::bigint AS queue_ms,
            tries.numbers, tries.chips, tries.outcomes, tries.device_ms, tries.prices
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id

@@ -21,8 +21,10 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
     link_secret: str
     operator_token: str
+    webhook_secret: str
     api_key: str = ""
     test_api_key: str = ""
+    management_key: str = ""
     base_url: str = ""
     dsn: str = ""
 
@@ -85,7 +87,8 @@ class DataFolder:
         """Those of the last run, or new ones without keys."""
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
             return read_credentials(self.path)
-        return Credentials(link_secret=secrets.token_urlsafe(32), operator_token=secrets.token_urlsafe(32))
+        link, operator, webhook = (secrets.token_urlsafe(32) for _ in range(3))
+        return Credentials(link_secret=link, operator_token=operator, webhook_secret=webhook)
 
     def keep(self, credentials: Credentials) -> None:
         write_private(_credentials_file(self.path), msgspec.json.encode(credentials))

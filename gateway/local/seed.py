@@ -7,8 +7,9 @@ from billing.kit.query import Conn
 from billing.ledger.wallets import top_up
 from billing.plans.catalogue import publish_catalogue
 from billing.pricing.book import publish
-from gateway.access.keys import issue_key
+from gateway.access.keys import issue_key, issue_management_key
 from gateway.access.organizations import open_organization
+from gateway.access.scopes import ROLES
 from gateway.fleet.offers import load_plans, load_prices
 from gateway.local.folder import Credentials
 from gateway.migrations import FOLDERS
@@ -34,8 +35,9 @@ async def open_demo(conn: Conn, known: Credentials) -> Credentials:
     """The demo organization, funded once, and its keys: those that are known, else new ones."""
     demo = await open_organization(conn, DEMO, DEMO_CURRENCY)
     await top_up(conn, source="demo", customer_id=demo.id, asset=DEMO_CURRENCY, amount_micro=DEMO_MICRO)
-    if known.api_key and known.test_api_key:
+    if known.api_key and known.test_api_key and known.management_key:
         return known
     _, live = await issue_key(conn, demo.id, name="demo", livemode=True)
     _, test = await issue_key(conn, demo.id, name="demo test", livemode=False)
-    return msgspec.structs.replace(known, api_key=live, test_api_key=test)
+    _, management = await issue_management_key(conn, demo.id, name="demo", scopes=ROLES["developer"])
+    return msgspec.structs.replace(known, api_key=live, test_api_key=test, management_key=management)

@@ -57,6 +57,14 @@ CREATE TABLE gateway.api_key (
     CHECK ((revoked_at IS NULL) = (revoked_because IS NULL))
 );
 
+-- Whoever changes a key, by whatever means, has told every process that remembers it; one that is not told forgets it by itself.
+CREATE FUNCTION gateway.tell_of_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('tallylight_keys', NEW.id::text);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER api_key_changed AFTER UPDATE ON gateway.api_key FOR EACH ROW EXECUTE FUNCTION gateway.tell_of_key();
+
 -- When a key was last used, as each process noted it and wrote it down for many keys together.
 CREATE TABLE gateway.key_use (
     org_id uuid NOT NULL,

@@ -75,6 +75,8 @@ def test_projects(desk: Stack) -> None:
         assert [p["name"] for p in first["data"] + rest["data"]] == ["p2", "p1", "p0", "default"] and not rest["has_more"]
         path = f"/v1/projects/{made[0]['id']}"
         assert client.patch(path, json={"name": "p1"}, headers={"if-match": "*"}).status_code == 409
+        kept = client.patch(path, json={"prompt_days": 0}, headers={"if-match": "*"}).raise_for_status().json()
+        assert (kept["prompt_days"], made[0]["prompt_days"]) == (0, 30)
         archived = client.patch(path, json={"archived": True}, headers={"if-match": client.get(path).headers["etag"]})
         assert archived.json()["archived_at"] is not None
         assert client.patch(path, json={"archived": False}, headers={"if-match": "*"}).json()["archived_at"] is None
@@ -101,3 +103,15 @@ def test_another_organization_is_not_there(desk: Stack) -> None:
         refused = stranger.get(path), stranger.patch(path, json={"archived": True}, headers={"if-match": "*"})
         assert {answer.status_code for answer in refused} == {404}
         assert client.get(path).json()["archived_at"] is None
+
+
+def test_managers_read_the_books_with_the_scope_for_it(desk: Stack) -> None:
+    customer = desk.customer()
+    with manage(desk, customer, "usage:read") as client:
+        assert client.get("/v1/usage", params={"month": "2026-01"}).status_code == 200
+        assert client.get("/v1/statement", params={"month": "2026-01"}).status_code == 200
+        assert client.get("/v1/invoices").status_code == 403
+    with manage(desk, customer, role="billing") as client:
+        assert client.get("/v1/invoices").json()["data"] == []
+        assert client.get("/v1/events").status_code == 200
+    assert httpx.get(f"{desk.base_url}/v1/usage?month=2026-01", headers=customer.bearer).status_code == 200

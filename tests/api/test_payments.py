@@ -103,6 +103,11 @@ def test_a_page_is_paid_and_the_message_fills_the_wallet(till: Till) -> None:
         assert stranger.post("/v1/payments", json=body).status_code == 403
 
 
+async def trail(conn: Conn) -> list[str]:
+    rows = await conn.fetch("SELECT action FROM gateway.audit_entry WHERE action LIKE 'paying%'")
+    return [row["action"] for row in rows]
+
+
 def test_what_makes_no_sense_is_refused_with_the_field(till: Till) -> None:
     with manage(till.stack, till.stack.customer(), "billing:read", "billing:write") as client:
         for wrong, status in (
@@ -124,6 +129,7 @@ def test_how_the_organization_pays_is_set_and_its_card_saved_and_forgotten(till:
         wanted = {"invoices": "charge", "recharge": recharge, "return_url": RETURN}
         assert client.get("/v1/paying").json()["invoices"] == "send"
         assert client.put("/v1/paying", json=wanted).json().items() >= wanted.items()
+        assert till.stack.database(trail) == ["paying.change"]
         low = {**recharge, "month_max_minor": 1}
         assert client.put("/v1/paying", json={**wanted, "recharge": low}).status_code == 400
         page = client.post("/v1/payment-methods", json={"return_url": RETURN}).json()["url"]

@@ -3,9 +3,17 @@
 import argparse
 
 from gateway.telemetry import logs
-from tests.bench import admission, fleet, latency, ledger, poll, scheduler, usage
+from tests.bench import access, admission, fleet, latency, ledger, poll, revocation, scheduler, usage
 
-BENCHES = {"admission": admission.run, "fleet": fleet.run, "latency": latency.run, "poll": poll.run, "scheduler": scheduler.run}
+BENCHES = {
+    "access": access.run,
+    "admission": admission.run,
+    "fleet": fleet.run,
+    "latency": latency.run,
+    "poll": poll.run,
+    "revocation": revocation.run,
+    "scheduler": scheduler.run,
+}
 
 
 def main() -> None:

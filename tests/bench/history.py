@@ -29,13 +29,31 @@ _WRITE = """
 """
 
 
+_TABLES = ("hold", "transfer", "entry")
+_INDEXES = """
+    SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', c.conrelid::regclass, c.conname) AS drop,
+           format('ALTER TABLE %s ADD CONSTRAINT %I %s', c.conrelid::regclass, c.conname, pg_get_constraintdef(c.oid)) AS make
+    FROM pg_constraint c WHERE c.contype = 'p' AND c.conrelid = ANY($1::text[]::regclass[])
+    UNION ALL
+    SELECT format('DROP INDEX %s', i.indexrelid::regclass), pg_get_indexdef(i.indexrelid)
+    FROM pg_index i WHERE NOT i.indisprimary AND i.indrelid = ANY($1::text[]::regclass[])
+"""
+"""Made again afterwards: an index that is built is a sort, one that is kept up to date is a search for each row."""
+
+
 async def write_history(conn: Conn, wallets: Sequence[UUID], transfers: int) -> None:
     """Each is one capture of a million micro-units; the balances pay for all of it."""
     accounts, revenue = [paid_account_id(wallet) for wallet in wallets], platform_account_id("revenue:usage", "live", "CNY")
+    indexes = await conn.fetch(_INDEXES, [f"billing.{table}" for table in _TABLES])
+    for index in indexes:
+        await conn.execute(index["drop"])
     await conn.execute("ALTER TABLE billing.entry DISABLE TRIGGER USER")
     for start in range(0, transfers, _PART):
         await conn.execute(_WRITE, accounts, revenue, start, min(start + _PART, transfers), timeout=3600)
     await conn.execute("ALTER TABLE billing.entry ENABLE TRIGGER USER")
+    await conn.execute("SET maintenance_work_mem = '1GB'")
+    for index in indexes:
+        await conn.execute(index["make"], timeout=3600)
     await conn.execute(
         "UPDATE billing.balance b SET posted = s.posted FROM ("
         " SELECT account_id, sum(amount) AS posted FROM billing.entry WHERE account_id = ANY($1::uuid[]) GROUP BY account_id"
@@ -43,5 +61,6 @@ async def write_history(conn: Conn, wallets: Sequence[UUID], transfers: int) -> 
         accounts,
         timeout=3600,
     )
+    await conn.execute("RESET maintenance_work_mem")
     await conn.execute("VACUUM ANALYZE", timeout=3600)
     await conn.execute("CHECKPOINT", timeout=3600)

@@ -124,6 +124,7 @@ def settings(dsn: str, folder: Path, **others: object) -> Settings:
             media_url=f"file://{folder}/media",
             link_secret=Secret("benchmarks sign their links with this"),
             log_level="warning",
+            reads_per_s=0,
         ),
         **others,
     )

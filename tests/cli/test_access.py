@@ -55,7 +55,7 @@ def test_an_organization_from_opening_it_to_its_last_key(dsn: str) -> None:
     assert archived["archived_at"] is not None and "archived" in run("projects", "list", *org, dsn=dsn).stdout
     actions = [entry["action"] for entry in ask(dsn, "audit", "list", *org)]
     assert actions == [
-        "organization.change", "project.create", "key.create", "key.change", "key.rotate", "key.create", "key.revoke",
+        "organization.create", "organization.change", "project.create", "key.create", "key.change", "key.rotate", "key.create", "key.revoke",
         "member.add", "member.add", "project.change",
     ]  # fmt: skip
 

@@ -81,6 +81,7 @@ def stack(
             repositories=(BUNDLED_MODELS, repository),
             slots=8,
             catalogue_dir=str(catalogue),
+            egress_networks=("127.0.0.2/32",),
         ) as running:
             yield running
     finally:

@@ -68,7 +68,6 @@ def test_what_changes_nothing_is_accepted(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"callback_url": "https://example.com"},
         {"priority": 3},
         {"draft": True},
         {"camera_fixed": True},

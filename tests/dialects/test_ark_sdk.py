@@ -131,8 +131,8 @@ def test_a_field_is_named_as_ark_names_it(tasks: Tasks, errors: Any) -> None:
         tasks.create(**PARKED | {"duration": 500})
     assert (caught.value.param, caught.value.code, caught.value.type) == ("duration", "invalid_request", "BadRequest")
     with pytest.raises(errors.ArkBadRequestError) as caught:
-        tasks.create(**PARKED, callback_url="https://example.com")
-    assert (caught.value.param, caught.value.code) == ("callback_url", "unsupported_field")
+        tasks.create(**PARKED, watermark=True)
+    assert (caught.value.param, caught.value.code) == ("watermark", "unsupported_field")
 
 
 def test_no_money_is_said_once(vendor: str, stack: Stack, errors: Any) -> None:

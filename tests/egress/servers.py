@@ -33,14 +33,18 @@ class Tripwire:
 
 @asynccontextmanager
 async def server(talk: Talk, host: str = "127.0.0.2", port: int = 0, *, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """Its port. `talk` is called after the request's headers were read."""
+    """Its port. Each connection is one `talk`, which is cut off when the block ends."""
+    talks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking = asyncio.ensure_future(talk(reader, writer))
+        talks.add(talking)
         try:
-            await talk(reader, writer)
-        except ConnectionError:
-            pass  # the client may have had enough
+            await asyncio.wait({talking})
+            if not talking.cancelled() and not isinstance(talking.exception(), ConnectionError | asyncio.IncompleteReadError):
+                talking.result()  # but the client may have had enough
         finally:
+            talks.discard(talking)
             writer.close()
 
     running = await asyncio.start_server(serve, host, port, ssl=tls)
@@ -48,6 +52,10 @@ async def server(talk: Talk, host: str = "127.0.0.2", port: int = 0, *, tls: ssl
         yield running.sockets[0].getsockname()[1]
     finally:
         running.close()
+        for talking in talks:
+            talking.cancel()
+        while talks:
+            await asyncio.sleep(0)
 
 
 def answering(body: bytes, status: str = "200 OK", headers: str = "", *, seen: list[bytes] | None = None) -> Talk:

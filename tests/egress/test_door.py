@@ -16,6 +16,7 @@ from tests.conftest import on_database
 from tests.dialects.pictures import png
 from tests.egress import corpus
 from tests.egress.servers import Tripwire, answering, server
+from tests.media.test_images import png_of
 from tests.stack import Customer, Stack, beside, running_stack
 
 Ask = Callable[[str], tuple[str, dict[str, Any]]]
@@ -99,6 +100,7 @@ async def test_a_link_is_followed_and_what_lies_there_is_an_upload_like_any_othe
 async def test_what_is_no_picture_is_refused_as_an_upload_is(client: httpx.AsyncClient, dialect: str) -> None:
     for body, sentence in (
         (b"<html>", "send a PNG, JPEG or WebP image"),
+        (png_of(9000, 9000), "8192 pixels per edge at most"),
         (png() + b"PK\x03\x04", "other data follows the image"),
         (png()[:-9], "ends early"),
         (bytes(21 << 20), "more than 20971520 bytes"),

@@ -21,7 +21,7 @@ from billing.ledger.verify import verify
 from billing.pricing.book import PriceBook
 from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
-from gateway.admit import Admission, submission
+from gateway.admit import Admission
 from gateway.clerk import clerk
 from gateway.dispatch import dispatch
 from gateway.fleet.catalogue import PACKAGED
@@ -30,6 +30,7 @@ from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.verify import verify_jobs
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
+from gateway.submission import submission
 from gateway.video import Artifact, VideoRequest
 from tests.conftest import free_port
 from tests.faults.harness import Account, answering, open_account

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.fleet.catalogue import PACKAGED, CatalogueError, load_models
-from gateway.fleet.offers import load_prices, offers, read_prices
+from gateway.fleet.offers import load_plans, load_prices, offers, read_prices
 from gateway.video import ModelLimits, Role, resolution_classes, task_of, tasks
 
 LIST = (PACKAGED / "prices.toml").read_text()
@@ -26,7 +26,7 @@ def test_the_packaged_list_has_no_holes() -> None:
         ("1080p = 16_000 }", "1440p = 16_000 }", "CNY: testcard: resolution has no entry for 1080p"),
         ("audio = 12_500\n", "", "CNY: testcard: audio has no factor"),
         ('{ name = "over 30 fps", factor = 12_500 }', "", "CNY: testcard: fps has no class for 60"),
-        ("price_micro = 1_000_000", "price_micro = 1.0", "Expected `int`, got `float` - at `$.models[...].price_micro`"),
+        ("price_micro = 1_000_000", "price_micro = 1.0", "testcard: Expected `int`, got `float` - at `$.price_micro`"),
         ("480p = 7_500", "480p = -1", "Expected `int` >= 0"),
         ('"CNY"', '"EUR"', "EUR: currency 'EUR' is unknown; there are: CNY, USD"),
         ('"USD"', '"CNY"', "CNY: two cards in one file"),
@@ -42,6 +42,17 @@ def test_what_is_wrong_with_a_list(tmp_path: Path, before: str, after: str, name
     with pytest.raises(CatalogueError) as refused:
         read_prices(path, "", whole=True)
     assert str(path) in str(refused.value) and named in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["studio", "free", "pack-1000"])
+def test_seconds_that_no_price_uses_are_not_offered(tmp_path: Path, name: str) -> None:
+    for file in ("models.toml", "prices.toml"):
+        (tmp_path / file).write_text((PACKAGED / file).read_text())
+    first, *rest = (PACKAGED / "plans.toml").read_text().split(f'name = "{name}"\n')
+    changed = [part.replace('seconds_class = "standard"', 'seconds_class = "standrad"', 1) for part in rest]
+    (tmp_path / "plans.toml").write_text(f'name = "{name}"\n'.join([first, *changed]))
+    with pytest.raises(CatalogueError, match=f"plans.toml: {name}: no price uses seconds of the class standrad"):
+        load_plans(str(tmp_path))
 
 
 @pytest.mark.parametrize(

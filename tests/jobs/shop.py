@@ -63,10 +63,10 @@ class Shop:
             (held,) = await hold(self.conn, [asked])
             assert isinstance(held, Held)
             columns = (
-                self.org_id, job_id, self.project_id, self.key_id, livemode, "native", model, tier, msgspec.json.encode(request),
-                b"f", encode_terms(terms), request.max_ms, held.seconds_ms, held.amount_micro, frames, deadline_s, None, promise_s,
+                self.org_id, job_id, self.project_id, self.key_id, livemode, msgspec.json.encode(request), b"f", held.seconds_ms,
+                held.amount_micro, None, None, promise_s, 1, "native", model, tier, frames, deadline_s, request.max_ms, encode_terms(terms),
             )  # fmt: skip
-            assert len(await sql.INSERT_JOBS.all(self.conn, *[[value] for value in columns])) == 1
+            assert (await sql.INSERT_JOBS.one(self.conn, *[[value] for value in columns])).jobs == 1
         return job_id
 
     async def waiting(self) -> list[Waiting]:

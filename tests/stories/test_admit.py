@@ -24,7 +24,7 @@ from gateway.access.model import Caller
 from gateway.access.organizations import open_organization
 from gateway.access.revoke import revoke_key
 from gateway.access.uses import KeyUses
-from gateway.admit import Admission, Admitted, Submission, submission
+from gateway.admit import Admission
 from gateway.errors import (
     FreeBudgetSpent,
     GatewayError,
@@ -38,6 +38,7 @@ from gateway.errors import (
 from gateway.fleet.costs import ComputeCosts
 from gateway.fleet.offers import load_sellers
 from gateway.fleet.promises.quotes import Quotes
+from gateway.submission import Admitted, Submission, submission
 from gateway.video import Job, VideoRequest
 
 CARD = RateCard("CNY", {"testcard": ModelRates(1_000_000, {"480p": 10_000, "720p": 10_000}, {"standard": 10_000})})

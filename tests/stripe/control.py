@@ -5,6 +5,8 @@ from typing import Any, TypeAlias
 
 import httpx
 
+from tests.stripe.server.webhooks import NO_TLS
+
 Json: TypeAlias = dict[str, Any]
 
 
@@ -12,7 +14,7 @@ class Control:
     """Speaks to `url`/_control; every verb returns what the server answered."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(base_url=f"{url}/_control", timeout=60, trust_env=False)
+        self._client = httpx.AsyncClient(base_url=f"{url}/_control", timeout=60, trust_env=False, verify=NO_TLS)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -107,6 +107,11 @@ async def test_a_transfer_needs_a_payee_who_may_be_paid_and_a_balance(stripe_cli
     assert (transfer.amount_reversed, transfer.reversed) == (2000, False)
     own = await stripe_client.v1.balance.retrieve_async(None, {"stripe_account": account.id})
     assert [part.amount for part in own.available] == [3000]
+    payout = await stripe_client.v1.payouts.create_async({"amount": 3000, "currency": "usd"}, {"stripe_account": account.id})
+    assert (await control.settle_payout(payout.id, "account_closed"))["status"] == "failed"
+    (event,) = (await stripe_client.v1.events.list_async({"type": "payout.failed"}, {"stripe_account": account.id})).data
+    assert event.account == account.id
+    await stripe_client.v1.transfers.reversals.create_async(transfer.id)
     await control.require(account.id, ["individual.id_number"])
     with pytest.raises(stripe.InvalidRequestError):
         await stripe_client.v1.transfers.create_async(wanted)

@@ -1,6 +1,7 @@
 """How a request is read, refused, repeated and broken."""
 
 import asyncio
+from itertools import product
 
 import httpx
 import pytest
@@ -10,6 +11,13 @@ from stripe import StripeClient
 from tests.stripe.control import Control
 from tests.stripe.server.server import Server
 
+PAYMENT: stripe.params.PaymentIntentCreateParams = {
+    "amount": 1000,
+    "currency": "usd",
+    "payment_method": "pm_card_visa",
+    "confirm": True,
+    "allowed_payment_method_types": ["card"],
+}
 KEY: stripe.RequestOptions = {"idempotency_key": "k1"}
 
 
@@ -54,6 +62,38 @@ async def test_an_answer_lost_after_the_commit_is_replayed(stripe_client: Stripe
     assert len((await stripe_client.v1.customers.list_async()).data) == 2
 
 
+async def test_an_answer_may_hang_after_the_commit(stripe_client: StripeClient, control: Control) -> None:
+    await control.fault("hold", at="after", method="POST")
+    impatient = asyncio.create_task(stripe_client.v1.customers.create_async({"name": "Ada"}, KEY))
+    while not (await stripe_client.v1.customers.list_async()).data:
+        pass
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    await control.release()
+    again = await stripe_client.v1.customers.create_async({"name": "Ada"}, KEY)
+    assert again.last_response is not None
+    assert again.last_response.headers["idempotent-replayed"] == "true"
+
+
+FAULTS = {"reset before": ("reset", "before"), "reset after": ("reset", "after"), "cut after": ("cut", "after")}
+
+
+async def test_whatever_breaks_a_request_that_is_repeated_happens_once(stripe_client: StripeClient, control: Control) -> None:
+    histories = [history for length in range(4) for history in product(FAULTS, repeat=length)]
+    for number, history in enumerate(histories):
+        for fault in history:
+            what, at = FAULTS[fault]
+            await control.fault(what, at=at, path="/v1/payment_intents")
+            with pytest.raises(stripe.APIConnectionError):
+                await stripe_client.v1.payment_intents.create_async(PAYMENT, {"idempotency_key": str(number)})
+            await control.clear_faults()
+        paid = await stripe_client.v1.payment_intents.create_async(PAYMENT, {"idempotency_key": str(number)})
+        assert paid.status == "succeeded"
+    page = await stripe_client.v1.charges.list_async({"limit": 100})
+    assert len(page.data) == len(histories) == 40
+
+
 async def test_a_reset_before_anything_ran_leaves_nothing(stripe_client: StripeClient, control: Control) -> None:
     await control.fault("reset")
     with pytest.raises(stripe.APIConnectionError):
@@ -76,13 +116,7 @@ async def test_a_server_error_is_replayed_and_a_rate_limit_is_not(stripe_client:
 
 
 async def test_a_decline_is_replayed_and_a_malformed_request_is_not(stripe_client: StripeClient) -> None:
-    wanted: stripe.params.PaymentIntentCreateParams = {
-        "amount": 1000,
-        "currency": "usd",
-        "payment_method": "pm_card_visa_chargeDeclined",
-        "confirm": True,
-        "allowed_payment_method_types": ["card"],
-    }
+    wanted: stripe.params.PaymentIntentCreateParams = {**PAYMENT, "payment_method": "pm_card_visa_chargeDeclined"}
     for _ in range(2):
         with pytest.raises(stripe.CardError):
             await stripe_client.v1.payment_intents.create_async(wanted, KEY)
@@ -130,6 +164,13 @@ async def test_a_wrong_key_and_a_wrong_path_are_refused(stripe_server: Server, s
     with pytest.raises(stripe.InvalidRequestError) as caught:
         await stripe_client.v1.customers.retrieve_async("cus_none")
     assert (caught.value.http_status, caught.value.code) == (404, "resource_missing")
+
+
+async def test_another_version_is_refused(stripe_server: Server) -> None:
+    async with httpx.AsyncClient(base_url=stripe_server.url, auth=("sk_test_offline", "")) as client:
+        answer = await client.get("/v1/customers", headers={"stripe-version": "2020-08-27"})
+    assert answer.status_code == 400
+    assert "version" in answer.json()["error"]["message"]
 
 
 async def test_a_list_is_read_page_by_page(stripe_client: StripeClient) -> None:

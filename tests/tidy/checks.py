@@ -21,6 +21,7 @@ TRANSACTION_OWNERS = (
     "gateway.app",
     "gateway.cli",
     "gateway.clerk",
+    "gateway.courier",
     "gateway.dialects",
     "gateway.dispatch",
 )

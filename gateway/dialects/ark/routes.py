@@ -1,6 +1,5 @@
 """/api/v3/contents/generations/tasks: create, get, list, and delete, which cancels what waits."""
 
-import functools
 from typing import Any
 
 import msgspec
@@ -23,12 +22,12 @@ from gateway.dialects.ark.translate import (
     without_unknown,
 )
 from gateway.dialects.ark.wire import CreateTask, FailureDocument, Options, Task, TaskId, TaskPage
-from gateway.edge.artifacts import signed_link
+from gateway.edge.artifacts import linked
 from gateway.edge.bodies import convert, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
 from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
 from gateway.edge.inputs import image_at
-from gateway.edge.replies import Reply, admitted_reply, base_url, json_reply
+from gateway.edge.replies import Reply, admitted_reply, json_reply
 from gateway.edge.submit import ADMISSION_ERRORS, submit
 from gateway.errors import (
     InvalidMedia,
@@ -95,8 +94,7 @@ async def create_task(request: HttpRequest) -> Reply:
 
 
 def _link(request: HttpRequest) -> Link:
-    gateway = gateway_of(request)
-    return functools.partial(signed_link, gateway, base_url(request, gateway.settings.public_url))
+    return linked(request)[1]
 
 
 @get("/{task_id:str}", operation_id="ark_get_task", opt={"described": _GET, "hot": True})

@@ -125,7 +125,6 @@ def understand(task: CreateTask, checked: Callable[[object], Options], *, lenien
 def unsupported(task: CreateTask) -> Iterator[tuple[str, UnsupportedField]]:
     """The name and a refusal of each field that asks for something no model here does; what changes nothing is let through."""
     asked = {
-        "callback_url": (bool(task.callback_url), "there are no webhooks here yet; poll the task"),
         "priority": (bool(task.priority), "tasks are not ranked by number; use service_tier=priority"),
         "draft": (bool(task.draft), "no model here makes drafts"),
         "camera_fixed": (bool(task.camera_fixed), "no model here can fix the camera"),
@@ -178,6 +177,7 @@ def ask_of(task: CreateTask, prompt: str) -> Ask:
         queue_deadline_s=task.execution_expires_after,
         return_last_frame=bool(task.return_last_frame),
         end_user=task.safety_identifier or None,
+        callback_url=task.callback_url or None,
     )
 
 

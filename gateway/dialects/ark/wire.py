@@ -66,7 +66,8 @@ class CreateTask(Options, frozen=True, kw_only=True, forbid_unknown_fields=True)
     model: Annotated[str, Meta(min_length=1, max_length=100)]
     content: Annotated[tuple[Item, ...], Meta(min_length=1, max_length=32)]
     safety_identifier: Annotated[str, Meta(max_length=64)] | None = None
-    callback_url: str | None = None
+    callback_url: Annotated[str, Meta(max_length=2048)] | None = None
+    """Is sent the task, signed, whenever its status has changed."""
     return_last_frame: bool | None = None
     service_tier: Literal["default", "flex", "priority"] | None = None
     """`priority` is ours."""

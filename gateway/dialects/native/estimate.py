@@ -6,7 +6,6 @@ import msgspec
 from litestar import post
 
 from gateway.access.restrictions import refuse_request
-from gateway.admit import price
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.requests import ROLES, read_request
 from gateway.dialects.native.translate import ask_of, estimate_of, start_of
@@ -17,6 +16,7 @@ from gateway.edge.described import Answer, Described
 from gateway.edge.replies import Reply, json_reply
 from gateway.edge.submit import limits_of
 from gateway.errors import InvalidMedia, InvalidRequest, TooLarge, UnknownModel, UnsupportedContent, UnsupportedField
+from gateway.submission import price
 from gateway.video import Tier, resolve
 
 _TIERS: tuple[Tier, ...] = get_args(Tier)

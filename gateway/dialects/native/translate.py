@@ -19,13 +19,14 @@ from gateway.dialects.native.wire import (
     JobList,
     JobView,
     Money,
+    Notice,
     Problem,
     ProblemDocument,
     StartQuote,
     TierPrice,
     Urls,
 )
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest, QuotaExceeded
 from gateway.fleet.policy.model import Quote as FleetQuote
 from gateway.video import FINAL, Ask, Job, State, Tier, VideoRequest
 
@@ -65,6 +66,7 @@ def ask_of(body: CreateJob) -> Ask:
         external_id=body.external_id,
         metadata=body.metadata,
         labels=body.labels,
+        callback_url=body.callback_url,
     )
 
 
@@ -159,6 +161,16 @@ def event_of(job: Job, kind: State | Literal["progress"], at: datetime, data: di
     return _encode(event)
 
 
+def render_job_event(event: str, at: datetime, job: Job, base: str, link: Link, *, sample: bool) -> bytes:
+    """What a webhook says of a job."""
+    return _encode(Notice(type=event, timestamp=at, data=view(job, base, link), sample=sample))
+
+
+def render_event(event: str, at: datetime, data: dict[str, Any]) -> bytes:
+    """What a webhook says of money."""
+    return _encode(Notice(type=event, timestamp=at, data=data))
+
+
 def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier, Quote, StartQuote | None]]) -> bytes:
     estimate = Estimate(
         model=request.model,
@@ -197,5 +209,6 @@ def render_error(error: GatewayError) -> tuple[bytes, str]:
         code=error.code,
         detail=error.message,
         param=error.param or UNSET,
+        quota=(isinstance(error, QuotaExceeded) and error.quota) or UNSET,
     )
     return _encode(problem), PROBLEM

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from gateway.errors import QuotaFigures
 from gateway.video import SEED_MAX, Role, State, Tier
 
 Prompt = Annotated[str, Meta(max_length=10_000, description="What the video shows.")]
@@ -51,6 +52,9 @@ class CreateJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     inputs: Annotated[tuple[ImageInput, ...], Meta(max_length=8)] = ()
     end_user: Label | None = None
     external_id: Label | None = None
+    callback_url: (
+        Annotated[str, Meta(max_length=2048, description="An https:// URL that is told what happens to the job.")] | None
+    ) = None
     metadata: Annotated[dict[Label, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] = {}
     labels: Annotated[
         dict[Label, Label], Meta(max_length=8, description="What usage is reported by: names with few values each.")
@@ -129,6 +133,16 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     urls: Urls
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of a webhook: a job as it was at the event, or the facts of an event about money."""
+
+    type: str
+    timestamp: datetime
+    data: JobView | dict[str, Any]
+    sample: bool = False
+    """It did not happen: somebody tries a receiver."""
+
+
 class JobList(msgspec.Struct, frozen=True):
     """A page of jobs, newest first; pass `next_cursor` as `cursor` for the next one."""
 
@@ -197,7 +211,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 9457, with the stable `code` and the field it is about."""
+    """RFC 9457, with the stable `code` and the field, or the quota, it is about."""
 
     type: str
     title: str
@@ -205,3 +219,4 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     detail: str
     param: str | UnsetType = UNSET
+    quota: QuotaFigures | UnsetType = UNSET

@@ -1,6 +1,7 @@
 """OpenAI's wire ↔ canonical; pure."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from gateway.dialects.openai.wire import (
     CreateVideo,
     Deleted,
     Estimate,
+    EventSubject,
     Failure,
     FailureDocument,
     ImageReference,
@@ -19,6 +21,7 @@ from gateway.dialects.openai.wire import (
     Video,
     VideoError,
     VideoPage,
+    WebhookEvent,
 )
 from gateway.errors import GatewayError, InvalidMedia, InvalidRequest
 from gateway.video import FINAL, Ask, Job, State
@@ -82,6 +85,7 @@ def ask_of(body: CreateVideo, default_model: str) -> Ask:
         end_user=body.end_user,
         external_id=body.external_id,
         metadata=body.metadata,
+        callback_url=body.callback_url,
     )
 
 
@@ -136,6 +140,12 @@ def _reason(job: Job) -> str:
 
 def render(job: Job) -> bytes:
     return _encode(view(job))
+
+
+def render_event(job: Job, event_id: str, at: datetime) -> bytes:
+    """What a webhook in this dialect says; only the end of a job is told."""
+    kind = "video.completed" if job.state == "succeeded" else "video.failed"
+    return _encode(WebhookEvent(event_id, int(at.timestamp()), kind, EventSubject(job.public_id)))
 
 
 def render_page(jobs: Sequence[Job], *, has_more: bool) -> bytes:

@@ -43,6 +43,7 @@ class CreateVideo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     return_last_frame: bool = False
     end_user: Label | None = None
     external_id: Label | None = None
+    callback_url: Annotated[str, Meta(max_length=2048)] | None = None
     metadata: Annotated[dict[Label, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] = {}
 
 
@@ -100,6 +101,22 @@ class Video(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost | None
     queue: Queue | None
     metadata: dict[str, str]
+
+
+class EventSubject(msgspec.Struct, frozen=True):
+    """What an event is about; ask for the rest."""
+
+    id: str
+
+
+class WebhookEvent(msgspec.Struct, frozen=True):
+    """The body of a webhook, as for OpenAI's other events."""
+
+    id: str
+    created_at: int
+    type: Literal["video.completed", "video.failed"]
+    data: EventSubject
+    object: Literal["event"] = "event"
 
 
 class VideoPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from math import inf
+from math import ceil, inf
 from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
@@ -14,6 +14,7 @@ import structlog
 from billing.kit.batch import TRANSIENT
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
+from gateway.errors import FleetBusy
 from gateway.fleet.policy.curve import Quoter
 from gateway.fleet.policy.model import Quote
 from gateway.fleet.policy.parameters import DEFAULT
@@ -76,12 +77,14 @@ class Quotes:
         """None where nobody leads, or nobody who has counted this process, or no chip that runs the model is up."""
         return self._quote(self._wanted(org_id, request, tier, livemode=livemode))
 
-    def promise(self, org_id: UUID, request: VideoRequest, *, livemode: bool) -> Promise | Quote | None:
-        """A promise, taken off what is left; or the quote that has none; or None as `quote`. It is to be `settled`."""
+    def promise(self, org_id: UUID, request: VideoRequest, *, livemode: bool) -> Promise | None:
+        """A start, taken off what is left, which is to be `settled`; None as `quote`. Raises FleetBusy."""
         wanted = self._wanted(org_id, request, request.tier, livemode=livemode)
         quoted = self._quote(wanted)
-        if quoted is None or quoted.start_s is None:
-            return quoted
+        if quoted is None:
+            return None
+        if quoted.start_s is None:
+            raise FleetBusy(retry_after_s=ceil(quoted.retry_s))
         made = Promise(wanted, quoted.start_s, self._clock() + quoted.start_s)
         self._open.append(made)
         self._take(made)

@@ -4,12 +4,15 @@ import asyncio
 import random
 
 import asyncpg
+import msgspec
 import pytest
 
+from billing.charges.model import Usage
 from billing.charges.record import record
 from billing.charges.rollup import roll_up
+from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
-from tests.billing.charges.book import Usages, some_row, some_usage
+from tests.billing.charges.book import Usages, series, some_row, some_usage
 
 
 async def rolled(conn: Conn) -> tuple[int, int]:
@@ -158,3 +161,11 @@ async def test_usage_is_never_changed(usages: Usages) -> None:
                 await usages.conn.execute(change.format(table))
     with pytest.raises(asyncpg.RestrictViolationError, match="append-only"):
         await usages.conn.execute("UPDATE billing.usage SET net_micro = 0")
+
+
+async def test_labels_are_one_series_in_whatever_order_they_came(usages: Usages) -> None:
+    labels = {"team": "a", "app": "b", "月": "十一月", "order": "1"}
+    backwards = dict(reversed(labels.items()))
+    await usages.record(*[Usage(subject_id=new_id(), series=series(labels=one)) for one in (labels, backwards)])
+    (stored,) = await usages.conn.fetch("SELECT labels FROM billing.usage_series")
+    assert msgspec.json.decode(stored["labels"]) == labels

@@ -49,7 +49,9 @@ def test_the_page_in_chinese() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("kind", ["usage", "minimum", "commitment", "subscription", "pack", "unused", "rest", "credit"])
+@pytest.mark.parametrize(
+    "kind", ["usage", "minimum", "commitment", "subscription", "pack", "unused", "returned", "rest", "credit"]
+)
 def test_every_line_has_its_words(kind: str, language: str) -> None:
     draft = Draft(kind=kind, title="Studio", amount_micro=10_000, quantity=1_000, unit="ms", period=OCTOBER)  # pyright: ignore[reportArgumentType] every kind
     (name,) = names_of(invoice(drafts=[draft], language=language))

@@ -119,13 +119,14 @@ def ordered(known: list[Balance]) -> list[Balance]:
 
 
 def slowly(request: HoldRequest, known: list[Balance], left: dict[UUID, int]) -> list[Draw] | type[BillingError]:
-    seconds = request.seconds
+    money, seconds = [one for one in known if one.wallet_id == request.wallet_id], request.seconds
+    if any(one.posted - one.held < one.floor for one in money if one.kind == "paid"):
+        return InsufficientFunds  # more was taken from it than it had
     draws = unit_by_unit(known, left, seconds.wallet_id, seconds.duration_ms) if seconds else []
     drawn_ms = sum(draw.amount for draw in draws)
     needed = (
         charge_micro(seconds.duration_ms - drawn_ms, seconds.rate_micro_per_s) if seconds and drawn_ms else request.amount_micro
     )
-    money = [one for one in known if one.wallet_id == request.wallet_id]
     if needed or not draws:
         if not money:
             return UnknownWallet
@@ -154,3 +155,11 @@ def unit_by_unit(known: list[Balance], left: dict[UUID, int], wallet: UUID, amou
                 taken[one.account_id] = taken.get(one.account_id, 0) + 1
                 break
     return [Draw(account, amount) for account, amount in taken.items()]
+
+
+def test_a_wallet_that_was_taken_more_from_than_it_had_holds_nothing_of_any_kind() -> None:
+    others = [balance(2, "promo", 100), balance(3, "credit", 100), balance(4, "pack", 9_000, wallet=SECONDS)]
+    ask = [HoldRequest(NOWHERE, MONEY, 50), HoldRequest(NOWHERE, MONEY, 50, Seconds(SECONDS, 1_000, 50))]
+    for posted, refused in ((0, False), (-1, True)):
+        outcomes = allocate([balance(1, "paid", posted), *others], ask)
+        assert [isinstance(outcome, InsufficientFunds) for outcome in outcomes] == [refused, refused]

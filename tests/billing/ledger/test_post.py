@@ -16,6 +16,7 @@ from billing.ledger.post import Posted, Posting, post
 from billing.ledger.refund import refund
 from billing.ledger.reverse import reverse
 from billing.ledger.trial import TrialLine, trial_balance
+from billing.ledger.verify import OVERSPENT
 from billing.ledger.wallets import set_credit_limit
 from tests.billing.ledger.book import Ledger, codes, until_blocked
 
@@ -43,6 +44,27 @@ async def posted(conn: Conn, *postings: Posting) -> list[str]:
 async def undone(conn: Conn, transfer_id: UUID, reason: str = "wrong") -> UUID:
     async with conn.transaction():
         return await reverse(conn, transfer_id, reason)
+
+
+async def test_what_is_taken_is_taken_below_the_floor_and_the_floor_stays(ledger: Ledger) -> None:
+    taken = [
+        msgspec.structs.replace(cash(ledger, amount, str(nth)), kind="cash_taken") for nth, amount in enumerate((60, 70, 80))
+    ]
+    assert await posted(ledger.conn, taken[0], taken[1], cash(ledger, 1)) == ["ok", "ok", "insufficient_funds"]
+    assert await posted(ledger.conn, taken[2], taken[2], taken[1]) == ["ok", "ok", "ok"]
+    assert await ledger.balance() == (-110, 0)
+    assert (
+        await ledger.conn.fetchval("SELECT floor FROM billing.balance WHERE account_id = $1", paid_account_id(ledger.wallet)) == 0
+    )
+    assert codes(await ledger.hold((new_id(), 1))) == ["insufficient_funds"]
+    # Only what was taken excuses it.
+    assert await ledger.findings() == []
+    damage = ledger.conn.transaction()
+    await damage.start()
+    await ledger.conn.execute("ALTER TABLE billing.balance DISABLE TRIGGER balance_not_overspent")
+    await ledger.conn.execute("UPDATE billing.balance SET posted = posted - 101")
+    assert [finding.rule for finding in await OVERSPENT.all(ledger.conn)] == ["nothing_is_overspent"]
+    await damage.rollback()
 
 
 async def test_a_batch_is_decided_in_order_and_a_refusal_bars_nobody(ledger: Ledger) -> None:

@@ -119,12 +119,12 @@ def test_bands_that_touch_do_not_overlap() -> None:
 @pytest.mark.parametrize(
     "line,said",
     [
-        ("price_micro = 1.5", "Expected `int`, got `float` - at `$.models[...].price_micro`"),
+        ("price_micro = 1.5", "film: Expected `int`, got `float` - at `$.price_micro`"),
         ("price_micro = 1.0", "Expected `int`, got `float`"),
         ("price_micro = nan", "Expected `int`, got `float`"),
         ("price_micro = true", "Expected `int`, got `bool`"),
         ("price_micro = -1", ">= 0"),
-        ("price_micro = 1\nresolution = { 720p = 1.6 }", "$.models[...].resolution[...]"),
+        ("price_micro = 1\nresolution = { 720p = 1.6 }", "film: Expected `int`, got `float` - at `$.resolution[...]`"),
         ("price_micro = 1\nresolution = { 720p = -1 }", ">= 0"),
         ("price_micro = 1\nmin_ms = 0.5", "min_ms"),
         ("price_micro = 1\ncolour = 1", "unknown field `colour`"),
@@ -144,6 +144,19 @@ def test_numbers_and_names_are_read_strictly(line: str, said: str) -> None:
     )
     with pytest.raises(RateCardInvalid) as refused:
         read_card(tomllib.loads(f"currency = 'CNY'\n[models.film]\n{line}{rest}"))
+    assert said in refused.value.detail
+
+
+@pytest.mark.parametrize("raw,said", [
+    ({"currency": 1, "models": {}}, "Expected `str`, got `int` - at `$.currency`"),
+    ({"currency": "CNY"}, "missing required field `models`"),
+    ({"currency": "CNY", "models": {}, "vat": 1}, "unknown field `vat`"),
+    ({"currency": "CNY", "models": 1}, "Expected `object`, got `int` - at `$.models`"),
+    ([], "Expected `object`, got `array`"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_card_and_no_model_is_named_too(raw: object, said: str) -> None:
+    with pytest.raises(RateCardInvalid) as refused:
+        read_card(raw)
     assert said in refused.value.detail
 
 

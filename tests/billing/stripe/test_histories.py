@@ -7,7 +7,7 @@ each message arrive at any moment after what it is about, in any order, again, o
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,7 +21,7 @@ from tests.billing.stripe.rewind import rewound
 
 Json: TypeAlias = dict[str, Any]
 TELLINGS = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_HISTORIES", "8"))
-"""How many tellings of each history are drawn; 0: every order of its messages, each once."""
+"""How many tellings of each history are drawn; 0: every order, every loss, every double at every place."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -138,7 +138,9 @@ def tellings(steps: Sequence[Step], dice: random.Random) -> list[Telling]:
     messages = [(nth, step) for step, one in enumerate(steps) for nth in range(len(one.events))]
     flat = [(step, index) for index, (_, step) in enumerate(messages)]
     if not TELLINGS:
-        return [_moments(order, len(steps), dice) for order in permutations(flat)]
+        lost = [kept for count in range(len(flat)) for kept in combinations(flat, count)]
+        doubled = [(*flat[:place], one, *flat[place:]) for one in flat for place in range(len(flat) + 1)]
+        return [_moments(order, len(steps), dice) for order in (*permutations(flat), *lost, *doubled)]
     drawn: list[Telling] = []
     for _ in range(TELLINGS):
         chosen = [one for one in flat if dice.random() < 0.8]

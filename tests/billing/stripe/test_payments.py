@@ -2,8 +2,11 @@
 
 import pytest
 
-from billing.errors import InsufficientFunds, PaymentConflict, PaymentRefused
+from billing.errors import InsufficientFunds, PaymentConflict, PaymentRefused, StripeAway
+from billing.stripe import sql
+from billing.stripe.book import fail
 from billing.stripe.model import Order
+from billing.stripe.note import note_payment
 from tests.billing.plans.shop import YUAN
 from tests.billing.stripe.office import ANN, RETURN, Office
 
@@ -101,3 +104,45 @@ async def test_nothing_is_held_while_a_dispute_has_taken_more_than_there_is(offi
     await office.hears(await office.events())
     assert await office.balances() == {"paid": 20 * YUAN}
     assert not isinstance(await office.shop.holds(ANN, 1), InsufficientFunds)
+
+
+async def test_an_answer_that_is_lost_for_longer_than_a_key_lasts_is_looked_for(office: Office) -> None:
+    # The process dies between Stripe's answer and its booking, and nobody comes for a day.
+    _, stripe_id = await office.desk.payer(ANN)
+    order = Order(amount_minor=100_00, flow="intent")
+    noted = await office.shop.sells(note_payment, customer_id=ANN, order=order, source="s")
+    made = await office.stripe.create_intent(noted, stripe_id)
+    await office.advance(days=1)
+    await office.desk.poll()
+    again = await office.desk.pay(ANN, order, "s")
+    assert again.payment.intent_id == made.id and len((await office.control.dump())["tables"]["payment_intent"]) == 1
+
+
+async def test_what_never_reached_stripe_is_given_up_and_not_sent_late(office: Office) -> None:
+    await office.desk.payer(ANN)
+    await office.control.fault("reset", method="POST", path="/v1/payment_intents", times=3)
+    with pytest.raises(StripeAway):
+        await office.desk.pay(ANN, Order(amount_minor=100_00, flow="intent"), "s")
+    await office.advance(days=1)
+    await office.desk.poll()
+    given_up = (await office.desk.pay(ANN, Order(amount_minor=100_00, flow="intent"), "s")).payment
+    assert (given_up.state, given_up.failure) == ("failed", "never_sent")
+    assert "payment_intent" not in (await office.control.dump())["tables"]
+
+
+async def test_what_is_paid_twice_is_the_customers_twice(office: Office) -> None:
+    started = await office.pays(100_00)
+    form = {"amount": 100_00, "currency": "cny", "payment_method": "pm_card_visa", "confirm": "true", "return_url": RETURN}
+    assert await office.posts("payment_intents", **form, **{"metadata[tallylight_payment]": str(started.payment.id)}) == 200
+    await office.hears([*(await office.events()), *reversed(await office.events())])
+    assert await office.balances() == {"paid": 200 * YUAN}
+
+
+async def test_money_that_arrives_after_a_payment_was_given_up_is_booked(office: Office) -> None:
+    started = await office.pays(100_00)
+    async with office.shop.conn.transaction():
+        payment = await sql.LOCK_PAYMENT.one(office.shop.conn, started.payment.id)
+        await fail(office.shop.conn, payment, "expired")
+    await office.hears(await office.events())
+    assert await office.balances() == HUNDRED
+    assert (await office.desk.pay(ANN, Order(amount_minor=100_00, flow="intent"), "s")).payment.failure == ""

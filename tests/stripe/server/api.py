@@ -5,8 +5,11 @@ import base64
 import binascii
 import hashlib
 import json
+import traceback
 from fnmatch import fnmatchcase
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.stripe.server.errors import Json, StripeError, malformed, unauthorized
 from tests.stripe.server.expand import expanded
@@ -35,54 +38,45 @@ class Api:
     async def answer(self, request: Request) -> Answer:
         world = self._world
         id = world.new_id("req")
-        headers = {"request-id": id, "stripe-version": request.headers.get("stripe-version", API_VERSION)}
+        headers = {"request-id": id, "stripe-version": API_VERSION}
         entry: Json = {"id": id, "method": request.method, "path": request.path, "key": request.headers.get("idempotency-key")}
         self.log.append(entry)
-        fate: Fate = "whole"
         try:
             account = _authorize(world, request)
+            _check_version(request)
             params = _parameters(request)
             entry |= {"account": account, "params": params}
-            status, body, more, fate = await self._once(request, id, account, params)
-            headers |= more
+            answer = await self._once(request, id, account, params)
         except StripeError as error:
-            status, body = error.status, _error_body(error, id)
-            headers |= error.headers
+            answer = _refusal(error, id)
         if key := request.headers.get("idempotency-key"):
             headers["idempotency-key"] = key
-        entry["status"] = status
-        return Answer(status, body, headers, fate)
+        entry["status"] = answer.status
+        return replace(answer, headers=headers | answer.headers)
 
-    async def _once(self, request: Request, id: str, account: str, params: Tree) -> tuple[int, bytes, dict[str, str], Fate]:
-        """Runs the request, or returns what it was answered when it ran before."""
+    async def _once(self, request: Request, id: str, account: str, params: Tree) -> Answer:
+        """Runs the request, or repeats what it was answered when it ran before; in between, and after it, what is to go wrong does."""
         kept = self._claim(request, id, account, params)
-        if kept is not None and kept.status:
-            return kept.status, kept.body.encode(), {"idempotent-replayed": "true", "original-request": kept.request}, "whole"
+        repeated = kept is not None and kept.status != 0
         try:
-            fault = self._fault(request, "before")
-            fate = await self._suffer(fault)
-            if fate == "whole":
-                status, body = self._run(request, id, account, params)
-            else:
+            if await self._suffer(request, "before") != "whole":
                 raise _Broken
+            answer = _repetition(kept) if kept and repeated else self._run(request, id, account, params)
         except _Broken:
-            self._forget(request, account)
-            return 503, b"{}", {}, "reset"
+            self._forget(request, account, kept)
+            return Answer(503, b"{}", fate="reset")
         except StripeError as error:
-            if not error.executed:
-                self._forget(request, account)
+            if repeated or not error.executed:
+                self._forget(request, account, kept)
                 raise
-            status, body = error.status, _error_body(error, id)
-            more = error.headers
-        else:
-            more = {}
+            answer = _refusal(error, id)
         try:
-            fate = await self._suffer(self._fault(request, "after"))
+            answer = replace(answer, fate=await self._suffer(request, "after"))
         except StripeError as error:
-            status, body, more, fate = error.status, _error_body(error, id), error.headers, "whole"
-        if kept is not None:
-            kept.status, kept.body = status, body.decode()
-        return status, body, more, fate
+            answer = _refusal(error, id)
+        if kept and not repeated:
+            kept.status, kept.body = answer.status, answer.body.decode()
+        return answer
 
     def _claim(self, request: Request, id: str, account: str, params: Tree) -> Kept | None:
         """The record of this request's key: fresh, or that of the request that used it first. None without a key."""
@@ -117,10 +111,12 @@ class Api:
             )
         return kept
 
-    def _forget(self, request: Request, account: str) -> None:
-        self._world.state.kept.pop(f"{account}:{request.headers.get('idempotency-key')}", None)
+    def _forget(self, request: Request, account: str, kept: Kept | None) -> None:
+        """A request that did not run leaves its key free."""
+        if kept and not kept.status:
+            self._world.state.kept.pop(f"{account}:{request.headers['idempotency-key']}", None)
 
-    def _run(self, request: Request, id: str, account: str, params: Tree) -> tuple[int, bytes]:
+    def _run(self, request: Request, id: str, account: str, params: Tree) -> Answer:
         world = self._world
         world.request = {"id": id, "idempotency_key": request.headers.get("idempotency-key")}
         try:
@@ -128,33 +124,32 @@ class Api:
                 p = Params({name: value for name, value in params.items() if name != "expand"})
                 answer = call(world, request.method, request.path, p)
                 expand = Params(params).texts("expand") if "expand" in params else []
-                return 200, _encode(expanded(world, answer, expand))
+                return Answer(200, _encode(expanded(world, answer, expand)))
+        except StripeError:
+            raise
+        except Exception as error:
+            traceback.print_exc()  # a defect of this server; its client sees what Stripe's clients see of Stripe's
+            raise StripeError(500, "api_error", f"{type(error).__name__}: {error}") from error
         finally:
             world.request = {"id": None, "idempotency_key": None}
 
-    def _fault(self, request: Request, at: str) -> Fault | None:
-        """Takes one use of the first fault laid down for such a request."""
+    async def _suffer(self, request: Request, at: str) -> Fate:
+        """Uses up the first fault laid down for such a request: what becomes of its connection, or the error to answer."""
         for fault in self._world.state.faults:
             if fault.at == at and fault.method in {"*", request.method} and fnmatchcase(request.path, fault.path):
                 fault.times -= 1
                 if fault.times <= 0:
                     self._world.state.faults.remove(fault)
-                return fault
-        return None
+                return await self._befall(fault)
+        return "whole"
 
-    async def _suffer(self, fault: Fault | None) -> Fate:
-        if fault is None:
+    async def _befall(self, fault: Fault) -> Fate:
+        if fault.what == "error":
+            raise _injected(fault)
+        if fault.what == "hold":
+            await self._released.wait()
             return "whole"
-        match fault.what:
-            case "hold":
-                await self._released.wait()
-                return "whole"
-            case "error":
-                raise _injected(fault)
-            case "cut":
-                return "cut"
-            case _:
-                return "reset"
+        return "cut" if fault.what == "cut" else "reset"
 
 
 class _Broken(Exception):
@@ -197,6 +192,12 @@ def _authorize(world: World, request: Request) -> str:
     return account
 
 
+def _check_version(request: Request) -> None:
+    version = request.headers.get("stripe-version", API_VERSION)
+    if version != API_VERSION:
+        raise malformed(f"Invalid Stripe API version: {version}. This server speaks {API_VERSION} only.")
+
+
 def _parameters(request: Request) -> Tree:
     try:
         query = parse(request.query)
@@ -210,5 +211,10 @@ def _encode(value: Any) -> bytes:
     return json.dumps(value, indent=2).encode()
 
 
-def _error_body(error: StripeError, request_id: str) -> bytes:
-    return _encode({"error": error.body | {"request_log_url": f"https://dashboard.stripe.com/test/logs/{request_id}"}})
+def _repetition(kept: Kept) -> Answer:
+    return Answer(kept.status, kept.body.encode(), {"idempotent-replayed": "true", "original-request": kept.request})
+
+
+def _refusal(error: StripeError, request_id: str) -> Answer:
+    body = {"error": error.body | {"request_log_url": f"https://dashboard.stripe.com/test/logs/{request_id}"}}
+    return Answer(error.status, _encode(body), error.headers)

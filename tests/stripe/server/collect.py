@@ -25,7 +25,12 @@ def finalize(world: World, invoice: Json) -> Json:
     if used:
         customers.credit(world, customer, used, invoice["currency"], "applied_to_invoice", invoice=invoice["id"])
     due = max(0, invoice["total"]) - used
-    invoice |= {"amount_due": due, "amount_remaining": due, "ending_balance": customer["balance"], "number": number}
+    invoice |= {
+        "amount_due": due,
+        "amount_remaining": due,
+        "ending_balance": customer["balance"],
+        "number": invoice["number"] or number,
+    }
     invoice |= {"status": "open", "effective_at": invoice["effective_at"] or world.now, "automatically_finalizes_at": None}
     invoice |= {"hosted_invoice_url": f"{world.base_url}/invoices/{invoice['id']}"}
     invoice["invoice_pdf"] = f"{invoice['hosted_invoice_url']}/pdf"

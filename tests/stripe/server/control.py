@@ -13,7 +13,7 @@ from tests.stripe.server.errors import Json, StripeError
 from tests.stripe.server.http import Answer, Request
 from tests.stripe.server.resources import accounts, disputes, payouts, refunds
 from tests.stripe.server.settings import Settings
-from tests.stripe.server.world import Delivery, Fault
+from tests.stripe.server.world import Delivery, Fault, fresh
 
 if TYPE_CHECKING:
     from tests.stripe.server.server import Server
@@ -47,8 +47,6 @@ async def answer(server: "Server", request: Request) -> Answer:
 @verb("reset")
 async def reset(server: "Server", said: Json) -> object:
     """Forgets everything. `settings`, `now` and `seed` start the next life."""
-    from tests.stripe.server.server import fresh
-
     settings = msgspec.convert(said.get("settings", {}), Settings, strict=False)
     server.world.state = fresh(settings, now=said.get("now"), seed=said.get("seed", ""), ticking=server.world.state.ticking)
     server.world.acting = settings.platform
@@ -158,11 +156,12 @@ async def settle_refund(server: "Server", said: Json) -> object:
 @verb("payouts/settle")
 async def settle_payout(server: "Server", said: Json) -> object:
     """`outcome` is arrive or a failure code such as account_closed."""
-    row = server.world.get("payout", said["payout"])
-    if said["outcome"] == "arrive":
-        payouts.arrive(server.world, row["id"])
-    else:
-        payouts.fail(server.world, row, said["outcome"])
+    with server.world.as_owner(said["payout"]):
+        row = server.world.get("payout", said["payout"])
+        if said["outcome"] == "arrive":
+            payouts.arrive(server.world, row["id"])
+        else:
+            payouts.fail(server.world, row, said["outcome"])
     await server.deliver_due()
     return row
 

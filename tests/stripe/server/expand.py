@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from tests.stripe.server.errors import Json, malformed
+from tests.stripe.server.errors import Json, malformed, refused
 from tests.stripe.server.routes import INCLUDED
 from tests.stripe.server.world import World
 
@@ -33,11 +33,11 @@ def _walk(world: World, node: Any, steps: list[str], path: str) -> None:
     if make is not None and node.get(step) is None:
         node[step] = copy.deepcopy(make(world, node))
     if step not in node:
-        raise malformed(f"This property cannot be expanded ({path}).", param="expand")
+        raise refused(f"This property cannot be expanded ({path}).", param="expand")
     value = node[step]
     if isinstance(value, str):
         if (found := world.find(value)) is None:
-            raise malformed(f"This property cannot be expanded ({path}).", param="expand")
+            raise refused(f"This property cannot be expanded ({path}).", param="expand")
         node[step] = copy.deepcopy(found)
     elif isinstance(value, list):
         node[step] = [copy.deepcopy(world.find(item)) if isinstance(item, str) else item for item in value]

@@ -167,6 +167,12 @@ def window(p: Params, key: str = "created") -> tuple[int, int]:
     return low, high
 
 
+def dated(p: Params, rows: list[Json], key: str = "created", field: str = "") -> list[Json]:
+    """Those of `rows` whose time (`field`, where it is not named like the filter) is in the range that the request asks for."""
+    low, high = window(p, key)
+    return [row for row in rows if low <= (row[field or key] or 0) < high]
+
+
 def page(p: Params, rows: list[Json], url: str) -> Json:
     """One page of `rows`, which stand newest first."""
     limit = p.integer("limit")

@@ -1,7 +1,6 @@
 """The server: one world, its API, its pages, its webhooks and its control plane behind one port."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
@@ -9,9 +8,9 @@ from contextlib import asynccontextmanager
 from tests.stripe.server import control, pages
 from tests.stripe.server.api import Api
 from tests.stripe.server.http import Answer, HttpServer, Request
-from tests.stripe.server.settings import DAY_S, Settings
+from tests.stripe.server.settings import Settings
 from tests.stripe.server.webhooks import Post
-from tests.stripe.server.world import TIMERS, State, Timer, World
+from tests.stripe.server.world import TIMERS, World, fresh
 
 TICK_S = 1.0
 
@@ -97,14 +96,6 @@ class Server:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def fresh(settings: Settings, *, now: int | None = None, seed: str = "", ticking: bool = False) -> State:
-    """Ids differ from run to run unless a seed is given, so that a database that outlives the server meets no old id again."""
-    started = int(time.time()) if now is None else now
-    state = State(settings, started, seed or os.urandom(8).hex(), ticking=ticking, shift=started - int(time.time()))
-    state.timers.append(Timer(started + DAY_S, "payouts.daily", "", settings.platform))
-    return state
 
 
 @asynccontextmanager

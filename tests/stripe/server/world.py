@@ -6,14 +6,16 @@ Verbs are plain functions that run to their end between two awaits, so each of t
 import copy
 import hashlib
 import json
+import os
+import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import msgspec
 
 from tests.stripe.server.errors import Json, absent
-from tests.stripe.server.settings import Settings
+from tests.stripe.server.settings import DAY_S, Settings
 
 API_VERSION = "2026-10-28.endive"
 """The version of the pinned SDK; a test compares the two."""
@@ -87,6 +89,14 @@ class State(msgspec.Struct):
     faults: list[Fault] = []
     planned: dict[str, list[Json]] = {}
     """Outcomes the control plane has laid down for the next confirmations, by customer or "*"."""
+
+
+def fresh(settings: Settings, *, now: int | None = None, seed: str = "", ticking: bool = False) -> State:
+    """Ids differ from run to run unless a seed is given, so that a database that outlives the server meets no old id again."""
+    started = int(time.time()) if now is None else now
+    state = State(settings, started, seed or os.urandom(8).hex(), ticking=ticking, shift=started - int(time.time()))
+    state.timers.append(Timer(started + DAY_S, "payouts.daily", "", settings.platform))
+    return state
 
 
 TIMERS: dict[str, Callable[["World", str], None]] = {}
@@ -178,6 +188,10 @@ class World:
         finally:
             self.acting = before
 
+    def as_owner(self, id: str) -> AbstractContextManager[None]:
+        """Acts as the account that the object belongs to."""
+        return self.acting_as(self.state.owner.get(id, self.settings.platform))
+
     def after(self, seconds: int, verb: str, id: str) -> None:
         """Does `verb` to `id` later; TIMERS holds the verbs."""
         self.state.timers.append(Timer(self.now + seconds, verb, id, self.acting))
@@ -218,6 +232,7 @@ class World:
 
     def restore(self, dumped: bytes) -> None:
         self.state = msgspec.json.decode(dumped, type=State)
+        self.acting = self.settings.platform
 
 
 def _hears(endpoint: Json, secret: Json, event: Json) -> bool:

@@ -25,6 +25,10 @@ SOLD = "SELECT grant_id FROM billing.sale WHERE invoice_id = $1"
 
 
 class PlanCalls(Dice):
+    """`credited`: who was just given some of a running period back, and may now want its seconds' price back, too."""
+
+    credited: UUID | None = None
+
     async def buys(self) -> Call:
         customer, source = self.customer(), self.source()
         payers: tuple[Payer, ...] = ("wallet", "wallet", "account")
@@ -52,7 +56,8 @@ class PlanCalls(Dice):
         )  # fmt: skip
 
     async def changes(self) -> Call:
-        customer, source = self.customer(), self.source()
+        customer, source = self.credited or self.customer(), self.source()
+        self.credited = None
         plan = self._plan(customer)
         return Call(
             "change", (customer,), lambda conn: change_plan(conn, SELLERS, customer_id=customer, plan=plan, source=source),
@@ -64,12 +69,19 @@ class PlanCalls(Dice):
         return Call("cancel", (customer,), lambda conn: cancel(conn, customer), lambda oracle: oracle.cancel(customer))
 
     async def credits(self) -> Call | None:
-        """Part of a line of an invoice that is owed; now and then more than is left of it."""
+        """Part of a line of an invoice that is owed; now and then more than is left of it.
+
+        Often of a period that goes on, so that its seconds may come back afterwards.
+        """
         customer, source = self.customer(), self.source()
         owed = [one for one in await invoices(self.world.conn, customer) if one.kind == "invoice" and not one.paid_minor]
         if not owed:
             return None
-        invoice = self.choose.choice(owed)
+        running = [
+            one for one in owed if one.lines[0].kind in ("subscription", "rest") and one.period and self.world.at in one.period
+        ]
+        invoice = self.choose.choice(running if running and self.choose.random() < 0.7 else owed)
+        self.credited = customer if invoice in running else self.credited
         nth = self.choose.randint(1, len(invoice.lines))
         line = invoice.lines[nth - 1].amount_minor
         amount = self.choose.choice([1, 7, line // 2, line, line + 1])

@@ -1,7 +1,7 @@
 """Connected accounts: what they still owe of their identity, and what they may do once they gave it."""
 
 from tests.stripe.server.errors import Json, malformed
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World
 
@@ -96,8 +96,7 @@ def retrieve(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/accounts")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
-    return page(p, [row for row in world.rows("account") if low <= row["created"] < high], "/v1/accounts")
+    return page(p, dated(p, world.rows("account")), "/v1/accounts")
 
 
 @route("POST", "/v1/accounts/{id}")

@@ -2,7 +2,7 @@
 
 from tests.stripe.server import money
 from tests.stripe.server.errors import Json
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World
 
@@ -15,13 +15,12 @@ def retrieve(world: World, p: Params) -> Json:
 
 @route("GET", "/v1/balance_transactions")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("balance_transaction", type=p.text("type"), source=p.text("source"), currency=p.text("currency"))
     payout = p.text("payout")
     if payout:
         paid = world.secret(world.get("payout", payout, "payout")["id"]).get("movements", [])
         rows = [row for row in rows if row["id"] in paid]
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/balance_transactions")
+    return page(p, dated(p, rows), "/v1/balance_transactions")
 
 
 @route("GET", "/v1/balance_transactions/{id}")

@@ -2,7 +2,7 @@
 
 from tests.stripe.server import money
 from tests.stripe.server.errors import Json
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import disputes
 from tests.stripe.server.routes import included, route
 from tests.stripe.server.world import World
@@ -144,9 +144,8 @@ def update(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/charges")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("charge", customer=p.text("customer"), payment_intent=p.text("payment_intent"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/charges")
+    return page(p, dated(p, rows), "/v1/charges")
 
 
 @included("charge", "refunds")

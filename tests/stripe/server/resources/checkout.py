@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.stripe.server import confirm
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import catalogue, customers, payment_intents, payment_methods, setup_intents
 from tests.stripe.server.resources.payment_intents import offered_methods
 from tests.stripe.server.routes import included, route
@@ -271,7 +271,6 @@ def _line_items(world: World, row: Json) -> Json:
 
 @route("GET", "/v1/checkout/sessions")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     names = ("customer", "payment_intent", "status")
     rows = world.rows("checkout.session", **{name: p.text(name) for name in names})
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/checkout/sessions")
+    return page(p, dated(p, rows), "/v1/checkout/sessions")

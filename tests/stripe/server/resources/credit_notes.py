@@ -2,7 +2,7 @@
 
 from tests.stripe.server import collect
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import customers, refunds
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World
@@ -202,6 +202,5 @@ def lines(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/credit_notes")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("credit_note", customer=p.text("customer"), invoice=p.text("invoice"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/credit_notes")
+    return page(p, dated(p, rows), "/v1/credit_notes")

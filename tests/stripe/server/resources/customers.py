@@ -1,7 +1,7 @@
 """Customers, their tax ids and their credit balance."""
 
 from tests.stripe.server.errors import Json, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import payment_methods
 from tests.stripe.server.routes import included, route
 from tests.stripe.server.world import World
@@ -121,9 +121,8 @@ def delete(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/customers")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("customer", email=p.text("email"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/customers")
+    return page(p, dated(p, rows), "/v1/customers")
 
 
 @route("GET", "/v1/customers/{id}/payment_methods")

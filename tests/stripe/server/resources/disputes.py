@@ -2,7 +2,7 @@
 
 from tests.stripe.server import money
 from tests.stripe.server.errors import Json, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World, timer
 
@@ -167,6 +167,5 @@ def retrieve(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/disputes")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("dispute", charge=p.text("charge"), payment_intent=p.text("payment_intent"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/disputes")
+    return page(p, dated(p, rows), "/v1/disputes")

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from tests.stripe.server import money
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import catalogue
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World
@@ -180,8 +180,7 @@ def delete(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/invoiceitems")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("invoiceitem", customer=p.text("customer"), invoice=p.text("invoice"))
     if p.flag("pending"):
         rows = [row for row in rows if row["invoice"] is None]
-    return page(p, [row for row in rows if low <= row["date"] < high], "/v1/invoiceitems")
+    return page(p, dated(p, rows, field="date"), "/v1/invoiceitems")

@@ -2,7 +2,7 @@
 
 from tests.stripe.server import collect
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import invoice_items, payment_methods
 from tests.stripe.server.routes import included, route
 from tests.stripe.server.world import World
@@ -197,6 +197,8 @@ def pay(world: World, p: Params, id: str) -> Json:
         collect.settle(world, row, 0, elsewhere=True)
         return row
     found = payment_methods.resolve(world, method) if method else collect.default_method(world, row)
+    if found["customer"] != row["customer"]:
+        raise refused("The PaymentMethod must belong to the customer of the invoice.", param="payment_method")
     collect.charge(world, row, found, off_session=off_session is not False)
     return row
 
@@ -232,12 +234,9 @@ def lines(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/invoices")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
-    from_due, to_due = window(p, "due_date")
     status, method = p.choice("status", STATUSES), p.choice("collection_method", COLLECTION)
     rows = world.rows("invoice", customer=p.text("customer"), status=status, collection_method=method)
-    kept = [row for row in rows if low <= row["created"] < high and from_due <= (row["due_date"] or 0) < to_due]
-    return page(p, kept, "/v1/invoices")
+    return page(p, dated(p, dated(p, rows), "due_date"), "/v1/invoices")
 
 
 @route("GET", "/v1/invoice_payments")

@@ -2,7 +2,7 @@
 
 from tests.stripe.server import confirm as confirming
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import charges, payment_methods
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World, timer
@@ -289,6 +289,5 @@ def expire(world: World, id: str) -> None:
 
 @route("GET", "/v1/payment_intents")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("payment_intent", customer=p.text("customer"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/payment_intents")
+    return page(p, dated(p, rows), "/v1/payment_intents")

@@ -78,9 +78,12 @@ class Draft(msgspec.Struct, frozen=True):
     card: Card | None
     details: Json
     metadata: Json
+    allow_redisplay: str
 
     def make(self, world: World) -> Json:
-        return new(world, self.type, self.card, self.details, self.metadata)
+        row = new(world, self.type, self.card, self.details, self.metadata)
+        row["allow_redisplay"] = self.allow_redisplay
+        return row
 
 
 def drafted(p: Params) -> Draft:
@@ -89,7 +92,7 @@ def drafted(p: Params) -> Draft:
     if type is None:
         raise malformed(f"Missing required param: {p.name('type')}.", param=p.name("type"), code="parameter_missing")
     details, metadata, card = billing_details(p), p.metadata(), None
-    p.choice("allow_redisplay", ("always", "limited", "unspecified"))
+    shown = p.choice("allow_redisplay", ("always", "limited", "unspecified"), "unspecified")
     inner = p.inner(type)
     if type == "card":
         token, number = inner.text("token"), inner.text("number")
@@ -98,7 +101,7 @@ def drafted(p: Params) -> Draft:
         card = BY_TOKEN.get(token or "") or BY_NUMBER.get((number or "").replace(" ", ""))
         if card is None:
             raise malformed("Your card number is incorrect.", param=inner.name("number"), code="incorrect_number")
-    return Draft(type, card, details, metadata)
+    return Draft(type, card, details, metadata, shown or "unspecified")
 
 
 @route("POST", "/v1/payment_methods")

@@ -2,7 +2,7 @@
 
 from tests.stripe.server import money
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources.transfers import POOR
 from tests.stripe.server.routes import route
 from tests.stripe.server.settings import DAY_S
@@ -133,8 +133,5 @@ def cancel(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/payouts")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
-    from_arrival, to_arrival = window(p, "arrival_date")
     rows = world.rows("payout", status=p.text("status"), destination=p.text("destination"))
-    kept = [row for row in rows if low <= row["created"] < high and from_arrival <= row["arrival_date"] < to_arrival]
-    return page(p, kept, "/v1/payouts")
+    return page(p, dated(p, dated(p, rows), "arrival_date"), "/v1/payouts")

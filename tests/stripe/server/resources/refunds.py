@@ -2,7 +2,7 @@
 
 from tests.stripe.server import money
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World, timer
 
@@ -147,6 +147,5 @@ def cancel(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/refunds")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("refund", charge=p.text("charge"), payment_intent=p.text("payment_intent"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/refunds")
+    return page(p, dated(p, rows), "/v1/refunds")

@@ -1,7 +1,7 @@
 """Setup intents: a card saved for later without a payment."""
 
 from tests.stripe.server.errors import Json, StripeError, card_error, decline, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.resources import payment_methods
 from tests.stripe.server.resources.payment_intents import check_method, offered_methods
 from tests.stripe.server.routes import route
@@ -175,6 +175,5 @@ def cancel(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/setup_intents")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("setup_intent", customer=p.text("customer"), payment_method=p.text("payment_method"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/setup_intents")
+    return page(p, dated(p, rows), "/v1/setup_intents")

@@ -2,7 +2,7 @@
 
 from tests.stripe.server import money
 from tests.stripe.server.errors import Json, malformed, refused
-from tests.stripe.server.form import Params, page, window
+from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World
 
@@ -83,9 +83,8 @@ def update(world: World, p: Params, id: str) -> Json:
 
 @route("GET", "/v1/transfers")
 def listing(world: World, p: Params) -> Json:
-    low, high = window(p)
     rows = world.rows("transfer", destination=p.text("destination"), transfer_group=p.text("transfer_group"))
-    return page(p, [row for row in rows if low <= row["created"] < high], "/v1/transfers")
+    return page(p, dated(p, rows), "/v1/transfers")
 
 
 @route("POST", "/v1/transfers/{id}/reversals")

@@ -1,0 +1,1 @@
+"""Quotas: what an organization allows its projects, keys, models and end users."""

@@ -1,0 +1,110 @@
+"""Three months of a customer, from its first card to a credit note: what it pays, uses and owes, to the last fen."""
+
+from datetime import UTC, datetime
+
+from billing.errors import InsufficientFunds
+from billing.invoices.close import close_due
+from billing.invoices.credit import Credit, credit
+from billing.invoices.model import Invoice
+from billing.invoices.pdf import to_pdf
+from billing.plans.catalogue import publish_catalogue
+from billing.plans.events import events_after
+from billing.plans.model import Catalogue
+from billing.plans.subscribe import subscribe
+from billing.stripe.collect import collect_due
+from billing.stripe.recharge import Recharge, note_recharges, set_paying
+from billing.stripe.reconcile import reconcile
+from tests.billing.invoices.test_story import CONTRACT
+from tests.billing.plans.shop import CATALOGUE, YUAN
+from tests.billing.stripe.office import ANN, RETURN, Office
+from tests.billing.stripe.test_recharge import saves
+
+
+async def clerk(office: Office) -> list[Invoice]:
+    """One round of everything periodic, and of Stripe's messages."""
+    await office.hears([event for event in await office.events() if not await _known(office, event["id"])])
+    made = await office.shop.sells(close_due)
+    await office.shop.does(note_recharges)
+    while await office.shop.does(collect_due):
+        pass
+    await office.desk.poll()
+    await office.desk.read_account()
+    await office.shop.does(collect_due)
+    return [one for one in made if isinstance(one, Invoice)]
+
+
+async def _known(office: Office, event: str) -> bool:
+    return bool(await office.shop.conn.fetchval("SELECT count(*) FROM billing.stripe_event WHERE id = $1", event))
+
+
+async def to(office: Office, moment: datetime) -> None:
+    await office.control.tell("clock", to=int(moment.timestamp()))
+    await office.clock.set(moment)
+
+
+async def prepaid(office: Office) -> None:
+    # January: a hundred yuan by card, a few videos, and what happens when it runs dry.
+    await office.pays(100_00, source="first")
+    await clerk(office)
+    assert await office.balances() == {"paid": 100 * YUAN}
+    await office.shop.makes(ANN, 60_000)
+    assert await office.balances() == {"paid": 4 * YUAN}
+    assert isinstance(await office.shop.holds(ANN, 10_000), InsufficientFunds)
+    # It saves a card and lets the wallet be recharged.
+    await saves(office, "pm_card_visa")
+    recharge = Recharge(threshold_micro=20 * YUAN, amount_minor=200_00, month_max_minor=400_00)
+    await office.shop.does(set_paying, ANN, collects="charge", recharge=recharge, return_url=RETURN)
+    await clerk(office)
+    assert await office.balances() == {"paid": 204 * YUAN}
+    await office.shop.makes(ANN, 120_000)
+    assert await office.balances() == {"paid": 12 * YUAN}
+    await clerk(office)
+    assert await office.balances() == {"paid": 212 * YUAN}
+
+
+async def on_account(office: Office) -> Invoice:
+    # February: a contract. What is left in the wallet is used first, the rest is invoiced and charged.
+    await to(office, datetime(2026, 1, 31, 16, tzinfo=UTC))
+    await office.shop.does(set_paying, ANN, collects="charge", recharge=None, return_url=RETURN)
+    await office.shop.does(publish_catalogue, Catalogue((*CATALOGUE.plans, CONTRACT), CATALOGUE.packs, CATALOGUE.budgets))
+    await office.shop.sells(subscribe, customer_id=ANN, plan="film-house", source="contract")
+    await office.shop.makes(ANN, 1_000_000)
+    assert await office.balances() == {"credit": -1_388 * YUAN}
+    await to(office, datetime(2026, 3, 1, 16, tzinfo=UTC))
+    (invoice,) = await clerk(office)
+    assert (invoice.net_minor, invoice.tax_minor, invoice.total_minor) == (1_388_00, 83_28, 1_471_28)
+    assert to_pdf(invoice).startswith(b"%PDF")
+    await clerk(office)
+    assert (await office.books()).get("asset:receivable", 0) == 0
+    return invoice
+
+
+async def test_three_months_of_a_customer(office: Office) -> None:
+    await prepaid(office)
+    invoice = await on_account(office)
+    # March: it disputes a line; we agree, and what it paid for that comes back.
+    note = await office.shop.sells(
+        credit, customer_id=ANN, invoice_id=invoice.id, credits=[Credit(1, 100_00)], reason="二月故障", source="line 1"
+    )
+    assert (note.total_minor, note.corrects) == (106_00, invoice.number)
+    paid = await office.shop.conn.fetchval("SELECT id FROM billing.payment WHERE purpose = 'invoice'")
+    back = await office.desk.refund(ANN, paid, amount_minor=note.total_minor, source=str(note.id))
+    await clerk(office)
+    assert back.state == "succeeded" and (await office.books()).get("asset:receivable", 0) == 0
+
+    fees = sum((amount * 29 + 500) // 1000 + 200 for amount in (100_00, 200_00, 200_00, 1_471_28)) * 10_000
+    used = 100 + 200 + 200 + 1_388
+    assert await office.books() == {
+        "asset:clearing": -(100 + 200 + 200) * YUAN - (1_471_28 - 106_00) * 10_000 + fees,
+        "expense:stripe_fee": -fees,
+        "revenue:usage": used * YUAN,
+        "contra:refunds": -100 * YUAN,
+        "liability:tax": (83_28 - 6_00) * 10_000,
+    }
+    found = await office.shop.does(reconcile, office.clock.at.date())
+    assert found.raised == () and found.explained == () and all(one.unexplained_micro == 0 for one in found.accounts)
+    kinds = [event.kind for event in await events_after(office.shop.conn, 0, customer_id=ANN)]
+    assert kinds == [
+        "payment.succeeded", "payment.succeeded", "payment.succeeded", "plan.started", "invoice.finalised", "payment.succeeded",
+        "invoice.paid", "credit_note.finalised", "payment.refunded",
+    ]  # fmt: skip
