@@ -169,6 +169,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     delivered_ms: int | None = None
     charged_ms: int = 0
     charged_micro: int = 0
+    credited_micro: int | None = None
     error_code: str | None = None
     error_message: str | None = None
     assets_expire_at: datetime | None = None
@@ -177,6 +178,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request: VideoRequest
     artifacts: tuple[Artifact, ...] = ()
     queue_position: int | None = None
+    expected_start_at: datetime | None = None
+    expected_finish_at: datetime | None = None
 
     @property
     def public_id(self) -> str:

@@ -21,8 +21,8 @@ from gateway.jobs.model import (
 _JOB: LiteralString = """
            j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.terms, j.max_ms, j.hold_ms,
            j.hold_micro, j.created_at, j.promised_start_at, j.started_at, j.finished_at, j.attempt, j.frames_done,
-           j.frames_total, j.frames, j.delivered_ms,
-           j.charged_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
+           j.frames_total, j.frames, j.delivered_ms, j.charged_ms,
+           j.charged_micro, j.credited_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
            j.event_seq, j.request, j.artifacts
 """
 
