@@ -5,11 +5,12 @@ from typing import get_args
 import msgspec
 from litestar import post
 
+from billing.pricing.quote import Quote
 from gateway.access.restrictions import refuse_request
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.requests import ROLES, read_request
 from gateway.dialects.native.translate import ask_of, estimate_of, start_of
-from gateway.dialects.native.wire import CreateJob, Estimate
+from gateway.dialects.native.wire import CreateJob, Estimate, StartQuote
 from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of
 from gateway.edge.described import Answer, Described
@@ -46,7 +47,7 @@ async def estimate(request: HttpRequest) -> Reply:
         book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
     asked = price(book, video)
     offered = rates.tier if book and (rates := book.rates(video.model)) else {}
-    tiers = [
+    tiers: list[tuple[Tier, Quote, StartQuote | None]] = [
         (
             tier,
             price(book, msgspec.structs.replace(video, tier=tier)),
