@@ -42,10 +42,10 @@ from gateway.fleet.costs import ComputeCosts
 from gateway.fleet.promises.quotes import Promise, Quotes
 from gateway.jobs import sql
 from gateway.jobs.model import Created, job_of
-from gateway.quotas.model import Claim, Refusal, amounts
+from gateway.quotas.model import Claim, Refusal
 from gateway.quotas.reserve import NOTHING, QuotaBook, Room
 from gateway.quotas.words import exceeded
-from gateway.submission import Admitted, Submission, Token, price
+from gateway.submission import Admitted, Submission, Token, claim_of, price
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job
 
@@ -273,7 +273,7 @@ class _Turn:
         """Takes from quotas and wallets: all, or nothing of either. Where a wallet refuses, quotas have room for those behind."""
         waiting = self._undecided()
         for entry in waiting:
-            entry.claim = _claim(entry)
+            entry.claim = claim_of(entry.of, entry.kind.quote)
         room = await quotas.room(conn, [entry.claim for entry in waiting if not entry.known])
         while waiting:
             for entry in waiting:
@@ -314,24 +314,6 @@ class _Turn:
         ]
         if rows:
             await sql.REMEMBER.run(conn, *[list(column) for column in zip(*rows, strict=True)])
-
-
-def _claim(entry: _Entry) -> Claim:
-    one, quoted = entry.of, entry.kind.quote
-    video = quoted.terms.unit == "ms"
-    return Claim(
-        org_id=one.caller.org_id,
-        livemode=one.caller.livemode,
-        project_id=one.caller.project_id,
-        key_id=one.caller.key_id,
-        model=one.request.model,
-        end_user=one.request.end_user or "",
-        amounts=amounts(
-            generated_ms=quoted.quantity if video else 0,
-            money_micro=quoted.amount_micro,
-            images=0 if video else quoted.quantity,
-        ),
-    )
 
 
 def _request(entry: _Entry) -> ChargeRequest:

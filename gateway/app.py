@@ -78,8 +78,8 @@ def create_app(settings: Settings) -> Litestar:
 async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
     """Opens what a process needs, in order, and closes it in reverse; admissions under way are finished first."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(await _open_pool(settings, "tallylight-api"))
-        hot = await stack.enter_async_context(await _open_pool(settings, "tallylight-api-hot", plans_once=True))
+        pool = await stack.enter_async_context(await _pool(settings, "tallylight-api"))
+        hot = await stack.enter_async_context(await _pool(settings, "tallylight-api-hot", plans_once=True))
         changes, closing = Wake(), asyncio.Event()
         key_uses = KeyUses(pool)
         key_uses.start()
@@ -136,7 +136,8 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         )
 
 
-async def _open_pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+async def _pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+    """`plans_once`: for the few statements that carry the load."""
     return await open_pool(
         settings.dsn.reveal(),
         name=name,

@@ -14,7 +14,7 @@
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
     ├── 428 PreconditionRequired
-    ├── 429 FreeBudgetSpent · FleetBusy · QuotaExceeded · RateLimited
+    ├── 429 FreeBudgetSpent · QuotaExceeded · FleetBusy · RateLimited
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · WebhooksOff · Unavailable · OutcomeUnknown · NoSpace
 

@@ -13,6 +13,7 @@ from billing.pricing.quote import Quote, quote
 from gateway.access.model import Caller
 from gateway.errors import InvalidRequest
 from gateway.jobs.model import fingerprint
+from gateway.quotas.model import Claim, amounts
 from gateway.video import Job, VideoRequest
 
 Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
@@ -90,3 +91,21 @@ def price(book: Book | None, request: VideoRequest) -> Quote:
         return quote(book, want, request.max_ms)
     except PriceMissing as error:
         raise InvalidRequest(f"there is no price for {error.detail}; choose another combination", param="model") from error
+
+
+def claim_of(one: Submission, quoted: Quote) -> Claim:
+    """What it may take of quotas."""
+    video = quoted.terms.unit == "ms"
+    return Claim(
+        org_id=one.caller.org_id,
+        livemode=one.caller.livemode,
+        project_id=one.caller.project_id,
+        key_id=one.caller.key_id,
+        model=one.request.model,
+        end_user=one.request.end_user or "",
+        amounts=amounts(
+            generated_ms=quoted.quantity if video else 0,
+            money_micro=quoted.amount_micro,
+            images=0 if video else quoted.quantity,
+        ),
+    )

@@ -6,6 +6,7 @@ fixed, the longest possible result is known, and so is the most it can cost.
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 
@@ -335,6 +336,7 @@ def _geometry(ask: Ask, limits: ModelLimits) -> tuple[int, int]:
     return width, height
 
 
+@lru_cache(maxsize=1024)
 def parse_size(text: str) -> tuple[int, int]:
     """`"1280x720"` → (1280, 720); also with `*`, as some clients write. Raises InvalidRequest."""
     width, _, height = text.lower().replace("*", "x").partition("x")
@@ -362,6 +364,7 @@ def _snap(edge: float, step: int) -> int:
     return int(edge) // step * step
 
 
+@lru_cache(maxsize=1024)
 def _ratio(width: int, height: int) -> str:
     """The usual name of a size's shape, by nearest quotient."""
     names = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0, "4:3": 4 / 3, "3:4": 3 / 4, "21:9": 21 / 9}

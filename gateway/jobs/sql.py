@@ -100,6 +100,7 @@ CLAIM_RETRIED = Query(
     """,
 )
 
+# LIMIT makes it one look into the index for each.
 READ = Query(
     JobRow,
     """
@@ -107,8 +108,7 @@ READ = Query(
     + _JOB
     + """
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
-    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id
-    WHERE j.deleted_at IS NULL
+    JOIN LATERAL (SELECT * FROM gateway.job WHERE org_id = u.org_id AND id = u.id AND deleted_at IS NULL LIMIT 1) j ON true
     """,
 )
 LIST = Query(

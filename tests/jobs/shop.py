@@ -64,7 +64,8 @@ class Shop:
             assert isinstance(held, Held)
             columns = (
                 self.org_id, job_id, self.project_id, self.key_id, livemode, msgspec.json.encode(request), b"f", held.seconds_ms,
-                held.amount_micro, None, None, promise_s, 1, "native", model, tier, frames, deadline_s, request.max_ms, encode_terms(terms),
+                held.amount_micro, None, None, promise_s, 1, "native", model, tier, frames, deadline_s, request.max_ms,
+                encode_terms(terms),
             )  # fmt: skip
             assert (await sql.INSERT_JOBS.one(self.conn, *[[value] for value in columns])).jobs == 1
         return job_id
