@@ -1,4 +1,4 @@
-"""Admit: authenticate → check quotas → price → hold → enqueue, in one transaction for many requests.
+"""Admit: authenticate → check quotas → price → promise → hold → enqueue, in one transaction for many requests.
 
 A 2xx means that the job, its hold, its idempotency record and its first event are durable; any other answer means that
 nothing is held. The callers have been authenticated and their requests resolved before they come here; the transaction
@@ -7,8 +7,8 @@ reads the key again, because a revoked key must not spend.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -16,58 +16,47 @@ import msgspec
 
 from billing.charges.hold import hold
 from billing.charges.model import ChargeRequest
-from billing.errors import BillingError, BudgetSpent, InsufficientFunds, PriceMissing, UnknownWallet
+from billing.errors import BillingError, BudgetSpent, InsufficientFunds, UnknownWallet
 from billing.kit.batch import TRANSIENT, Coalescer, CommitUnknown, Overloaded
 from billing.kit.money import format_micro
 from billing.kit.query import Conn, Pool
 from billing.ledger.model import Held, Sponsor
 from billing.plans.authorize import Standing, authorize
 from billing.pricing.book import PriceBook
-from billing.pricing.model import Book, Dimensions, encode_terms
-from billing.pricing.quote import Quote, quote
+from billing.pricing.model import Book, encode_terms
+from billing.pricing.quote import Quote
 from gateway.access.authenticate import refuse_revoked
 from gateway.errors import (
+    FleetBusy,
     FreeBudgetSpent,
     GatewayError,
     IdempotencyInProgress,
     IdempotencyMismatch,
     InsufficientBalance,
-    InvalidRequest,
     OutcomeUnknown,
     PlanPastDue,
     QuotaExceeded,
     Unavailable,
 )
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.promises.quotes import Promise, Quotes
 from gateway.jobs import sql
-from gateway.jobs.model import job_of
-from gateway.quotas.model import Claim, Refusal, amounts
+from gateway.jobs.model import Created, job_of
+from gateway.quotas.model import Claim, Refusal
 from gateway.quotas.reserve import NOTHING, QuotaBook, Room
 from gateway.quotas.words import exceeded
-from gateway.submission import Admitted, Submission
+from gateway.submission import Admitted, Submission, Token, claim_of, price
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
-from gateway.video import Job, VideoRequest
+from gateway.video import Job
 
 _GATHER_S = 0.001
-_Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
-
-
-def price(book: Book | None, request: VideoRequest) -> Quote:
-    """What a request costs at most; the estimate, the hold and the charge all come from here. Raises InvalidRequest."""
-    if book is None or not (book.listed or book.own):
-        raise InvalidRequest("no prices are published in this organization's currency", param="model")
-    want = Dimensions(request.model, request.task, request.resolution, request.fps, request.tier, request.audio)
-    try:
-        return quote(book, want, request.max_ms)
-    except PriceMissing as error:
-        raise InvalidRequest(f"there is no price for {error.detail}; choose another combination", param="model") from error
 
 
 class Admission:
     """Takes submissions from concurrent requests and commits them together. One per process."""
 
-    def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, *, waiting_max: int) -> None:
-        self._pool, self._prices, self._costs = pool, prices, costs
+    def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, quotes: Quotes, *, waiting_max: int) -> None:
+        self._pool, self._prices, self._costs, self._quotes = pool, prices, costs, quotes
         self._quotas = QuotaBook()
         self._sent: WeakKeyDictionary[asyncio.Task[Any], set[UUID]] = WeakKeyDictionary()
         """By flight, the jobs whose COMMIT was sent and may not have been answered: when sent again, they may be there."""
@@ -104,7 +93,7 @@ class Admission:
         await self._flushes.close()
 
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
-        ready_to_commit = False
+        turn, ready_to_commit = _Turn(batch), False
         jobs = {one.job_id for one in batch}
         flight = asyncio.current_task()
         assert flight is not None
@@ -114,12 +103,12 @@ class Admission:
             sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
-                turn = _Turn(batch)
                 await turn.refuse_revoked(conn)
                 await turn.replay(conn)
                 customers = turn.customers()
                 turn.price(await self._prices.in_force(conn, customers))
                 turn.sponsor(await authorize(conn, customers), self._costs)
+                turn.promise(self._quotes)
                 await turn.recognise(conn, again)
                 await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
@@ -130,13 +119,15 @@ class Admission:
             if ready_to_commit:
                 raise CommitUnknown("admission") from error
             raise
+        finally:
+            self._quotes.settled(turn.promises())
         return turn.outcomes()
 
 
 class _Entry:
     """One submission on its way through the transaction; decided once `outcome` is set."""
 
-    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "sponsor", "stack")
+    __slots__ = ("claim", "held", "kind", "known", "of", "outcome", "promise", "sponsor", "stack")
 
     def __init__(self, of: Submission) -> None:
         self.of = of
@@ -146,6 +137,7 @@ class _Entry:
         self.stack = NOTHING
         self.known = False
         self.sponsor: Sponsor | None = None
+        self.promise: Promise | None = None
         self.outcome: Admitted | Exception | None = None
 
     def take(self, room: Room) -> None:
@@ -153,6 +145,15 @@ class _Entry:
             taken = room.take(self.claim)
             self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
             self.stack = NOTHING if isinstance(taken, Refusal) else taken
+
+    @property
+    def promise_s(self) -> float | None:
+        """None also for a job that is not to start before some time."""
+        return None if self.promise is None or self.held.starts_at is not None else self.promise.start_s
+
+    def created(self, at: datetime) -> Created:
+        promised = None if self.promise_s is None else at + timedelta(seconds=self.promise_s)
+        return Created(self.of.job_id, at, promised)
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -173,6 +174,9 @@ class _Turn:
     def outcomes(self) -> list[Admitted | Exception]:
         return [entry.outcome or Unavailable() for entry in self._entries]
 
+    def promises(self) -> list[Promise]:
+        return [entry.promise for entry in self._entries if entry.promise is not None]
+
     def _undecided(self) -> list[_Entry]:
         return [entry for entry in self._entries if entry.outcome is None]
 
@@ -186,10 +190,10 @@ class _Turn:
 
     async def replay(self, conn: Conn) -> None:
         """Answers what was answered before: by Idempotency-Key, else by the retry count of a client that sends no key."""
-        named: dict[_Token, _Entry] = {}
+        named: dict[Token, _Entry] = {}
         for entry in self._undecided():
             if entry.of.idempotency_key is not None:
-                if named.setdefault(_token(entry.of), entry) is not entry:
+                if named.setdefault(entry.of.token, entry) is not entry:
                     entry.outcome = IdempotencyInProgress(retry_after_s=1)
             elif entry.of.retry:
                 await self._claim_retried(conn, entry)
@@ -204,7 +208,7 @@ class _Turn:
         if row is not None:
             entry.outcome = Admitted(row.id, one.status, one.render(job_of(row)), replayed=True)
 
-    async def _answer_again(self, conn: Conn, named: dict[_Token, _Entry]) -> None:
+    async def _answer_again(self, conn: Conn, named: dict[Token, _Entry]) -> None:
         # The lock is taken in a statement of its own: the next one must see what its former holder committed.
         locks = await sql.LOCK_TOKENS.all(conn, ["/".join(map(str, token)) for token in named])
         for entry, lock in zip(named.values(), locks, strict=True):
@@ -248,6 +252,14 @@ class _Turn:
                 cost_micro = costs.most_micro_usd(request.model, request.resolution, request.max_ms)
                 entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
+    def promise(self, quotes: Quotes) -> None:
+        """A start, where somebody leads; a request whose tier can promise none within its limit is refused."""
+        for entry in self._undecided():
+            try:
+                entry.promise = quotes.promise(entry.of.caller.org_id, entry.of.request, livemode=entry.of.caller.livemode)
+            except FleetBusy as busy:
+                entry.outcome = busy
+
     async def recognise(self, conn: Conn, again: set[UUID]) -> None:
         """Of the jobs that are sent again, those that had been committed: quotas count them already."""
         doubtful = [entry.of for entry in self._undecided() if entry.of.job_id in again]
@@ -261,7 +273,7 @@ class _Turn:
         """Takes from quotas and wallets: all, or nothing of either. Where a wallet refuses, quotas have room for those behind."""
         waiting = self._undecided()
         for entry in waiting:
-            entry.claim = _claim(entry)
+            entry.claim = claim_of(entry.of, entry.kind.quote)
         room = await quotas.room(conn, [entry.claim for entry in waiting if not entry.known])
         while waiting:
             for entry in waiting:
@@ -286,46 +298,22 @@ class _Turn:
         columns = [list(column) for column in zip(*map(_columns, entries), strict=True)]
         kinds = [list(column) for column in zip(*[kind.columns for kind in self._kinds.values()], strict=True)]
         added = await sql.INSERT_JOBS.one(conn, *columns, *kinds)
-        created: dict[UUID, datetime] = {}
+        created: dict[UUID, Created] = {}
         if added.jobs < len(entries):  # this batch is sent again after an unknown outcome: the first sending had committed
             ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
-            created = {row.id: row.created_at for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
+            created = {row.id: row for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
-            body = entry.of.render(_job(entry, created.get(entry.of.job_id, added.created_at)))
+            body = entry.of.render(_job(entry, created.get(entry.of.job_id) or entry.created(added.created_at)))
             entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=entry.stack.fields)
 
     async def remember(self, conn: Conn) -> None:
         rows = [
-            (*_token(entry.of), entry.of.fingerprint, entry.outcome.job_id, entry.outcome.status, entry.outcome.body)
+            (*entry.of.token, entry.of.fingerprint, entry.outcome.job_id, entry.outcome.status, entry.outcome.body)
             for entry in self._entries
             if entry.of.idempotency_key is not None and isinstance(entry.outcome, Admitted) and not entry.outcome.replayed
         ]
         if rows:
             await sql.REMEMBER.run(conn, *[list(column) for column in zip(*rows, strict=True)])
-
-
-def _token(one: Submission) -> _Token:
-    """What an Idempotency-Key is unique within."""
-    caller = one.caller
-    return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
-
-
-def _claim(entry: _Entry) -> Claim:
-    one, quoted = entry.of, entry.kind.quote
-    video = quoted.terms.unit == "ms"
-    return Claim(
-        org_id=one.caller.org_id,
-        livemode=one.caller.livemode,
-        project_id=one.caller.project_id,
-        key_id=one.caller.key_id,
-        model=one.request.model,
-        end_user=one.request.end_user or "",
-        amounts=amounts(
-            generated_ms=quoted.quantity if video else 0,
-            money_micro=quoted.amount_micro,
-            images=0 if video else quoted.quantity,
-        ),
-    )
 
 
 def _request(entry: _Entry) -> ChargeRequest:
@@ -366,11 +354,12 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         entry.held.amount_micro,
         entry.held.starts_at,
         entry.stack.counters,
+        entry.promise_s,
         entry.kind.place,
     )
 
 
-def _job(entry: _Entry, created_at: datetime) -> Job:
+def _job(entry: _Entry, created: Created) -> Job:
     """The job as it was admitted, without reading it back."""
     one, quoted = entry.of, entry.kind.quote
     return Job(
@@ -384,7 +373,8 @@ def _job(entry: _Entry, created_at: datetime) -> Job:
         max_ms=quoted.quantity,
         hold_ms=entry.held.seconds_ms,
         hold_micro=entry.held.amount_micro,
-        created_at=created_at,
+        created_at=created.created_at,
+        promised_start_at=created.promised_start_at,
         frames_total=one.request.frames,
         request=one.request,
     )

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
+from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
@@ -35,6 +36,7 @@ from gateway.fleet.catalogue import load_models
 from gateway.fleet.chips import load_chips
 from gateway.fleet.costs import ComputeCosts
 from gateway.fleet.offers import load_sellers
+from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -76,27 +78,8 @@ def create_app(settings: Settings) -> Litestar:
 async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
     """Opens what a process needs, in order, and closes it in reverse; admissions under way are finished first."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            await open_pool(
-                settings.dsn.reveal(),
-                name="tallylight-api",
-                role=APP_ROLE,
-                size_min=settings.pool_min,
-                size_max=settings.pool_max,
-                statement_timeout_ms=settings.statement_timeout_ms,
-            )
-        )
-        hot = await stack.enter_async_context(
-            await open_pool(
-                settings.dsn.reveal(),
-                name="tallylight-api-hot",
-                role=APP_ROLE,
-                size_min=settings.pool_min,
-                size_max=settings.pool_max,
-                statement_timeout_ms=settings.statement_timeout_ms,
-                plans_once=True,
-            )
-        )
+        pool = await stack.enter_async_context(await _pool(settings, "tallylight-api"))
+        hot = await stack.enter_async_context(await _pool(settings, "tallylight-api-hot", plans_once=True))
         changes, closing = Wake(), asyncio.Event()
         key_uses = KeyUses(pool)
         key_uses.start()
@@ -108,7 +91,10 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.push_async_callback(listener.close)
         prices = PriceBook()
         costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
-        admission = Admission(hot, prices, costs, waiting_max=settings.admission_waiting_max)
+        models = load_models(settings.catalogue_dir)
+        quotes = Quotes(pool, {model.name: model.steps_default for model in models.models})
+        await stack.enter_async_context(quotes.following())
+        admission = Admission(hot, prices, costs, quotes, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
@@ -123,7 +109,6 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         stack.callback(closing.set)
         store = open_store(settings)
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
-        models = load_models(settings.catalogue_dir)
         yield Gateway(
             settings=settings,
             models=models.by_name(),
@@ -136,6 +121,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             admission=admission,
             reader=JobReader(hot),
             queue=QueueView(pool),
+            quotes=quotes,
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
             decoders=decoders,
@@ -148,6 +134,19 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             changes=changes,
             closing=closing,
         )
+
+
+async def _pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+    """`plans_once`: for the few statements that carry the load."""
+    return await open_pool(
+        settings.dsn.reveal(),
+        name=name,
+        role=APP_ROLE,
+        size_min=settings.pool_min,
+        size_max=settings.pool_max,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        plans_once=plans_once,
+    )
 
 
 def answer_failure(request: HttpRequest, error: Exception) -> Response[bytes]:

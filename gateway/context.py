@@ -12,6 +12,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
+from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
@@ -41,6 +42,7 @@ class Gateway:
     admission: Admission
     reader: JobReader
     queue: QueueView
+    quotes: Quotes
     store: MediaStore
     headroom: Headroom
     decoders: DecoderPool

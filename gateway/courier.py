@@ -13,6 +13,7 @@ from billing.kit.batch import TRANSIENT
 from billing.kit.query import Pool
 from gateway.egress.errors import EgressError
 from gateway.egress.guard import Egress
+from gateway.telemetry.metrics import webhook_tries
 from gateway.webhooks.claim import claim
 from gateway.webhooks.model import Claimed, Outcome
 from gateway.webhooks.record import record_try
@@ -77,6 +78,8 @@ class Courier:
         except TRANSIENT as error:
             log.warning("delivery_not_recorded", delivery_id=str(one.id), error=type(error).__name__)
             return
+        came = "delivered" if outcome.delivered else "refused" if outcome.status else "unanswered"
+        webhook_tries(came).inc()
         log.info("webhook_tried", delivery_id=str(one.id), status=outcome.status, error=outcome.error, took_ms=outcome.took_ms)
 
     async def send(self, one: Claimed) -> Outcome:

@@ -14,7 +14,7 @@
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
     ├── 428 PreconditionRequired
-    ├── 429 FreeBudgetSpent · QuotaExceeded · RateLimited
+    ├── 429 FreeBudgetSpent · QuotaExceeded · FleetBusy · RateLimited
     ├── 431 HeadersTooLarge
     └── 5xx InternalError · WebhooksOff · Unavailable · OutcomeUnknown · NoSpace
 
@@ -233,6 +233,12 @@ class QuotaExceeded(GatewayError):
         """`final`: waiting does not help soon."""
         super().__init__(message, retry_after_s=retry_after_s)
         self.quota, self.headers, self.retry = quota, headers, False if final else None
+
+
+class FleetBusy(GatewayError):
+    """The fleet cannot promise a start in this tier now. Send it again after Retry-After, or ask for another tier."""
+
+    code, status, retry = "fleet_busy", 429, True
 
 
 class RateLimited(GatewayError):

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
 
+from billing.errors import PriceMissing
+from billing.pricing.model import Book, Dimensions
+from billing.pricing.quote import Quote, quote
 from gateway.access.model import Caller
+from gateway.errors import InvalidRequest
 from gateway.jobs.model import fingerprint
+from gateway.quotas.model import Claim, amounts
 from gateway.video import Job, VideoRequest
+
+Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +33,12 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     retry: int = 0
     """How often the client says it has sent this before (`x-stainless-retry-count`)."""
+
+    @property
+    def token(self) -> Token:
+        """What an Idempotency-Key is unique within, and the key."""
+        caller = self.caller
+        return caller.org_id, caller.project_id, caller.livemode, self.dialect, self.idempotency_key or ""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -65,4 +79,33 @@ def submission(
         render=render,
         idempotency_key=idempotency_key,
         retry=retry,
+    )
+
+
+def price(book: Book | None, request: VideoRequest) -> Quote:
+    """What a request costs at most; the estimate, the hold and the charge all come from here. Raises InvalidRequest."""
+    if book is None or not (book.listed or book.own):
+        raise InvalidRequest("no prices are published in this organization's currency", param="model")
+    want = Dimensions(request.model, request.task, request.resolution, request.fps, request.tier, request.audio)
+    try:
+        return quote(book, want, request.max_ms)
+    except PriceMissing as error:
+        raise InvalidRequest(f"there is no price for {error.detail}; choose another combination", param="model") from error
+
+
+def claim_of(one: Submission, quoted: Quote) -> Claim:
+    """What it may take of quotas."""
+    video = quoted.terms.unit == "ms"
+    return Claim(
+        org_id=one.caller.org_id,
+        livemode=one.caller.livemode,
+        project_id=one.caller.project_id,
+        key_id=one.caller.key_id,
+        model=one.request.model,
+        end_user=one.request.end_user or "",
+        amounts=amounts(
+            generated_ms=quoted.quantity if video else 0,
+            money_micro=quoted.amount_micro,
+            images=0 if video else quoted.quantity,
+        ),
     )

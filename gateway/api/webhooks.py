@@ -123,7 +123,11 @@ _ROTATE = Described(
 
 @post("/v1/webhooks", status_code=201, operation_id="create_webhook", opt={"described": _CREATE})
 async def create_webhook(request: HttpRequest) -> Response[bytes]:
-    """Add an endpoint that is told what happens to the organization's jobs and money. GET its secret to verify messages."""
+    """Add an endpoint that is told what happens to the organization's jobs and money. GET its secret to verify messages.
+
+    A message is `{"type": …, "timestamp": …, "data": …}`, where `data` is the job as GET /v1/jobs/{id} answers it, or the facts
+    of an event about money; in OpenAI's form it is an event that names the video. It is signed as Standard Webhooks says.
+    """
     who, gateway = await webhook_manager(request)
     wanted = await read_json(request, _create)
     if wanted.url is not None:

@@ -12,6 +12,7 @@ from gateway.edge.caller import HttpRequest, gateway_of, idempotency_key, noted,
 from gateway.edge.inputs import Image, discard, keep, store_images
 from gateway.egress.errors import UrlRefused
 from gateway.errors import (
+    FleetBusy,
     FreeBudgetSpent,
     GatewayError,
     IdempotencyInProgress,
@@ -35,6 +36,7 @@ ADMISSION_ERRORS = (
     IdempotencyMismatch,
     FreeBudgetSpent,
     QuotaExceeded,
+    FleetBusy,
     OutcomeUnknown,
     NoSpace,
 )

@@ -24,7 +24,7 @@ from gateway.fleet.registry.declare import declare
 from gateway.fleet.registry.model import Sight
 from gateway.fleet.registry.read import follow
 from gateway.fleet.registry.sight import note_sights
-from gateway.fleet.replicas import Replica, Replicas, Swap
+from gateway.fleet.replicas import Fit, Replica, Replicas, Swap
 from gateway.fleet.server import TritonServer
 from gateway.settings import Settings
 from gateway.telemetry import metrics
@@ -37,13 +37,25 @@ _NOTE_AGAIN_S = 5.0
 
 
 class Attendant:
-    """`triton_models`: the catalogue's names and what Triton calls them. `changed` is called when there may be work to give."""
+    """`triton_models`: the catalogue's names and what Triton calls them; `fit`: what it says of a replica. `changed` is called
+    when there may be work to give, and `tell` with each event.
+    """
 
-    def __init__(self, settings: Settings, pool: Pool, triton_models: Mapping[str, str], changed: Callable[[], None]) -> None:
-        self._settings, self._pool, self._triton_models, self._changed = settings, pool, triton_models, changed
-        self.fleet = Replicas(triton_models, pause_s=settings.breaker_pause_s, tell=self._told)
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        triton_models: Mapping[str, str],
+        fit: Fit,
+        *,
+        changed: Callable[[], None],
+        tell: Callable[[events.FleetEvent], None],
+    ) -> None:
+        self._settings, self._pool, self._triton_models, self._changed, self._tell = settings, pool, triton_models, changed, tell
+        self.fleet = Replicas(fit, pause_s=settings.breaker_pause_s, tell=self._told)
         self.wake = Wake()
         self.leading = False
+        self._reading = asyncio.Lock()
         self._servers: dict[Replica, TritonServer] = {}
         self._quarantines: dict[str, str] = {}
         self._tasks = asyncio.TaskGroup()
@@ -58,7 +70,7 @@ class Attendant:
                 self._tasks.create_task(self._discover(self._cluster))
 
     async def take_over(self) -> None:
-        """This process leads now: the registry is made to say what its settings say. Raises asyncpg errors."""
+        """This process leads now: the registry is made to say what its settings say, and read. Raises asyncpg errors."""
         async with self._pool.acquire(timeout=5) as conn:
             changed = await declare(conn, "config", self._settings.replicas, whole=True)
             ours = {row.name for row in await follow(conn) if row.source == "config"}
@@ -67,7 +79,7 @@ class Attendant:
         if taken := [one.name for one in self._settings.replicas if one.name not in ours]:
             log.error("replicas_refused", replicas=taken, reason="registered by hand or by Kubernetes under the same name")
         self.leading = True
-        self.wake.ring()
+        await self._read()
 
     def server(self, replica: Replica) -> TritonServer:
         return self._servers[replica]
@@ -83,12 +95,11 @@ class Attendant:
             await self.wake.wait(seen, 5 * self._settings.poll_s)
 
     async def _read(self) -> None:
-        async with self._pool.acquire(timeout=5) as conn:
+        async with self._reading, self._pool.acquire(timeout=5) as conn:
             for name, reason in list(self._quarantines.items()):
                 await quarantine(conn, name, reason)
                 self._quarantines.pop(name)
-            rows = await follow(conn)
-        self.fleet.follow(rows)
+            self.fleet.follow(await follow(conn))
         for replica in self.fleet.by_name.values():
             if replica not in self._servers:
                 self._servers[replica] = TritonServer(replica.row.url)
@@ -99,6 +110,7 @@ class Attendant:
         log.info("fleet", happened=type(event).__name__.lower(), **msgspec.structs.asdict(event))
         if isinstance(event, events.Left):
             self.wake.ring()  # another server may have been declared under its name meanwhile
+        self._tell(event)
         self._changed()
 
     async def _discover(self, cluster: Cluster) -> None:
@@ -171,16 +183,9 @@ class Attendant:
         self.wake.ring()
 
     # -- placement -------------------------------------------------------------------------------------------------------
-    def loadable(self) -> set[str]:
-        """Models that come and go; none while all of them are there, so that nobody need ask what waits."""
-        up = [one for one in self.fleet.by_name.values() if one.standing == "up"]
-        models = {model for one in up if one.row.loads for model in one.models}
-        return models if any(not any(one.has(model, monotonic()) for one in up) for model in models) else set()
-
-    def place(self, wanted: Collection[str]) -> None:
-        """Begins what these models need; each swap runs in the background, one at a time on a replica."""
-        for swap in self.fleet.swaps(wanted, monotonic()):
-            self._tasks.create_task(self._swap(swap))
+    def swap(self, name: str, load: str, unload: Collection[str]) -> None:
+        """Begins a swap, which runs in the background. Raises LookupError where it cannot be."""
+        self._tasks.create_task(self._swap(self.fleet.begin(name, load, unload, monotonic())))
 
     async def _swap(self, swap: Swap) -> None:
         replica, began, failure = self.fleet.by_name[swap.name], monotonic(), ""

@@ -17,7 +17,7 @@ Provenance = Literal["measured", "published", "estimated"]
 
 SIGMA: dict[Provenance, float] = {"measured": 0.08, "published": 0.15, "estimated": 0.3}
 """How far ln(actual / catalogue) may be expected to lie from 0."""
-_GUESS_SIGMA, _GUESS_FACTOR = 0.7, 2.0
+GUESS_SIGMA, GUESS_FACTOR = 0.7, 2.0
 """A chip nobody has timed is taken to be half as fast as the middle of those that were."""
 
 
@@ -120,7 +120,7 @@ def _guesses(chips: Chips, accelerator: Accelerator, models: Collection[str]) ->
         if one.model in models and memory[one.model] <= accelerator.memory_gib:
             times.setdefault((one.model, one.resolution), []).append(one.seconds_per_second)
     return [
-        SpeedSpec(model, resolution, accelerator.name, _GUESS_FACTOR * median(found), 0.0, _GUESS_SIGMA, trusted=False)
+        SpeedSpec(model, resolution, accelerator.name, GUESS_FACTOR * median(found), 0.0, GUESS_SIGMA, trusted=False)
         for (model, resolution), found in times.items()
     ]
 

@@ -5,7 +5,7 @@ it is (monotonic seconds).
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -14,13 +14,17 @@ from gateway.fleet.breaker import Breaker
 from gateway.fleet.registry.model import ReplicaRow, Sight
 
 Standing = Literal["new", "up", "cordoned", "draining"]
+Fit: TypeAlias = Callable[[ReplicaRow], tuple[tuple[str, ...], str]]
+"""The models that a replica may hold, and why it is to be given no work; empty: it is (pools.fit)."""
 
 
 class Replica:
     """One Triton server: what is declared of it, what it was seen to have, and what runs on it."""
 
-    def __init__(self, row: ReplicaRow, models: Collection[str]) -> None:
-        self.row, self.models = row, tuple(model for model in row.models if model in models)
+    def __init__(self, row: ReplicaRow, fit: Fit) -> None:
+        self.row = row
+        self.models, self.unfit = fit(row)
+        """What it may hold, and what the catalogue has against it."""
         self.trouble = "has not been asked yet"
         """Why it cannot be reached; empty: it answers."""
         self.loaded: set[str] = set()
@@ -30,7 +34,6 @@ class Replica:
         self.leaving = False
         self.standing: Standing = "new"
         self.running: dict[str, int] = {}
-        self.used_at: dict[str, float] = {}
         self.breakers: dict[str, Breaker] = {}
 
     @property
@@ -49,9 +52,7 @@ class Replica:
             return "is being removed"
         if self.row.state != "active":
             return f"{self.row.state} by an operator"
-        if not self.models:
-            return f"the catalogue has no model {', '.join(self.row.models)}"
-        return self.trouble
+        return self.unfit or self.trouble
 
     def condition(self, now: float) -> Sight:
         """What people are shown."""
@@ -90,9 +91,9 @@ class Swap(msgspec.Struct, frozen=True):
 class Replicas:
     """All of them. `tell` is given each event."""
 
-    def __init__(self, models: Collection[str], *, pause_s: float, tell: Callable[[events.FleetEvent], None]) -> None:
-        """`models`: what the catalogue has. `pause_s`: the first pause of a breaker."""
-        self._models, self._pause_s, self._tell = models, pause_s, tell
+    def __init__(self, fit: Fit, *, pause_s: float, tell: Callable[[events.FleetEvent], None]) -> None:
+        """`pause_s`: the first pause of a breaker."""
+        self._fit, self._pause_s, self._tell = fit, pause_s, tell
         self.by_name: dict[str, Replica] = {}
 
     # -- what the registry says ------------------------------------------------------------------------------------------
@@ -101,12 +102,12 @@ class Replicas:
         for row in rows:
             known = self.by_name.get(row.name)
             if known is None:
-                self.by_name[row.name] = Replica(row, self._models)
+                self.by_name[row.name] = Replica(row, self._fit)
                 continue
             known.leaving = known.row.url != row.url
             if not known.leaving and known.row.version != row.version:
                 before = _figures(known)
-                known.row, known.models = row, tuple(model for model in row.models if model in self._models)
+                known.row, (known.models, known.unfit) = row, self._fit(row)
                 if known.standing != "new" and _figures(known) != before:
                     self._tell(events.Changed(*_figures(known)))
         names = {row.name for row in rows}
@@ -136,41 +137,22 @@ class Replicas:
         self._settle(replica)
 
     # -- placement -------------------------------------------------------------------------------------------------------
-    def swaps(self, wanted: Collection[str], now: float) -> list[Swap]:
-        """What to load for models that are wanted and that no replica has or is loading: on an idle replica that may hold them,
-        in the place of what was used longest ago and is not wanted. Each counts as begun.
-        """
-        begun: list[Swap] = []
-        for model in sorted(wanted):
-            up = [one for one in self.by_name.values() if one.standing == "up"]
-            if any(one.has(model, now) for one in up):
-                continue
-            fit = [one for one in up if model not in one.loaded and self._may_load(one, model, now)]
-            placed = [(one, victims) for one in fit if (victims := self._victims(one, wanted)) is not None]
-            if placed:
-                replica, victims = min(placed, key=lambda place: (len(place[1]), place[0].busy))
-                begun.append(self._begin(replica, model, victims))
-        return begun
-
-    def _may_load(self, replica: Replica, model: str, now: float) -> bool:
-        breaker = replica.breakers.get(model)
-        idle = replica.row.loads and not replica.swapping
-        return idle and model in replica.models and (breaker is None or breaker.state(now) != "open")
-
-    def _victims(self, replica: Replica, wanted: Collection[str]) -> tuple[str, ...] | None:
-        """What to unload for one more; None: nothing may go."""
-        surplus = len(replica.loaded) + 1 - replica.row.models_max
-        idle = [model for model in replica.loaded if not replica.running.get(model) and model not in wanted]
-        idle.sort(key=lambda model: (replica.used_at.get(model, 0.0), model))
-        return tuple(idle[: max(surplus, 0)]) if len(idle) >= surplus else None
-
-    def _begin(self, replica: Replica, model: str, victims: tuple[str, ...]) -> Swap:
-        replica.swapping, replica.loading = True, model
+    def begin(self, name: str, load: str, unload: Collection[str], now: float) -> Swap:
+        """A swap begins. Raises LookupError where that cannot be, or must not be now."""
+        replica = self.by_name.get(name)
+        if replica is None or replica.standing != "up" or not replica.row.loads or replica.swapping or load not in replica.models:
+            raise LookupError(f"{name} is not to load {load}")
+        breaker = replica.breakers.get(load)
+        busy = [model for model in unload if replica.running.get(model)]
+        if busy or (breaker is not None and breaker.state(now) == "open"):
+            raise LookupError(f"{name} cannot load {load} now")
+        victims = tuple(model for model in unload if model in replica.loaded)
+        replica.swapping, replica.loading = True, load
         replica.unloading |= set(victims)
         for victim in victims:
-            self._tell(events.Unloading(replica.name, victim))
-        self._tell(events.Loading(replica.name, model))
-        return Swap(replica.name, model, victims)
+            self._tell(events.Unloading(name, victim))
+        self._tell(events.Loading(name, load))
+        return Swap(name, load, victims)
 
     def unloaded(self, replica: Replica, model: str) -> None:
         replica.unloading.discard(model)
@@ -199,14 +181,12 @@ class Replicas:
                 slots[model] = slots.get(model, 0) + replica.free(model, now)
         return {model: count for model, count in slots.items() if count}
 
-    def take(self, model: str, now: float, *, tried: Collection[str]) -> Replica:
-        """A slot on the least busy replica, one that has not failed this job if there is any. Raises LookupError."""
-        fit = [replica for replica in self.by_name.values() if replica.free(model, now)]
-        if not fit:
-            raise LookupError(f"no free slot for {model}")
-        replica = min(fit, key=lambda one: (one.name in tried, one.busy / one.row.slots))
+    def take(self, name: str, model: str, now: float) -> Replica:
+        """A slot of this replica. Raises LookupError where it may not be given this model now."""
+        replica = self.by_name.get(name)
+        if replica is None or not replica.free(model, now):
+            raise LookupError(f"{name} has no free slot for {model}")
         replica.running[model] = replica.running.get(model, 0) + 1
-        replica.used_at[model] = now
         if model in replica.breakers:
             replica.breakers[model].took(now)
         return replica

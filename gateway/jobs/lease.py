@@ -1,6 +1,6 @@
 """Lease: who runs a job now. Every write of an attempt names the attempt number (the fence) and the owner."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from billing.kit.query import Conn
@@ -8,14 +8,9 @@ from gateway.jobs import sql
 from gateway.jobs.model import JobRef, Lease, Placed
 
 
-async def lease(conn: Conn, owner: UUID, models: Sequence[str], *, limit: int, ttl_s: float, retention_s: int) -> list[Lease]:
-    """Takes up to `limit` queued jobs for `models`, first in dispatch order; they are running when this returns."""
-    return await sql.LEASE.all(conn, list(models), limit, owner, ttl_s, retention_s)
-
-
-async def waiting_models(conn: Conn, models: Collection[str]) -> set[str]:
-    """Those of `models` that have a job that could be leased now."""
-    return {row.model for row in await sql.WAITING.all(conn, list(models))}
+async def lease(conn: Conn, owner: UUID, jobs: Sequence[JobRef], *, ttl_s: float, retention_s: int) -> list[Lease]:
+    """Takes those of `jobs` that still wait; they are running when this returns."""
+    return await sql.LEASE.all(conn, [job.org_id for job in jobs], [job.id for job in jobs], owner, ttl_s, retention_s)
 
 
 async def begin_attempts(conn: Conn, owner: UUID, placed: Sequence[Placed]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime
+from typing import Self
 from uuid import UUID
 
 import msgspec
@@ -35,6 +36,7 @@ class JobRow(msgspec.Struct, frozen=True):
     hold_ms: int
     hold_micro: int
     created_at: datetime
+    promised_start_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
     attempt: int
@@ -44,6 +46,7 @@ class JobRow(msgspec.Struct, frozen=True):
     delivered_ms: int | None
     charged_ms: int
     charged_micro: int
+    credited_micro: int | None
     error_code: str | None
     error_message: str | None
     assets_expire_at: datetime | None
@@ -70,6 +73,15 @@ class JobRef(msgspec.Struct, frozen=True):
     org_id: UUID
     id: UUID
 
+    @property
+    def key(self) -> bytes:
+        """Both in 32 bytes: what a million of them are known by in memory."""
+        return self.org_id.bytes + self.id.bytes
+
+    @classmethod
+    def of(cls, key: bytes) -> Self:
+        return cls(UUID(bytes=key[:16]), UUID(bytes=key[16:]))
+
 
 class Lease(msgspec.Struct, frozen=True):
     """A job that this process runs. Every write of the attempt names `attempt` (the fence) and the owner."""
@@ -82,16 +94,13 @@ class Lease(msgspec.Struct, frozen=True):
     retention_s: int
     waited_s: float
     failures: int
-    tried: list[str]
+
+    @property
+    def ref(self) -> JobRef:
+        return JobRef(self.org_id, self.id)
 
     def video(self) -> VideoRequest:
         return _request.decode(self.request)
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """A model for which jobs wait."""
-
-    model: str
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -137,6 +146,7 @@ class Ending(msgspec.Struct, frozen=True):
 class Created(msgspec.Struct, frozen=True):
     id: UUID
     created_at: datetime
+    promised_start_at: datetime | None
 
 
 class Enqueued(msgspec.Struct, frozen=True):

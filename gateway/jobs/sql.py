@@ -16,13 +16,13 @@ from gateway.jobs.model import (
     Number,
     StateCount,
     Stored,
-    Waiting,
 )
 
 _JOB: LiteralString = """
            j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.terms, j.max_ms, j.hold_ms,
-           j.hold_micro, j.created_at, j.started_at, j.finished_at, j.attempt, j.frames_done, j.frames_total, j.frames,
-           j.delivered_ms, j.charged_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
+           j.hold_micro, j.created_at, j.promised_start_at, j.started_at, j.finished_at, j.attempt, j.frames_done,
+           j.frames_total, j.frames, j.delivered_ms, j.charged_ms,
+           j.charged_micro, j.credited_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
            j.event_seq, j.request, j.artifacts
 """
 
@@ -48,23 +48,23 @@ REMEMBER = Command("""
     ON CONFLICT DO NOTHING
 """)
 
-# What many jobs of a batch have in common comes once: `kind` is its place in the arrays from $13 on.
+# What many jobs of a batch have in common comes once: `kind` is its place in the arrays from $14 on.
 INSERT_JOBS = Query(
     Enqueued,
     """
     WITH clock AS MATERIALIZED (SELECT billing.now() AS now), added AS (
         INSERT INTO gateway.job (org_id, id, project_id, key_id, livemode, dialect, model, tier, request, fingerprint, terms,
                                  max_ms, hold_ms, hold_micro, frames_total, quota_counters, created_at, queue_deadline_at,
-                                 available_at)
-        SELECT org_id, id, project_id, key_id, livemode, ($13::text[])[kind], ($14::text[])[kind], ($15::text[])[kind], request,
-               fingerprint, ($19::jsonb[])[kind], ($18::int[])[kind], hold_ms, hold_micro, ($16::int[])[kind],
-               quota_counters::bigint[], now, greatest(starts_at, now) + make_interval(secs => ($17::int[])[kind]),
-               coalesce(starts_at, now)
+                                 available_at, promised_start_at)
+        SELECT org_id, id, project_id, key_id, livemode, ($14::text[])[kind], ($15::text[])[kind], ($16::text[])[kind], request,
+               fingerprint, ($20::jsonb[])[kind], ($19::int[])[kind], hold_ms, hold_micro, ($17::int[])[kind],
+               quota_counters::bigint[], now, greatest(starts_at, now) + make_interval(secs => ($18::int[])[kind]),
+               coalesce(starts_at, now), now + make_interval(secs => promise_s)
         FROM clock,
              unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::boolean[], $6::jsonb[], $7::bytea[], $8::int[],
-                    $9::bigint[], $10::timestamptz[], $11::text[], $12::int[])
+                    $9::bigint[], $10::timestamptz[], $11::text[], $12::float8[], $13::int[])
              AS u (org_id, id, project_id, key_id, livemode, request, fingerprint, hold_ms, hold_micro, starts_at,
-                   quota_counters, kind)
+                   quota_counters, promise_s, kind)
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING org_id, id, created_at
     ), logged AS (
@@ -77,7 +77,7 @@ INSERT_JOBS = Query(
 CREATED = Query(
     Created,
     """
-    SELECT j.id, j.created_at FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
+    SELECT j.id, j.created_at, j.promised_start_at FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
     JOIN gateway.job j USING (org_id, id)
     """,
 )
@@ -100,6 +100,7 @@ CLAIM_RETRIED = Query(
     """,
 )
 
+# LIMIT makes it one look into the index for each.
 READ = Query(
     JobRow,
     """
@@ -107,8 +108,7 @@ READ = Query(
     + _JOB
     + """
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
-    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id
-    WHERE j.deleted_at IS NULL
+    JOIN LATERAL (SELECT * FROM gateway.job WHERE org_id = u.org_id AND id = u.id AND deleted_at IS NULL LIMIT 1) j ON true
     """,
 )
 LIST = Query(
@@ -168,7 +168,7 @@ CANCEL = Query(
         RETURNING org_id, id, state, event_seq
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind) SELECT org_id, id, event_seq, state FROM changed
-    ), told AS (SELECT pg_notify('tallylight_cancel', id::text) FROM changed WHERE state = 'cancelling')
+    ), told AS (SELECT pg_notify('tallylight_cancel', org_id || ' ' || id) FROM changed)
     SELECT org_id, id, state FROM changed LEFT JOIN told ON true
     """,
 )
@@ -181,15 +181,13 @@ DELETE = Query(
 )
 
 # -- what the dispatcher does ------------------------------------------------------------------------------------------
+# Those of the given jobs that still wait. One that somebody else holds locked at this moment is left out: ask again.
 LEASE = Query(
     Lease,
     """
     WITH next AS (
-        SELECT org_id, id FROM gateway.job
-        WHERE state = 'queued' AND available_at <= billing.now()
-          AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = ANY($1::text[])
-        ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
-        LIMIT $2 FOR UPDATE SKIP LOCKED
+        SELECT j.org_id, j.id FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id) JOIN gateway.job j USING (org_id, id)
+        WHERE j.state = 'queued' AND j.available_at <= billing.now() FOR UPDATE OF j SKIP LOCKED
     ), leased AS (
         UPDATE gateway.job j SET state = 'running', attempt = j.attempt + 1, lease_owner = $3,
             lease_expires_at = billing.now() + make_interval(secs => $4), frames_done = 0,
@@ -201,9 +199,8 @@ LEASE = Query(
         SELECT org_id, id, event_seq, 'running', jsonb_build_object('attempt', attempt) FROM leased
     ), told AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT 1 FROM leased LIMIT 1) any_)
     SELECT org_id, id, attempt, livemode, request, $5::int AS retention_s,
-           extract(epoch FROM billing.now() - created_at)::float8 AS waited_s, failures,
-           ARRAY(SELECT a.replica FROM gateway.attempt a WHERE a.org_id = leased.org_id AND a.job_id = leased.id) AS tried
-    FROM leased, told ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id
+           extract(epoch FROM billing.now() - created_at)::float8 AS waited_s, failures
+    FROM leased, told
     """,
 )
 BEGIN_ATTEMPTS = Command("""
@@ -212,15 +209,6 @@ BEGIN_ATTEMPTS = Command("""
     FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $6::text[], $7::bigint[])
         AS u (org_id, job_id, attempt, replica, accelerator, price)
 """)
-# Which of these models have jobs that wait.
-WAITING = Query(
-    Waiting,
-    """
-    SELECT m AS model FROM unnest($1::text[]) AS m WHERE EXISTS (
-        SELECT 1 FROM gateway.job WHERE state = 'queued' AND available_at <= billing.now()
-          AND (CASE WHEN livemode THEN model ELSE 'testcard' END) = m)
-    """,
-)
 HEARTBEAT = Query(
     Changed,
     """
@@ -293,6 +281,7 @@ GIVE_UP = Query(
                                  WHEN $5 = 'failed' THEN $7::text END,
             assets_expire_at = CASE WHEN j.state = 'cancelling' OR $5 = 'failed' THEN billing.now() END,
             available_at = billing.now() + make_interval(secs => $8), failures = j.failures + $10::smallint,
+            queued_xid = pg_current_xact_id(),
             frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
         WHERE j.org_id = $1 AND j.id = $2 AND j.attempt = $3 AND j.lease_owner = $4 AND j.state IN ('running', 'cancelling')
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
@@ -326,7 +315,8 @@ RESCUE = Query(
             error_message = CASE WHEN j.state = 'cancelling' THEN 'Cancelled while running; nothing was charged.'
                                  WHEN j.failures + 1 >= $1 THEN 'The generation was lost several times; nothing was charged.' END,
             assets_expire_at = CASE WHEN j.state = 'cancelling' OR j.failures + 1 >= $1 THEN billing.now() END,
-            failures = j.failures + 1, frames_done = 0, lease_owner = NULL, lease_expires_at = NULL, event_seq = j.event_seq + 1
+            failures = j.failures + 1, queued_xid = pg_current_xact_id(), frames_done = 0, lease_owner = NULL,
+            lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
         RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
     ), logged AS (

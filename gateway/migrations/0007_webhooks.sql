@@ -5,6 +5,7 @@
 -- has missed none (docs/decisions/0020).
 ALTER TABLE gateway.job_event ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id();
 CREATE INDEX job_event_xid ON gateway.job_event (xid);
+CREATE INDEX job_event_age ON gateway.job_event USING brin (created_at);
 
 -- An address of a customer (`url`), the addresses that its requests name themselves (`callbacks`, one row per book), or
 -- somebody at a terminal who fetches (`listener`). No secret is stored: it is derived from the id and the generation.
@@ -82,7 +83,8 @@ CREATE TABLE gateway.webhook_mark (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     cluster bigint NOT NULL,
     jobs xid8 NOT NULL,
-    billing bigint NOT NULL
+    billing bigint NOT NULL,
+    moved_at timestamptz NOT NULL DEFAULT billing.now()
 );
 INSERT INTO gateway.webhook_mark (cluster, jobs, billing)
 SELECT system_identifier, pg_current_xact_id(), coalesce((SELECT max(position) FROM billing.event), 0) FROM pg_control_system();

@@ -11,7 +11,7 @@ import msgspec
 
 from billing.kit.query import Command, Query
 from billing.ledger.model import Finding
-from gateway.quotas.model import Quota
+from gateway.quotas.model import Per, Quota
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ class Untold(msgspec.Struct, frozen=True):
     scope: str
     subject: str
     meter: str
-    per: str | None
+    per: Per | None
     rolling: bool
     most: int
     starts_at: datetime
@@ -163,6 +163,14 @@ ADD = Query(
     """
     INSERT INTO gateway.quota (org_id, id, name, livemode, scope, subject, meter, per, rolling, most, soft)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (org_id, name) DO NOTHING RETURNING id
+    """,
+)
+# Whether the organization has such a project or key.
+HAS_SUBJECT = Query(
+    QuotaId,
+    """
+    SELECT id FROM gateway.project WHERE $2 = 'project' AND org_id = $1 AND id = $3
+    UNION ALL SELECT id FROM gateway.api_key WHERE $2 = 'key' AND org_id = $1 AND id = $3
     """,
 )
 CHANGE = Command("""

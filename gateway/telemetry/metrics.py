@@ -51,6 +51,15 @@ http_requests = _by(
 admissions = _by(Counter("tallylight_admissions", "Requests to run a job, by what became of them.", ["outcome"]))
 """(outcome)"""
 
+webhook_tries = _by(
+    Counter(
+        "tallylight_webhook_tries",
+        "Tries to deliver a webhook: delivered, refused (answered otherwise), unanswered.",
+        ["outcome"],
+    )
+)
+"""(outcome)"""
+
 flush_rows = _by(
     Histogram(
         "tallylight_flush_rows",

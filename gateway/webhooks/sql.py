@@ -103,16 +103,20 @@ REMOVE_ENDPOINT = Command("""
 """)
 
 # -- from what happened to what is to be told --------------------------------------------------------------------------
-# Restored into another cluster, the lines of the last week count as written now; what was told of them meets its own rows.
+# Restored into another cluster, the lines since shortly before the mark was moved last count as written now; what was told of
+# them meets its own rows. No transaction writes for minutes (billing/kit/pool.py).
 ANOTHER_CLUSTER = Command("""
-    UPDATE gateway.webhook_mark m SET cluster = c.system_identifier, jobs = '0'
+    UPDATE gateway.webhook_mark m
+    SET cluster = c.system_identifier, jobs = (pg_current_xact_id()::text::bigint - 1)::text::xid8
     FROM pg_control_system() c WHERE m.cluster <> c.system_identifier
 """)
 WRITTEN_NOW = Command("""
-    UPDATE gateway.job_event SET xid = pg_current_xact_id() WHERE created_at > billing.now() - interval '7 days'
+    UPDATE gateway.job_event SET xid = pg_current_xact_id()
+    WHERE created_at > (SELECT moved_at - interval '10 minutes' FROM gateway.webhook_mark)
 """)
 # One statement, so one snapshot: a transaction before its xmin has ended, so its lines are all here or will never be. WITH
-# TIES keeps those of one transaction together, because the mark can only stand between transactions.
+# TIES keeps those of one transaction together, because the mark can only stand between transactions. The week: ids of a former
+# cluster that this one comes to by and by are of lines older than that, or they meet their own rows.
 POST_JOBS = Query(
     Posted,
     """
@@ -149,7 +153,8 @@ POST_JOBS = Query(
         ON CONFLICT (org_id, id) DO NOTHING
         RETURNING id
     ), moved AS (
-        UPDATE gateway.webhook_mark SET jobs = (SELECT max(xid) FROM told) WHERE EXISTS (SELECT FROM told)
+        UPDATE gateway.webhook_mark SET jobs = (SELECT max(xid) FROM told), moved_at = billing.now()
+        WHERE EXISTS (SELECT FROM told)
     ), rung AS (SELECT pg_notify('tallylight_events', '') FROM (SELECT FROM posted LIMIT 1) any_)
     SELECT (SELECT count(*) FROM told)::int AS taken, (SELECT count(*) FROM posted)::int AS posted
     FROM (SELECT) one LEFT JOIN rung ON true

@@ -1,4 +1,5 @@
-"""The scheduler at size: 10,000 slots and a million waiting jobs. Decisions, admissions, the tick, memory and a new leader's start.
+"""The scheduler at size: 10,000 slots and a million waiting jobs. Decisions, admissions, the tick, memory and a new leader's start,
+once from rows in memory and once from PostgreSQL (`--only memory`, `--only failover`).
 
 A decision is one job told to start after another has finished; an admission is a quote and the submission it leads to. Both include all
 bookkeeping of the event. `cpu` figures are processor time: what the same would take on a core of its own. The garbage collector leaves
@@ -19,6 +20,7 @@ from gateway.fleet.policy.parameters import TIERS
 from gateway.fleet.policy.restore import Backlog
 from gateway.fleet.policy.scheduler import Scheduler
 from gateway.simulator.setup import DEFAULT_FLEET, read_fleet
+from tests.bench import failover
 from tests.bench.figures import figure
 
 JOBS, SLOTS, ORGANIZATIONS = 1_000_000, 10_000, 20_000
@@ -26,6 +28,13 @@ EVENTS = 5_000
 
 
 def run(runs: int, seconds: float, only: str) -> None:
+    if only in ("", "failover"):
+        failover.run(runs, JOBS, SLOTS)
+    if only in ("", "memory"):
+        _run_in_memory(runs)
+
+
+def _run_in_memory(runs: int) -> None:
     taken: dict[str, list[Times]] = {"decision": [], "admission": [], "tick": []}
     leaders: Times = []
     memories: list[float] = []

@@ -32,9 +32,10 @@ from tests.conftest import free_port
 ROOT = Path(__file__).parents[2]
 RATE_MICRO = 1_234_567
 FUNDS_MICRO = 10**14
+TIERS = {"priority": 20_000, "standard": 10_000, "flex": 5_000}
 CARD = RateCard(
     "CNY",
-    {name: ModelRates(RATE_MICRO, {"480p": 10_000, "720p": 10_000}, {"standard": 10_000}) for name in ("testcard", "faulty")},
+    {name: ModelRates(RATE_MICRO, {"480p": 10_000, "720p": 10_000}, TIERS) for name in ("testcard", "faulty")},
 )
 READY_S = 30.0
 

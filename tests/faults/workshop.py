@@ -26,6 +26,7 @@ from gateway.clerk import clerk
 from gateway.dispatch import dispatch
 from gateway.fleet.catalogue import PACKAGED
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.verify import verify_jobs
 from gateway.local import triton
 from gateway.settings import ReplicaSettings, Secret, Settings
@@ -91,7 +92,8 @@ class Workshop:
 
     def __init__(self, pool: Pool, account: Account, settings: Settings) -> None:
         self.pool, self.account, self.settings = pool, account, settings
-        self._admission = Admission(pool, PriceBook(), ComputeCosts({}), waiting_max=4096)
+        self.quotes = Quotes(pool, {}, stale_s=1.0)
+        self._admission = Admission(pool, PriceBook(), ComputeCosts({}), self.quotes, waiting_max=4096)
         self._keys = Authenticator(pool, KeyUses(pool), ttl_s=0)
 
     async def order(self, prompt: str = "a lamp", *, token: str | None = None, **changes: Any) -> UUID:

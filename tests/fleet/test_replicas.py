@@ -25,12 +25,17 @@ def row(name: str = "r", **changes: Any) -> ReplicaRow:
     return ReplicaRow(**(fields | changes))
 
 
+def fit(one: ReplicaRow) -> tuple[tuple[str, ...], str]:
+    models = tuple(model for model in one.models if model in MODELS)
+    return models, "" if models else "holds nothing that is known"
+
+
 class Fleet:
     """Replicas and what they told."""
 
     def __init__(self, *rows: ReplicaRow) -> None:
         self.told: list[events.FleetEvent] = []
-        self.replicas = Replicas(MODELS, pause_s=30.0, tell=self.told.append)
+        self.replicas = Replicas(fit, pause_s=30.0, tell=self.told.append)
         self.replicas.follow(rows)
 
     def up(self, name: str, *loaded: str) -> Replica:
@@ -102,10 +107,10 @@ def test_a_replica_joins_when_it_answers_and_is_given_what_it_has() -> None:
     replica = fleet.up("r", "a", "unheard of")
     assert fleet.news() == [events.Joined("r", "h100", None, 2, ("a", "b"), ("a",), True, 1)]
     assert fleet.replicas.free(0.0) == {"a": 2}
-    assert fleet.replicas.take("a", 0.0, tried=()) is replica
+    assert fleet.replicas.take("r", "a", 0.0) is replica
     assert fleet.replicas.free(0.0) == {"a": 1}
     with pytest.raises(LookupError):
-        fleet.replicas.take("b", 0.0, tried=())
+        fleet.replicas.take("r", "b", 0.0)
     fleet.replicas.saw(replica, (), "gone")
     assert fleet.news() == [events.Cordoned("r", "gone")]
     assert fleet.replicas.free(0.0) == {}
@@ -125,7 +130,7 @@ def test_a_replica_joins_when_it_answers_and_is_given_what_it_has() -> None:
 def test_nothing_is_given_to_a_replica_that_is_not_to_have_it_and_what_runs_goes_on(changes: Any, condition: str) -> None:
     fleet = Fleet(row())
     fleet.up("r", "a")
-    replica = fleet.replicas.take("a", 0.0, tried=())
+    replica = fleet.replicas.take("r", "a", 0.0)
     fleet.replicas.follow([row(version=2, **changes)])
     assert (fleet.replicas.free(0.0), replica.busy, replica.condition(0.0).condition) == ({}, 1, condition)
     assert replica.condition(0.0).reason
@@ -136,7 +141,7 @@ def test_nothing_is_given_to_a_replica_that_is_not_to_have_it_and_what_runs_goes
 def test_a_replica_that_is_removed_leaves_when_it_is_idle() -> None:
     fleet = Fleet(row())
     fleet.up("r", "a")
-    replica = fleet.replicas.take("a", 0.0, tried=())
+    replica = fleet.replicas.take("r", "a", 0.0)
     fleet.news()
     fleet.replicas.follow([])
     assert fleet.news() == [events.Draining("r")]
@@ -148,7 +153,7 @@ def test_a_replica_that_is_removed_leaves_when_it_is_idle() -> None:
 def test_another_server_under_the_same_name_waits_for_the_first_to_leave() -> None:
     fleet = Fleet(row())
     fleet.up("r", "a")
-    first = fleet.replicas.take("a", 0.0, tried=())
+    first = fleet.replicas.take("r", "a", 0.0)
     moved = row(url="h:2", version=2)
     fleet.replicas.follow([moved])
     fleet.replicas.follow([moved])
@@ -161,21 +166,24 @@ def test_another_server_under_the_same_name_waits_for_the_first_to_leave() -> No
 def test_other_figures_change_a_replica_in_place() -> None:
     fleet = Fleet(row())
     fleet.up("r", "a")
-    replica = fleet.replicas.take("a", 0.0, tried=())
+    replica = fleet.replicas.take("r", "a", 0.0)
     fleet.news()
     fleet.replicas.follow([row(version=2, slots=5, price_micro_usd_per_hour=7)])
     assert fleet.news() == [events.Changed("r", "h100", 7, 5, ("a", "b"), ("a",), True, 1)]
     assert fleet.replicas.by_name["r"] is replica and fleet.replicas.free(0.0) == {"a": 4}
 
 
-def test_the_least_busy_replica_that_has_not_failed_the_job_is_taken() -> None:
+def test_no_more_slots_are_taken_than_there_are() -> None:
     fleet = Fleet(row("r1"), row("r2"))
     for name in ("r1", "r2"):
         fleet.up(name, "a")
-    assert fleet.replicas.take("a", 0.0, tried=["r1"]).name == "r2"
-    assert fleet.replicas.take("a", 0.0, tried=()).name == "r1"
-    assert fleet.replicas.take("a", 0.0, tried=["r1"]).name == "r2"
-    assert fleet.replicas.take("a", 0.0, tried=["r1", "r2"]).name == "r1"
+    for _ in range(2):
+        assert fleet.replicas.take("r1", "a", 0.0).name == "r1"
+    with pytest.raises(LookupError):
+        fleet.replicas.take("r1", "a", 0.0)
+    assert fleet.replicas.take("r2", "a", 0.0).name == "r2"
+    with pytest.raises(LookupError):
+        fleet.replicas.take("r3", "a", 0.0)
 
 
 def test_a_breaker_is_of_one_model_on_one_replica() -> None:
@@ -188,7 +196,7 @@ def test_a_breaker_is_of_one_model_on_one_replica() -> None:
     assert fleet.replicas.free(10.0) == {"a": 2, "b": 2}
     assert bad.condition(10.0).broken == ("a",)
     assert fleet.replicas.free(40.0) == {"a": 3, "b": 2}  # one is tried
-    assert fleet.replicas.take("a", 40.0, tried=["r2"]) is bad
+    assert fleet.replicas.take("r1", "a", 40.0) is bad
     assert fleet.replicas.free(40.0) == {"a": 2, "b": 1}
     fleet.replicas.delivered(bad, "a")
     fleet.replicas.give_back(bad, "a")
@@ -197,14 +205,17 @@ def test_a_breaker_is_of_one_model_on_one_replica() -> None:
 
 
 # -- placement ---------------------------------------------------------------------------------------------------------
-def test_a_model_that_waits_is_loaded_in_the_place_of_one_that_does_not() -> None:
+def test_a_model_is_loaded_in_the_place_of_another() -> None:
     fleet = Fleet(row("r1"), row("r2", loads=False), row("r3", models=["a", "c"]))
     first, _, third = fleet.up("r1", "a"), fleet.up("r2", "a"), fleet.up("r3", "c")
     fleet.news()
-    assert fleet.replicas.swaps({"a", "c"}, 0.0) == []
-    assert fleet.replicas.swaps({"b"}, 0.0) == [Swap("r1", "b", ("a",))]
+    for name in ("r2", "r3", "r4"):  # one serves what it has, one is not to have it, one is not there
+        with pytest.raises(LookupError):
+            fleet.replicas.begin(name, "b", (), 0.0)
+    assert fleet.replicas.begin("r1", "b", ("a",), 0.0) == Swap("r1", "b", ("a",))
     assert fleet.news() == [events.Unloading("r1", "a"), events.Loading("r1", "b")]
-    assert fleet.replicas.swaps({"b"}, 0.0) == []  # it is on its way
+    with pytest.raises(LookupError):
+        fleet.replicas.begin("r1", "b", (), 0.0)  # it is on its way
     assert fleet.replicas.free(0.0) == {"a": 2, "c": 2}  # what is being unloaded is not given
     fleet.replicas.unloaded(first, "a")
     fleet.replicas.swapped(first, "b", 1.0)
@@ -216,21 +227,22 @@ def test_a_model_that_waits_is_loaded_in_the_place_of_one_that_does_not() -> Non
 def test_a_model_in_use_is_not_unloaded() -> None:
     fleet = Fleet(row())
     replica = fleet.up("r", "a")
-    fleet.replicas.take("a", 0.0, tried=())
-    assert fleet.replicas.swaps({"b"}, 0.0) == []
-    assert fleet.replicas.swaps({"a", "b"}, 0.0) == []
+    fleet.replicas.take("r", "a", 0.0)
+    with pytest.raises(LookupError):
+        fleet.replicas.begin("r", "b", ("a",), 0.0)
     fleet.replicas.give_back(replica, "a")
-    assert fleet.replicas.swaps({"b"}, 0.0) == [Swap("r", "b", ("a",))]
+    assert fleet.replicas.begin("r", "b", ("a",), 0.0) == Swap("r", "b", ("a",))
 
 
 def test_a_load_that_keeps_failing_is_left_alone_for_a_while() -> None:
     fleet = Fleet(row())
     replica = fleet.up("r")
     for _ in range(3):
-        (swap,) = fleet.replicas.swaps({"b"}, 0.0)
+        swap = fleet.replicas.begin("r", "b", (), 0.0)
         fleet.replicas.swapped(replica, swap.load, 0.0, "no memory")
-    assert fleet.replicas.swaps({"b"}, 29.0) == []
-    assert len(fleet.replicas.swaps({"b"}, 30.0)) == 1
+    with pytest.raises(LookupError):
+        fleet.replicas.begin("r", "b", (), 29.0)
+    assert fleet.replicas.begin("r", "b", (), 30.0).load == "b"
     assert events.LoadFailed("r", "b", "no memory") in fleet.told
 
 

@@ -16,9 +16,11 @@ from billing.pricing.model import Terms, encode_terms
 from gateway.access.organizations import open_organization
 from gateway.jobs import sql
 from gateway.jobs.lease import begin_attempts, lease
-from gateway.jobs.model import Delivered, Lease, Placed
+from gateway.jobs.model import Delivered, JobRef, Lease, Placed
 from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
 from gateway.jobs.verify import verify_jobs
+from gateway.jobs.waiting.inbox import Inbox, database_time
+from gateway.jobs.waiting.model import Waiting
 from gateway.video import Artifact, InputMedia, VideoRequest
 
 RATE_MICRO = 1_000_000
@@ -45,6 +47,7 @@ class Shop:
         frames: int = 120,
         deadline_s: int = 3600,
         inputs: Sequence[InputMedia] = (),
+        promise_s: float | None = None,
     ) -> UUID:
         """Holds and inserts as admission does. A negative deadline has passed already."""
         job_id = new_id()
@@ -61,17 +64,23 @@ class Shop:
             assert isinstance(held, Held)
             columns = (
                 self.org_id, job_id, self.project_id, self.key_id, livemode, msgspec.json.encode(request), b"f", held.seconds_ms,
-                held.amount_micro, None, None, 1, "native", model, tier, frames, deadline_s, request.max_ms, encode_terms(terms),
+                held.amount_micro, None, None, promise_s, 1, "native", model, tier, frames, deadline_s, request.max_ms,
+                encode_terms(terms),
             )  # fmt: skip
             assert (await sql.INSERT_JOBS.one(self.conn, *[[value] for value in columns])).jobs == 1
         return job_id
 
-    async def lease(
-        self, *, limit: int = 1, ttl_s: float = 60, owner: UUID | None = None, model: str = "testcard"
-    ) -> list[Lease]:
-        """Leases and records the attempts. A negative `ttl_s` makes leases that have run out already."""
+    async def waiting(self) -> list[Waiting]:
+        """What a leader reads that knows no job yet."""
+        inbox = Inbox()
+        await inbox.read(self.conn, lambda _: False)
+        return inbox.due(await database_time(self.conn))
+
+    async def lease(self, *, limit: int = 1, ttl_s: float = 60, owner: UUID | None = None) -> list[Lease]:
+        """Leases of what waits, and records the attempts. A negative `ttl_s` makes leases that have run out already."""
         async with self.conn.transaction():
-            taken = await lease(self.conn, owner or self.owner, [model], limit=limit, ttl_s=ttl_s, retention_s=3600)
+            jobs = [JobRef.of(row.key) for row in (await self.waiting())[:limit]]
+            taken = await lease(self.conn, owner or self.owner, jobs, ttl_s=ttl_s, retention_s=3600)
             await begin_attempts(self.conn, owner or self.owner, [Placed(one, "replica-1", "h100", 2_700_000) for one in taken])
         return taken
 
@@ -121,8 +130,8 @@ class Shop:
             return await verify(self.conn) + await verify_jobs(self.conn)
 
 
-async def open_shop(conn: Conn) -> Shop:
+async def open_shop(conn: Conn, name: str = "acme") -> Shop:
     async with conn.transaction():
-        organization = await open_organization(conn, "acme", "CNY")
-        await top_up(conn, source="first", customer_id=organization.id, asset="CNY", amount_micro=FUNDS_MICRO)
+        organization = await open_organization(conn, name, "CNY")
+        await top_up(conn, source=name, customer_id=organization.id, asset="CNY", amount_micro=FUNDS_MICRO)
     return Shop(conn, organization.id)

@@ -25,28 +25,13 @@ async def rescue(shop: Shop, attempts_max: int = 3) -> int:
         return await rescue_lost_leases(shop.conn, attempts_max=attempts_max)
 
 
-async def test_jobs_start_by_tier_and_then_by_age(shop: Shop) -> None:
-    flex, first, second, urgent = [await shop.enqueue(tier=tier) for tier in ("flex", "standard", "standard", "priority")]
-    assert [one.id for one in await shop.lease(limit=4)] == [urgent, first, second, flex]
-
-
 async def test_two_owners_never_take_the_same_job(shop: Shop, pool: Pool) -> None:
     jobs = {await shop.enqueue() for _ in range(4)}
     async with pool.acquire() as conn, conn.transaction():
         other = Shop(conn, shop.org_id)
         theirs = {one.id for one in await other.lease(limit=2)}
-        ours = {one.id for one in await shop.lease(limit=4)}
+        ours = {one.id for one in await shop.lease(limit=4)}  # theirs wait as far as we can see
     assert ours | theirs == jobs and not ours & theirs and len(theirs) == 2
-
-
-async def test_only_models_with_a_slot_are_taken(shop: Shop) -> None:
-    await shop.enqueue(model="another")
-    assert await shop.lease(model="testcard") == []
-
-
-async def test_a_test_job_runs_on_the_test_card_whatever_it_names(shop: Shop) -> None:
-    job = await shop.enqueue(model="another", livemode=False)
-    assert [one.id for one in await shop.lease(model="testcard")] == [job]
 
 
 async def test_what_was_measured_is_charged_once(shop: Shop) -> None:
@@ -96,8 +81,9 @@ async def test_failures_count_and_returns_do_not(shop: Shop) -> None:
     (held,) = await shop.lease()
     assert (held.attempt, held.failures) == (6, 0)
     assert await shop.give_up(held) == "queued"
+    assert [row.tried for row in await shop.waiting()] == [["replica-1"]]
     (held,) = await shop.lease()
-    assert (held.attempt, held.failures, held.tried[0]) == (7, 1, "replica-1")
+    assert (held.attempt, held.failures) == (7, 1)
     assert await shop.give_up(held, final=True) == "failed"
     assert await shop.state(job) == "failed"
     assert await shop.wallet() == (0, 0)

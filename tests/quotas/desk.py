@@ -21,9 +21,10 @@ from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.errors import QuotaExceeded
 from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.cancel import cancel
 from gateway.jobs.lease import begin_attempts, lease
-from gateway.jobs.model import Delivered, Placed
+from gateway.jobs.model import Delivered, JobRef, Placed
 from gateway.jobs.settle import GiveUp, Settlement, give_up, settle
 from gateway.jobs.verify import verify_jobs
 from gateway.quotas.define import NewQuota, create_quota
@@ -60,7 +61,7 @@ class Desk:
 
     def door(self) -> Admission:
         """As one more process has it."""
-        return Admission(self.pool, PriceBook(), ComputeCosts({}), waiting_max=4096)
+        return Admission(self.pool, PriceBook(), ComputeCosts({}), Quotes(self.pool, {}), waiting_max=4096)
 
     async def limit(self, name: str = "q", *, org_id: UUID | None = None, **fields: object) -> Quota:
         """Makes a quota: of 10 seconds a day for the organization, where nothing else is said."""
@@ -99,11 +100,9 @@ class Desk:
 
     async def _attempt(self, job_id: UUID, delivered_ms: int | None) -> None:
         async with self.pool.acquire() as conn:
-            await conn.execute("UPDATE gateway.job SET available_at = 'infinity' WHERE state = 'queued' AND id <> $1", job_id)
             async with conn.transaction():
-                (taken,) = await lease(conn, self.owner, ["testcard", "lamp"], limit=1, ttl_s=60, retention_s=3600)
+                (taken,) = await lease(conn, self.owner, [JobRef(self.org_id, job_id)], ttl_s=60, retention_s=3600)
                 await begin_attempts(conn, self.owner, [Placed(taken, "replica-1", "h100", 2_700_000)])
-            await conn.execute("UPDATE gateway.job SET available_at = created_at WHERE available_at = 'infinity'")
             async with conn.transaction():
                 if delivered_ms is None:
                     end = GiveUp(

@@ -37,6 +37,7 @@ from gateway.errors import (
 )
 from gateway.fleet.costs import ComputeCosts
 from gateway.fleet.offers import load_sellers
+from gateway.fleet.promises.quotes import Quotes
 from gateway.submission import Admitted, Submission, submission
 from gateway.video import Job, VideoRequest
 
@@ -59,7 +60,7 @@ class Desk:
 
     def __init__(self, pool: Pool, org_id: UUID, caller: Caller, token: str) -> None:
         self.pool, self.org_id, self.caller, self.token = pool, org_id, caller, token
-        self.admission = Admission(pool, PriceBook(), ComputeCosts({}), waiting_max=4096)
+        self.admission = Admission(pool, PriceBook(), ComputeCosts({}), Quotes(pool, {}), waiting_max=4096)
 
     def ask(self, request: VideoRequest, *, key: str | None = None, retry: int = 0) -> Submission:
         return submission(
@@ -128,7 +129,7 @@ async def test_an_idempotency_key_with_another_body_is_refused(desk: Desk) -> No
 
 
 async def test_equal_keys_at_once_are_admitted_once(desk: Desk) -> None:
-    other = Admission(desk.pool, PriceBook(), ComputeCosts({}), waiting_max=64)
+    other = Admission(desk.pool, PriceBook(), ComputeCosts({}), Quotes(desk.pool, {}), waiting_max=64)
     asks = [desk.ask(video(), key="a") for _ in range(40)]
     doors = [desk.admission, other]
     outcomes = await asyncio.gather(*[doors[i % 2].admit(ask) for i, ask in enumerate(asks)], return_exceptions=True)
@@ -230,7 +231,7 @@ async def on_the_free_plan(desk: Desk) -> None:
         await publish_catalogue(conn, OFFERS)
         await subscribe(conn, load_sellers(""), customer_id=desk.org_id, plan="free", source="s1")
         await open_budget_days(conn)
-    desk.admission = Admission(desk.pool, PriceBook(), COSTS, waiting_max=64)
+    desk.admission = Admission(desk.pool, PriceBook(), COSTS, Quotes(desk.pool, {}), waiting_max=64)
 
 
 async def test_free_seconds_need_our_budget_and_are_refused_with_the_reason(desk: Desk) -> None:

@@ -24,12 +24,13 @@ from tests.stories.yard import MODELS, Chip, open_yard
 
 LONG = {"frames": 48}
 LONG_MICRO = 3000 * RATE_MICRO // 1000
-PACES = {"swift": 0.3, "steady": 1.0, "thrifty": 1.0}
+CHIPS = {"swift": (0.3, 9_000_000), "steady": (1.0, 2_000_000), "thrifty": (1.0, 1_000_000)}
+"""Paces and prices: a second of video costs most on the swift one and least on the thrifty one."""
 
 
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Chip]]:
-    with open_yard(tmp_path_factory.mktemp("yard"), PACES) as chips:
+    with open_yard(tmp_path_factory.mktemp("yard"), CHIPS) as chips:
         yield chips
 
 
@@ -77,18 +78,18 @@ Opened = Callable[..., Any]
 
 
 @pytest.fixture
-def fleet_of(pool: Pool, dsn: str, tmp_path: Path) -> Opened:
+def fleet_of(pool: Pool, dsn: str, tmp_path: Path, yard: dict[str, Chip]) -> Opened:
     @asynccontextmanager
     async def open_fleet(*chips: Chip, **changes: Any) -> AsyncGenerator[Fleet]:
         replicas = tuple(chip.declared() for chip in chips)
-        async with (
-            open_workshop(pool, dsn, tmp_path, []) as workshop,
-            workshop.dispatching(**({"replicas": replicas, "stall_s": 4.0} | changes)),
-        ):
-            fleet = Fleet(workshop)
-            for chip in chips:
-                await fleet.until(chip.name, "up")
-            yield fleet
+        async with open_workshop(pool, dsn, tmp_path, []) as workshop:
+            for chip in yard.values():
+                chip.enter(tmp_path)
+            async with workshop.dispatching(**({"replicas": replicas, "stall_s": 4.0} | changes)):
+                fleet = Fleet(workshop)
+                for chip in chips:
+                    await fleet.until(chip.name, "up")
+                yield fleet
 
     return open_fleet
 
@@ -114,9 +115,9 @@ async def costs_are_noted(workshop: Workshop, job: UUID) -> None:
     """Also of the attempt that failed."""
     async with workshop.pool.acquire() as conn:
         rows = await conn.fetch("SELECT * FROM gateway.attempt WHERE job_id = $1 ORDER BY attempt", job)
-    assert [(row["accelerator"], row["price_micro_usd_per_hour"]) for row in rows] == [("STEADY", 1e6 * 2), ("SWIFT", 1e6)]
+    assert [(row["accelerator"], row["price_micro_usd_per_hour"]) for row in rows] == [("STEADY", 2e6), ("SWIFT", 9e6)]
     assert rows[0]["device_ms"] > 0
-    assert rows[1]["device_ms"] >= 3000 * PACES["swift"]
+    assert rows[1]["device_ms"] >= 3000 * CHIPS["swift"][0]
 
 
 async def test_one_hangs_and_is_in_quarantine_until_it_made_a_sample(yard: dict[str, Chip], fleet_of: Opened) -> None:
@@ -156,13 +157,15 @@ async def test_a_cancelled_job_that_stops_is_no_reason_for_a_quarantine(yard: di
 
 async def test_the_one_that_is_slowed_down_makes_less(yard: dict[str, Chip], fleet_of: Opened) -> None:
     slow, same = yard["steady"], yard["thrifty"]
-    async with fleet_of(slow, same) as fleet:
+    async with fleet_of(slow, same, replicas=(slow.declared(), same.declared(slow))) as fleet:
         await slow.set_pace(3.0)
         try:
-            made = await fleet.ended(*[await fleet.workshop.order() for _ in range(8)])
+            made = await fleet.ended(*[await fleet.workshop.order() for _ in range(16)])
+            later = await fleet.ended(*[await fleet.workshop.order() for _ in range(4)])
         finally:
             await slow.set_pace(slow.pace)
         assert made["thrifty"] > made["steady"] > 0
+        assert later == {"thrifty": 4}  # it has learnt which one is slow
 
 
 async def test_one_is_drained_one_is_added_and_removed_again(yard: dict[str, Chip], fleet_of: Opened) -> None:
@@ -177,10 +180,11 @@ async def test_one_is_drained_one_is_added_and_removed_again(yard: dict[str, Chi
         async with fleet.workshop.pool.acquire() as conn, conn.transaction():
             await register(conn, yard["thrifty"].declared(), MODELS)
         await fleet.until("thrifty", "up")
-        busy = [await fleet.workshop.order(**LONG) for _ in range(2)]
-        assert {await fleet.at_work(job) for job in busy} == {"swift", "thrifty"}
+        busy = [await fleet.workshop.order(**LONG)]
+        assert await fleet.at_work(busy[0]) == "thrifty"
         await fleet.say("thrifty", "remove")
         assert (await fleet.until("thrifty", "leaving")).running == 1
+        busy.append(await fleet.workshop.order(**LONG))
         assert await fleet.ended(first, *busy) == {"steady": 1, "swift": 1, "thrifty": 1}
         await fleet.until("steady", "drained")
         async with asyncio.timeout(SOON_S):
@@ -207,3 +211,24 @@ async def test_a_server_that_is_not_there_is_said_and_waited_for(yard: dict[str,
         assert await fleet.ended(await fleet.workshop.order()) == {"swift": 1}
         row = await fleet.until("absent", "down")
         assert "127.0.0.1:1 does not answer" in (row.reason or "")
+
+
+async def test_what_no_chip_can_hold_and_what_has_no_price_is_cordoned_and_said(yard: dict[str, Chip], fleet_of: Opened) -> None:
+    swift = yard["swift"].declared()
+    unpriced = msgspec.structs.replace(swift, name="unpriced", accelerator="a new one", price_micro_usd_per_hour=None)
+    unknown = msgspec.structs.replace(swift, name="unknown", models=("mystery",))
+    async with fleet_of(replicas=(unpriced, unknown, yard["steady"].declared())) as fleet:
+        assert await fleet.ended(await fleet.workshop.order()) == {"steady": 1}
+        assert "what an hour of a new one costs" in ((await fleet.until("unpriced", "cordoned")).reason or "")
+        assert "no model mystery" in ((await fleet.until("unknown", "cordoned")).reason or "")
+
+
+async def test_each_job_goes_where_its_second_costs_least_and_the_urgent_one_first(
+    yard: dict[str, Chip], fleet_of: Opened
+) -> None:
+    async with fleet_of(yard["thrifty"], yard["steady"], yard["swift"]) as fleet:
+        await fleet.at_work(await fleet.workshop.order(**LONG))
+        flex, standard, urgent = [await fleet.workshop.order(tier=tier) for tier in ("flex", "standard", "priority")]
+        assert await fleet.ended(urgent, standard, flex) == {"thrifty": 3}
+        rows = [await fleet.workshop.job(job) for job in (urgent, standard, flex)]
+        assert [row["id"] for row in sorted(rows, key=lambda row: row["started_at"])] == [urgent, standard, flex]

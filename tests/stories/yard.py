@@ -17,10 +17,28 @@ from tests.conftest import free_port
 
 MODELS = ("testcard", "faulty")
 """The names of the workshop's catalogue; both are test cards here."""
+_CHIP = """
+[[accelerators]]
+name = "{name}"
+title = "made up"
+vendor = "any"
+memory_gib = 1
+"""
+_SPEED = """
+[[speeds]]
+model = "{model}"
+accelerator = "{name}"
+resolution = "480p"
+seconds_per_second = {pace}
+provenance = "estimated"
+source = "made up"
+"""
 
 
 class Chip:
-    """One server with both models in its repository and the first one loaded. `pace`: compute seconds per generated second."""
+    """One server with both models in its repository and the first one loaded. `pace`: compute seconds per generated second;
+    `price`: USD micro-units an hour.
+    """
 
     def __init__(self, name: str, work: Path, pace: float, price: int) -> None:
         self.name, self.pace, self.price, self._work = name, pace, price, work
@@ -28,9 +46,19 @@ class Chip:
         self._http, self._grpc, self._metrics = free_port(), free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def declared(self, **changes: object) -> ReplicaSettings:
-        given = {"models": MODELS, "loads": True, "models_max": 1, "accelerator": self.name.upper()} | changes
-        return ReplicaSettings(self.name, f"127.0.0.1:{self._grpc}", price_micro_usd_per_hour=self.price, **given)  # pyright: ignore[reportArgumentType] – by name
+    def declared(self, kind: "Chip | None" = None) -> ReplicaSettings:
+        """As a chip of its own kind, or as one of another's."""
+        return ReplicaSettings(
+            self.name, f"127.0.0.1:{self._grpc}", MODELS, accelerator=(kind or self).name.upper(),
+            price_micro_usd_per_hour=(kind or self).price, loads=True, models_max=1,
+        )  # fmt: skip
+
+    def enter(self, catalogue: Path) -> None:
+        """Its rows, as they should be."""
+        with (catalogue / "accelerators.toml").open("a") as file:
+            file.write(_CHIP.format(name=self.name.upper()))
+        with (catalogue / "speeds.toml").open("a") as file:
+            file.writelines(_SPEED.format(model=model, name=self.name.upper(), pace=self.pace) for model in MODELS)
 
     def start(self) -> None:
         repository = write_repository(self._work / "models", dict.fromkeys(MODELS, self.pace))
@@ -69,15 +97,15 @@ class Chip:
 
 
 @contextlib.contextmanager
-def open_yard(work: Path, paces: Mapping[str, float]) -> Generator[dict[str, Chip]]:
-    """All of them, ready; they start side by side."""
-    chips = {name: Chip(name, work / name, pace, 1_000_000 * number) for number, (name, pace) in enumerate(paces.items(), 1)}
+def open_yard(work: Path, chips: Mapping[str, tuple[float, int]]) -> Generator[dict[str, Chip]]:
+    """All of them by name, with their paces and prices, ready; they start side by side."""
+    made = {name: Chip(name, work / name, pace, price) for name, (pace, price) in chips.items()}
     try:
-        for chip in chips.values():
+        for chip in made.values():
             chip.start()
-        for chip in chips.values():
+        for chip in made.values():
             chip.ready()
-        yield chips
+        yield made
     finally:
-        for chip in chips.values():
+        for chip in made.values():
             chip.kill()

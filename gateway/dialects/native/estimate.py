@@ -1,4 +1,4 @@
-"""POST /v1/estimate: what a request would mean and cost, by the arithmetic that holds and charges. Nothing is stored."""
+"""POST /v1/estimate: what a request means, costs and waits for, by the arithmetic of admission. Nothing is stored."""
 
 from typing import get_args
 
@@ -7,17 +7,17 @@ from litestar import post
 
 from billing.pricing.quote import Quote
 from gateway.access.restrictions import refuse_request
-from gateway.admit import price
 from gateway.dialects.native.examples import CREATE_JOB
 from gateway.dialects.native.requests import ROLES, read_request
-from gateway.dialects.native.translate import ask_of, estimate_of
-from gateway.dialects.native.wire import CreateJob, Estimate
+from gateway.dialects.native.translate import ask_of, estimate_of, start_of
+from gateway.dialects.native.wire import CreateJob, Estimate, StartQuote
 from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of
 from gateway.edge.described import Answer, Described
 from gateway.edge.replies import Reply, json_reply
 from gateway.edge.submit import limits_of
 from gateway.errors import InvalidMedia, InvalidRequest, TooLarge, UnknownModel, UnsupportedContent, UnsupportedField
+from gateway.submission import price
 from gateway.video import Tier, resolve
 
 _TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -33,7 +33,9 @@ _DESCRIBED = Described(
 
 @post("/estimate", status_code=200, operation_id="estimate", opt={"described": _DESCRIBED})
 async def estimate(request: HttpRequest) -> Reply:
-    """Price a request before sending it: the body of POST /v1/jobs, answered with the most it may cost in each tier."""
+    """Price a request before sending it: the body of POST /v1/jobs, answered with the most it may cost and the start it would be
+    promised in each tier.
+    """
     caller = await authenticate(request)
     body, images, ignored = await read_request(request, caller)
     gateway, ask = gateway_of(request), ask_of(body)
@@ -45,7 +47,13 @@ async def estimate(request: HttpRequest) -> Reply:
         book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
     asked = price(book, video)
     offered = rates.tier if book and (rates := book.rates(video.model)) else {}
-    tiers: list[tuple[Tier, Quote]] = [
-        (tier, price(book, msgspec.structs.replace(video, tier=tier))) for tier in _TIERS if tier in offered
+    tiers: list[tuple[Tier, Quote, StartQuote | None]] = [
+        (
+            tier,
+            price(book, msgspec.structs.replace(video, tier=tier)),
+            start_of(gateway.quotes.quote(caller.org_id, video, tier, livemode=caller.livemode)),
+        )
+        for tier in _TIERS
+        if tier in offered
     ]
     return json_reply(estimate_of(video, asked, tiers), headers=ignored_header(ignored))

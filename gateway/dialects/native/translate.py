@@ -3,12 +3,14 @@
 import base64
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
+from billing.kit.money import format_micro
 from billing.pricing.quote import Quote
 from gateway.dialects.native.wire import (
     ArtifactView,
@@ -21,10 +23,12 @@ from gateway.dialects.native.wire import (
     Notice,
     Problem,
     ProblemDocument,
+    StartQuote,
     TierPrice,
     Urls,
 )
 from gateway.errors import GatewayError, InvalidRequest, QuotaExceeded
+from gateway.fleet.policy.model import Quote as FleetQuote
 from gateway.video import FINAL, Ask, Job, State, Tier, VideoRequest
 
 Link = Callable[[Job, str], str | None]
@@ -76,6 +80,9 @@ def view(job: Job, base: str, link: Link) -> JobView:
         state=job.state,
         progress=round(job.progress, 4),
         queue_position=job.queue_position,
+        promised_start_at=job.promised_start_at,
+        expected_start_at=job.expected_start_at,
+        expected_finish_at=job.expected_finish_at,
         model=request.model,
         prompt=request.prompt,
         seconds=job.seconds,
@@ -104,6 +111,8 @@ def money(job: Job) -> Money:
     """What is held while the job lives, and what it was charged in the end, with the reason."""
     if job.state == "succeeded":
         reason = f"{job.seconds:.3f} s delivered and verified"
+        if job.credited_micro:
+            reason += f"; started later than promised: {format_micro(job.credited_micro, job.terms.currency)} credited"
     elif job.state in FINAL:
         reason = f"{job.error_code}: nothing was charged"
     else:
@@ -115,6 +124,7 @@ def money(job: Job) -> Money:
         charged_micro=job.charged_micro,
         held_seconds_ms=held_ms,
         charged_seconds_ms=job.charged_ms,
+        credited_micro=job.credited_micro or 0,
         rate_micro_per_s=job.terms.rate_micro,
         price_version=str(job.terms.rate_card_id),
         reason=reason,
@@ -167,7 +177,7 @@ def render_event(event: str, at: datetime, data: dict[str, Any]) -> bytes:
     return _encode(Notice(type=event, timestamp=at, data=data))
 
 
-def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier, Quote]]) -> bytes:
+def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier, Quote, StartQuote | None]]) -> bytes:
     estimate = Estimate(
         model=request.model,
         size=request.size,
@@ -179,9 +189,21 @@ def estimate_of(request: VideoRequest, asked: Quote, tiers: Sequence[tuple[Tier,
         currency=asked.terms.currency,
         price_version=str(asked.terms.rate_card_id),
         amount_max_micro=asked.amount_micro,
-        tiers=tuple(TierPrice(tier, q.terms.rate_micro, q.amount_micro, q.explanation) for tier, q in tiers),
+        tiers=tuple(TierPrice(tier, q.terms.rate_micro, q.amount_micro, q.explanation, start) for tier, q, start in tiers),
     )
     return _encode(estimate)
+
+
+def start_of(quoted: FleetQuote | None) -> StartQuote | None:
+    if quoted is None or not isfinite(quoted.likely_s):
+        return None
+    likely_s = quoted.likely_s if quoted.start_s is None else min(quoted.likely_s, quoted.start_s)
+    return StartQuote(
+        None if quoted.start_s is None else round(quoted.start_s, 1),
+        round(likely_s, 1),
+        round(likely_s + quoted.runtime_s, 1),
+        quoted.confidence,
+    )
 
 
 def render_error(error: GatewayError) -> tuple[bytes, str]:

@@ -72,6 +72,7 @@ class Money(msgspec.Struct, frozen=True):
     charged_micro: int
     held_seconds_ms: int
     charged_seconds_ms: int
+    credited_micro: Annotated[int, Meta(description="Given back as credit because the job started later than promised.")]
     rate_micro_per_s: int
     price_version: str
     reason: str
@@ -109,6 +110,12 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     progress: Annotated[float, Meta(ge=0, le=1)]
     queue_position: int | None
+    promised_start_at: Annotated[
+        datetime | None,
+        Meta(description="It starts by then, or a share of its price is given back. Null: no start was promised."),
+    ]
+    expected_start_at: Annotated[datetime | None, Meta(description="While it waits, as far as can be said.")]
+    expected_finish_at: Annotated[datetime | None, Meta(description="Until it has ended, as far as can be said.")]
     model: str
     prompt: str
     seconds: float
@@ -164,13 +171,32 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     job: JobView | UnsetType = UNSET
 
 
+Confidence = Literal["measured", "catalogue", "guess"]
+
+
+class StartQuote(msgspec.Struct, frozen=True):
+    """When it would start and be done in a tier, in seconds from now. A job gets the promise of the moment it is admitted.
+
+    `confidence`: its run time was measured here, is published for its chip, or is guessed from other chips.
+    """
+
+    promised_start_s: Annotated[float | None, Meta(description="At the latest. Null: no start can be promised in this tier now.")]
+    expected_start_s: float
+    expected_finish_s: float
+    confidence: Confidence
+
+
 class TierPrice(msgspec.Struct, frozen=True):
-    """What the request costs at most in one tier. `explanation` is for people: `4.000 s × ¥1.00 = ¥4.00`."""
+    """What the request costs at most in one tier, and when it would start; `start` is null while nobody can say.
+
+    `explanation` is for people: `4.000 s × ¥1.00 = ¥4.00`.
+    """
 
     tier: Tier
     rate_micro_per_s: int
     amount_max_micro: Annotated[int, Meta(description="What would be held; only delivered seconds are charged.")]
     explanation: str
+    start: StartQuote | None
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -140,7 +140,7 @@ class RegretLimited:
             ):
                 return None
         elif not critical and (penalty > p.regret_max[tier] or speed * backlog_s < p.swap_gain * load_s):
-            return None
+            return (penalty, Choice(row, *found)) if (found := _unused(state, (c, tier, a))) else None
         replica = _victim(state, a, m, spare=tier == PRIORITY)
         return None if replica is None else (penalty, Choice(row, replica, state.slots.victims(replica, m)))
 
@@ -190,6 +190,25 @@ def _trial(state: State, row: int, cell: tuple[int, int, int]) -> tuple[float, C
         return 0.0, Choice(row, replica)
     replica = _victim(state, a, m, spare=False) if state.slots.cold[a] else None
     return None if replica is None else (0.0, Choice(row, replica, state.slots.victims(replica, m)))
+
+
+def _unused(state: State, cell: tuple[int, int, int]) -> tuple[Replica, frozenset[int]] | None:
+    """Where a model goes at once that no chip it may use now has or is loading: no job for it can start by waiting. A replica all
+    of whose models that would go are wanted by no waiting job, and those models.
+    """
+    c, tier, a = cell
+    m, most = state.fleet.model_of[c], state.parameters.regret_max[tier]
+    if any(state.slots.holding[pool][m] for pool, regret in enumerate(state.plan.regret[c]) if regret <= most):
+        return None
+    replica = _victim(state, a, m, spare=False)
+    unload = frozenset[int]() if replica is None else state.slots.victims(replica, m)
+    return None if replica is None or any(_waits(state, one) for one in unload) else (replica, unload)
+
+
+def _waits(state: State, m: int) -> bool:
+    """Some job waits for the model."""
+    count = state.queues.count
+    return any(any(count[c * TIER_COUNT : (c + 1) * TIER_COUNT]) for c, one in enumerate(state.fleet.model_of) if one == m)
 
 
 def _unreserved(state: State, replica: Replica) -> bool:

@@ -63,10 +63,11 @@ def publish(state: State, epoch: int, now: float) -> DemandCurve:
     p, points = state.parameters, state.ledger.points(_POINTS)
     heavy: dict[str, Heavy] = {}
     for one in state.by_index:
-        waiting = np.cumsum(one.waiting).tolist()
+        first, second, third = one.waiting
+        waiting = (first, first + second, first + second + third)
         if any(amount > p.burst * target / 2 for amount, target in zip(waiting, p.target_s, strict=True)):
             usual = (np.cumsum(one.asked) * np.exp((one.asked_at - now) / p.custom_s) / p.custom_s).tolist()
-            heavy[one.name] = Heavy(tuple(waiting), tuple(usual), one.weight / max(state.weight_active, one.weight))
+            heavy[one.name] = Heavy(waiting, tuple(usual), one.weight / max(state.weight_active, one.weight))
     classes: dict[str, ClassCurve] = {}
     for (model, resolution), c in state.fleet.class_index.items():
         mean_s, late_s, confidence = runtime(state, c, 1.0)

@@ -1,13 +1,15 @@
 """A new leader's beginning: the queue from its rows, column by column, what runs, and what the old leader had learnt."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from math import isnan
 
 import numpy as np
 from msgspec import Struct
 
 from gateway.fleet.policy.demand import TIER_COUNT, Floats, Integers, Rates
-from gateway.fleet.policy.model import Running
+from gateway.fleet.policy.model import Queued, Running
 from gateway.fleet.policy.parameters import TIERS
+from gateway.fleet.policy.queue import Flags
 from gateway.fleet.policy.state import State
 
 
@@ -127,6 +129,43 @@ def snapshot(state: State) -> tuple[Backlog, list[Running]]:
         tag=np.array([queues.tag[row] for row in rows], dtype=float),
     )
     return backlog, [state.describe(run) for runs in state.runs.values() for run in runs if not run.hedge]
+
+
+def part(backlog: Backlog, keep: Flags) -> Backlog:
+    """Only those jobs."""
+    used = np.unique(backlog.kind[keep])
+    kinds: list[int] = used.tolist()
+    places: list[int] = np.flatnonzero(keep).tolist()
+    return Backlog(
+        jobs=[backlog.jobs[place] for place in places],
+        kinds=[backlog.kinds[kind] for kind in kinds],
+        kind=np.searchsorted(used, backlog.kind[keep]),
+        organizations=backlog.organizations,
+        owner=backlog.owner[keep],
+        seconds=backlog.seconds[keep],
+        submitted_at=backlog.submitted_at[keep],
+        promised_at=backlog.promised_at[keep],
+        tried=backlog.tried,
+        tag=None if backlog.tag is None else backlog.tag[keep],
+    )
+
+
+def jobs_of(backlog: Backlog) -> Iterator[Queued]:
+    """One by one, in their order."""
+    for n, job in enumerate(backlog.jobs):
+        model, resolution, tier = backlog.kinds[int(backlog.kind[n])]
+        promised_at = float(backlog.promised_at[n])
+        yield Queued(
+            job,
+            backlog.organizations[int(backlog.owner[n])],
+            model,
+            resolution,
+            float(backlog.seconds[n]),
+            TIERS[_tier(tier)],
+            float(backlog.submitted_at[n]),
+            None if isnan(promised_at) else promised_at,
+            backlog.tried.get(job, ()),
+        )
 
 
 def _load_queue(state: State, backlog: Backlog) -> None:

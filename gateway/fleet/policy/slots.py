@@ -88,7 +88,7 @@ class Slots:
         self.flex = [0] * len(fleet.pools)
         """Slots of each pool that flex jobs hold."""
         self.holding: list[list[int]] = [[0] * len(fleet.models) for _ in pools]
-        """Replicas of each pool that have each model, or are loading it."""
+        """Replicas of each pool that are up and have each model, or are loading it."""
         self._reopen: list[tuple[float, int, Replica, int]] = []
         self._order = 0
 
@@ -107,12 +107,14 @@ class Slots:
 
     def set_state(self, replica: Replica, state: State, now: float) -> None:
         was, replica.state = replica.state == "up", state
-        self.up[replica.pool] += replica.slots * ((state == "up") - was)
+        change = (state == "up") - was
+        self.up[replica.pool] += replica.slots * change
+        for m in replica.loaded | ({replica.loading} - {-1}):
+            self.holding[replica.pool][m] += change
         self.refresh(replica, now)
 
     def remove(self, replica: Replica, now: float) -> None:
         self.set_state(replica, "down", now)
-        self._hold(replica, replica.loaded | ({replica.loading} - {-1}), -1)
         del self.by_name[replica.name]
         self._ratios[replica.pool][0] -= replica.ratio
         self._ratios[replica.pool][1] -= replica.runs > 0
@@ -244,5 +246,5 @@ class Slots:
         replica.places, replica.counted = places, free
 
     def _hold(self, replica: Replica, models: Iterable[int], change: int) -> None:
-        for m in models:
+        for m in models if replica.state == "up" else ():
             self.holding[replica.pool][m] += change
