@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 
 from billing.kit.listen import Listener, Wake
 from billing.kit.pool import APP_ROLE, open_pool
+from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from billing.stripe.desk import open_desk
 from gateway.access.authenticate import Authenticator
@@ -77,27 +78,8 @@ def create_app(settings: Settings) -> Litestar:
 async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
     """Opens what a process needs, in order, and closes it in reverse; admissions under way are finished first."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            await open_pool(
-                settings.dsn.reveal(),
-                name="tallylight-api",
-                role=APP_ROLE,
-                size_min=settings.pool_min,
-                size_max=settings.pool_max,
-                statement_timeout_ms=settings.statement_timeout_ms,
-            )
-        )
-        hot = await stack.enter_async_context(
-            await open_pool(
-                settings.dsn.reveal(),
-                name="tallylight-api-hot",
-                role=APP_ROLE,
-                size_min=settings.pool_min,
-                size_max=settings.pool_max,
-                statement_timeout_ms=settings.statement_timeout_ms,
-                plans_once=True,
-            )
-        )
+        pool = await stack.enter_async_context(await _pool(settings, "tallylight-api"))
+        hot = await stack.enter_async_context(await _pool(settings, "tallylight-api-hot", plans_once=True))
         changes, closing = Wake(), asyncio.Event()
         key_uses = KeyUses(pool)
         key_uses.start()
@@ -152,6 +134,18 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             changes=changes,
             closing=closing,
         )
+
+
+async def _pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+    return await open_pool(
+        settings.dsn.reveal(),
+        name=name,
+        role=APP_ROLE,
+        size_min=settings.pool_min,
+        size_max=settings.pool_max,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        plans_once=plans_once,
+    )
 
 
 def answer_failure(request: HttpRequest, error: Exception) -> Response[bytes]:
