@@ -8,8 +8,7 @@ reads the key again, because a revoked key must not spend.
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from math import ceil
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -40,19 +39,17 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.fleet.costs import ComputeCosts
-from gateway.fleet.policy.model import Quote as FleetQuote
 from gateway.fleet.promises.quotes import Promise, Quotes
 from gateway.jobs import sql
 from gateway.jobs.model import Created, job_of
 from gateway.quotas.model import Claim, Refusal
 from gateway.quotas.reserve import NOTHING, QuotaBook, Room
 from gateway.quotas.words import exceeded
-from gateway.submission import Admitted, Submission, claim_of, price
+from gateway.submission import Admitted, Submission, Token, claim_of, price
 from gateway.telemetry.metrics import admissions, flush_rows, flush_seconds
 from gateway.video import Job
 
 _GATHER_S = 0.001
-_Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
 
 
 class Admission:
@@ -123,7 +120,7 @@ class Admission:
                 raise CommitUnknown("admission") from error
             raise
         finally:
-            self._quotes.settled(turn.promises)
+            self._quotes.settled(turn.promises())
         return turn.outcomes()
 
 
@@ -149,6 +146,15 @@ class _Entry:
             self.outcome = exceeded(taken) if isinstance(taken, Refusal) else None
             self.stack = NOTHING if isinstance(taken, Refusal) else taken
 
+    @property
+    def promise_s(self) -> float | None:
+        """None also for a job that is not to start before some time."""
+        return None if self.promise is None or self.held.starts_at is not None else self.promise.start_s
+
+    def created(self, at: datetime) -> Created:
+        promised = None if self.promise_s is None else at + timedelta(seconds=self.promise_s)
+        return Created(self.of.job_id, at, promised)
+
 
 class _Kind(msgspec.Struct, frozen=True):
     """What jobs of one batch may have in common; `place` counts from 1, as arrays do in SQL."""
@@ -164,10 +170,12 @@ class _Turn:
     def __init__(self, batch: Sequence[Submission]) -> None:
         self._entries = [_Entry(one) for one in batch]
         self._kinds: dict[tuple[object, ...], _Kind] = {}
-        self.promises: list[Promise] = []
 
     def outcomes(self) -> list[Admitted | Exception]:
         return [entry.outcome or Unavailable() for entry in self._entries]
+
+    def promises(self) -> list[Promise]:
+        return [entry.promise for entry in self._entries if entry.promise is not None]
 
     def _undecided(self) -> list[_Entry]:
         return [entry for entry in self._entries if entry.outcome is None]
@@ -182,10 +190,10 @@ class _Turn:
 
     async def replay(self, conn: Conn) -> None:
         """Answers what was answered before: by Idempotency-Key, else by the retry count of a client that sends no key."""
-        named: dict[_Token, _Entry] = {}
+        named: dict[Token, _Entry] = {}
         for entry in self._undecided():
             if entry.of.idempotency_key is not None:
-                if named.setdefault(_token(entry.of), entry) is not entry:
+                if named.setdefault(entry.of.token, entry) is not entry:
                     entry.outcome = IdempotencyInProgress(retry_after_s=1)
             elif entry.of.retry:
                 await self._claim_retried(conn, entry)
@@ -200,7 +208,7 @@ class _Turn:
         if row is not None:
             entry.outcome = Admitted(row.id, one.status, one.render(job_of(row)), replayed=True)
 
-    async def _answer_again(self, conn: Conn, named: dict[_Token, _Entry]) -> None:
+    async def _answer_again(self, conn: Conn, named: dict[Token, _Entry]) -> None:
         # The lock is taken in a statement of its own: the next one must see what its former holder committed.
         locks = await sql.LOCK_TOKENS.all(conn, ["/".join(map(str, token)) for token in named])
         for entry, lock in zip(named.values(), locks, strict=True):
@@ -245,17 +253,12 @@ class _Turn:
                 entry.sponsor = Sponsor(standing.sponsor, cost_micro)
 
     def promise(self, quotes: Quotes) -> None:
-        """A start, where somebody leads; a request whose tier cannot promise one within its limit is refused."""
+        """A start, where somebody leads; a request whose tier can promise none within its limit is refused."""
         for entry in self._undecided():
-            request, caller = entry.of.request, entry.of.caller
-            match quotes.promise(caller.org_id, request, livemode=caller.livemode):
-                case Promise() as made:
-                    entry.promise = made
-                    self.promises.append(made)
-                case FleetQuote(retry_s=retry_s):
-                    entry.outcome = FleetBusy(retry_after_s=ceil(retry_s))
-                case None:
-                    pass
+            try:
+                entry.promise = quotes.promise(entry.of.caller.org_id, entry.of.request, livemode=entry.of.caller.livemode)
+            except FleetBusy as busy:
+                entry.outcome = busy
 
     async def recognise(self, conn: Conn, again: set[UUID]) -> None:
         """Of the jobs that are sent again, those that had been committed: quotas count them already."""
@@ -300,23 +303,17 @@ class _Turn:
             ids = [(entry.of.caller.org_id, entry.of.job_id) for entry in entries]
             created = {row.id: row for row in await sql.CREATED.all(conn, *map(list, zip(*ids, strict=True)))}
         for entry in entries:
-            body = entry.of.render(_job(entry, created.get(entry.of.job_id) or _created(entry, added.created_at)))
+            body = entry.of.render(_job(entry, created.get(entry.of.job_id) or entry.created(added.created_at)))
             entry.outcome = Admitted(entry.of.job_id, entry.of.status, body, limits=entry.stack.fields)
 
     async def remember(self, conn: Conn) -> None:
         rows = [
-            (*_token(entry.of), entry.of.fingerprint, entry.outcome.job_id, entry.outcome.status, entry.outcome.body)
+            (*entry.of.token, entry.of.fingerprint, entry.outcome.job_id, entry.outcome.status, entry.outcome.body)
             for entry in self._entries
             if entry.of.idempotency_key is not None and isinstance(entry.outcome, Admitted) and not entry.outcome.replayed
         ]
         if rows:
             await sql.REMEMBER.run(conn, *[list(column) for column in zip(*rows, strict=True)])
-
-
-def _token(one: Submission) -> _Token:
-    """What an Idempotency-Key is unique within."""
-    caller = one.caller
-    return caller.org_id, caller.project_id, caller.livemode, one.dialect, one.idempotency_key or ""
 
 
 def _request(entry: _Entry) -> ChargeRequest:
@@ -357,20 +354,9 @@ def _columns(entry: _Entry) -> tuple[object, ...]:
         entry.held.amount_micro,
         entry.held.starts_at,
         entry.stack.counters,
-        _promise_s(entry),
+        entry.promise_s,
         entry.kind.place,
     )
-
-
-def _promise_s(entry: _Entry) -> float | None:
-    """A start that is put off until a budget has money is not promised."""
-    return entry.promise.start_s if entry.promise is not None and entry.held.starts_at is None else None
-
-
-def _created(entry: _Entry, at: datetime) -> Created:
-    """What INSERT_JOBS has written of the entry."""
-    promise_s = _promise_s(entry)
-    return Created(entry.of.job_id, at, None if promise_s is None else at + timedelta(seconds=promise_s))
 
 
 def _job(entry: _Entry, created: Created) -> Job:

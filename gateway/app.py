@@ -137,6 +137,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
 
 
 async def _pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+    """`plans_once`: for the few statements that carry the load."""
     return await open_pool(
         settings.dsn.reveal(),
         name=name,

@@ -46,6 +46,7 @@ from gateway.jobs.janitors import (
     rescue_lost_leases,
     without_jobs,
 )
+from gateway.jobs.late.credit import credit_late_starts
 from gateway.jobs.model import JobRef
 from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
@@ -109,6 +110,9 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
     async def rescue(conn: Conn) -> int:
         return await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
 
+    async def credit(conn: Conn) -> int:
+        return await credit_late_starts(conn, percent=settings.late_start_credit_percent)
+
     async def remove_assets(pool: Pool) -> int:
         """Deleting is idempotent and may take long: it needs no lock and holds no transaction open."""
         async with pool.acquire(timeout=5) as conn:
@@ -147,6 +151,7 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
     return [
         Janitor("rescue_lost_leases", settings.poll_s, _alone(1, rescue)),
         Janitor("expire_queued", 5.0, _alone(2, expire_queued)),
+        Janitor("credit_late_starts", 5.0, _alone(7, credit)),
         Janitor("remove_expired_assets", 10.0, remove_assets),
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
         Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),

@@ -29,6 +29,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
 Bytes = Annotated[int, Meta(ge=0)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 
 
 class SettingsError(Exception):
@@ -152,6 +153,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The longest one attempt may take."""
     attempts_max: Count = 3
     """Attempts of one job before it has failed."""
+    late_start_credit_percent: Percent = 25
+    """How much of its price a job gets back as credit that started later than promised; 0: nothing."""
     cancel_confirm_s: Seconds = 5.0
     """A replica whose model works on for this long after a cancellation is put in quarantine."""
     breaker_pause_s: Seconds = 30.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -14,6 +15,8 @@ from gateway.errors import InvalidRequest
 from gateway.jobs.model import fingerprint
 from gateway.quotas.model import Claim, amounts
 from gateway.video import Job, VideoRequest
+
+Token: TypeAlias = tuple[UUID, UUID, bool, str, str]
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +33,12 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     retry: int = 0
     """How often the client says it has sent this before (`x-stainless-retry-count`)."""
+
+    @property
+    def token(self) -> Token:
+        """What an Idempotency-Key is unique within, and the key."""
+        caller = self.caller
+        return caller.org_id, caller.project_id, caller.livemode, self.dialect, self.idempotency_key or ""
 
 
 class Admitted(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ fixed, the longest possible result is known, and so is the most it can cost.
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 from uuid import UUID
 
@@ -168,6 +169,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     delivered_ms: int | None = None
     charged_ms: int = 0
     charged_micro: int = 0
+    credited_micro: int | None = None
     error_code: str | None = None
     error_message: str | None = None
     assets_expire_at: datetime | None = None
@@ -176,6 +178,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request: VideoRequest
     artifacts: tuple[Artifact, ...] = ()
     queue_position: int | None = None
+    expected_start_at: datetime | None = None
+    expected_finish_at: datetime | None = None
 
     @property
     def public_id(self) -> str:
@@ -332,6 +336,7 @@ def _geometry(ask: Ask, limits: ModelLimits) -> tuple[int, int]:
     return width, height
 
 
+@lru_cache(maxsize=1024)
 def parse_size(text: str) -> tuple[int, int]:
     """`"1280x720"` → (1280, 720); also with `*`, as some clients write. Raises InvalidRequest."""
     width, _, height = text.lower().replace("*", "x").partition("x")
@@ -359,6 +364,7 @@ def _snap(edge: float, step: int) -> int:
     return int(edge) // step * step
 
 
+@lru_cache(maxsize=1024)
 def _ratio(width: int, height: int) -> str:
     """The usual name of a size's shape, by nearest quotient."""
     names = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0, "4:3": 4 / 3, "3:4": 3 / 4, "21:9": 21 / 9}

@@ -1,6 +1,7 @@
 """Capture: charge what was measured, at most what was held, once; the rest of the hold is free again."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -37,7 +38,7 @@ async def capture(
     """
     held = await lock_holds(conn, [request.id for request in requests]) if holds is None else holds
     before = [request for request in requests if request.id in held and held[request.id].state == "captured"]
-    same = await _stored_alike(conn, before) if before else set[UUID]()
+    same = await _stored_alike(conn, before) if before else set[_Payload]()
     first: dict[UUID, _Capture] = {}
     outcomes: list[Captured | BillingError] = []
     for request in requests:
@@ -64,7 +65,11 @@ class _Capture(msgspec.Struct, frozen=True):
     outcome: Captured
 
 
-def _decide(request: CaptureRequest, found: OpenHold | None, same: set[UUID]) -> _Capture | Captured | BillingError:
+_Payload: TypeAlias = tuple[UUID, bytes]
+"""A hold and what its capture keeps."""
+
+
+def _decide(request: CaptureRequest, found: OpenHold | None, same: set[_Payload]) -> _Capture | Captured | BillingError:
     if found is None or found.state == "released":
         return HoldNotOpen(f"hold {request.id} is {found.state if found else 'missing'}")
     asked = {"seconds": request.seconds_ms, "money": request.amount_micro, "sponsor": request.sponsor_micro}
@@ -72,7 +77,7 @@ def _decide(request: CaptureRequest, found: OpenHold | None, same: set[UUID]) ->
         stored = {"seconds": 0, "money": 0, "sponsor": 0}
         for row in found.draws:
             stored[row.part] += row.captured
-        alike = stored == asked and request.id in same
+        alike = stored == asked and (request.id, msgspec.json.encode(request.payload)) in same
         return _captured(request, found.draws, [row.captured for row in found.draws]) if alike else _conflict(request)
     shares = split([(row.part, row.amount) for row in found.draws], asked)
     if shares is None:
@@ -85,12 +90,12 @@ def _captured(request: CaptureRequest, draws: Sequence[HoldRow], shares: Sequenc
     return Captured(request.id, request.amount_micro, capture_transfer_id(request.id), request.seconds_ms, promo_micro)
 
 
-async def _stored_alike(conn: Conn, requests: Sequence[CaptureRequest]) -> set[UUID]:
-    """Those that were captured with the same payload."""
+async def _stored_alike(conn: Conn, requests: Sequence[CaptureRequest]) -> set[_Payload]:
+    """What of it is stored."""
     payloads = [msgspec.json.encode(request.payload) for request in requests]
     ids = [request.id for request in requests]
     rows = await sql.FIND_TRANSFERS.all(conn, list(map(capture_transfer_id, ids)), ["capture"] * len(ids), ids, payloads)
-    return {ids[row.nth - 1] for row in rows if row.same}
+    return {(ids[row.nth - 1], payloads[row.nth - 1]) for row in rows if row.same}
 
 
 def _conflict(request: CaptureRequest) -> TransferConflict:

@@ -6,6 +6,7 @@
 CREATE TABLE billing.payer (
     customer_id uuid PRIMARY KEY REFERENCES billing.customer (id),
     stripe_id text UNIQUE,  -- null until Stripe has answered
+    lost smallint NOT NULL DEFAULT 0,  -- how often it was deleted there: each time it is made anew
     told bytea NOT NULL DEFAULT '',  -- a digest of the billing details that Stripe was told last
     tax_id_state text NOT NULL DEFAULT '',  -- what Stripe says of the tax number
     method_id text,  -- what is charged while the customer is away

@@ -48,11 +48,11 @@ class Stripe:
         self._v1 = client.v1
 
     # -- customers -----------------------------------------------------------------------------------------------------
-    async def create_customer(self, customer: Customer) -> str:
-        """Returns Stripe's id of the customer."""
+    async def create_customer(self, customer: Customer, nth: int) -> str:
+        """Returns Stripe's id of the customer; `nth` counts those that were deleted there before."""
         params: CustomerCreateParams = {"metadata": {"tallylight_customer": str(customer.id)}}
         made = await _answer(
-            self._v1.customers.create_async(params, {"idempotency_key": key_of("customer", customer.id)})
+            self._v1.customers.create_async(params, {"idempotency_key": key_of("customer", f"{customer.id}-{nth}")})
         )  # fmt: skip
         return made.id
 

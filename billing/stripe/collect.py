@@ -63,6 +63,10 @@ async def _settle(conn: Conn, row: Collecting) -> None:
 async def _take_step(conn: Conn, row: Collecting, invoice: Invoice, left_minor: int) -> None:
     now = (await sql.NOW.one(conn)).at
     nth = row.step
+    stopped = _at(CALENDAR[-1], invoice) <= now
+    if nth < len(CALENDAR) and _at(CALENDAR[nth], invoice) > now:  # looked at early, because something was paid or taken back
+        await sql.COLLECTION_IS.run(conn, row.invoice_id, "open", nth, _at(CALENDAR[nth], invoice))
+        return
     # Whoever looks late takes the last step that is due and leaves out those before it.
     while nth + 1 < len(CALENDAR) and _at(CALENDAR[nth + 1], invoice) <= now:
         nth += 1
@@ -70,10 +74,10 @@ async def _take_step(conn: Conn, row: Collecting, invoice: Invoice, left_minor: 
     await _charge(conn, row, invoice, left_minor, nth)
     if nth < len(CALENDAR):
         await _tell(conn, step, invoice, left_minor)
-    state = "past_due" if _at(CALENDAR[-1], invoice) <= now else "open"
-    if state == "past_due":
+    if stopped:
         await _set_plan(conn, row.customer_id, "active", "past_due")
     later = _at(CALENDAR[nth + 1], invoice) if nth + 1 < len(CALENDAR) else now + AGAIN
+    state = "past_due" if stopped else "open"
     await sql.COLLECTION_IS.run(conn, row.invoice_id, state, min(nth + 1, len(CALENDAR)), later)
 
 

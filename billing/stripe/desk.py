@@ -73,7 +73,7 @@ class Desk:
         """The customer as Stripe knows it, made there and told of its billing details where that is new; and Stripe's id."""
         buyer, payer = await transact(self._pool, lambda conn: _payer(conn, customer_id))
         if payer.stripe_id is None:
-            stripe_id = await self._stripe.create_customer(buyer)
+            stripe_id = await self._stripe.create_customer(buyer, payer.lost)
             await transact(self._pool, lambda conn: sql.PAYER_KNOWN_AS.run(conn, customer_id, stripe_id))
             _, payer = await transact(self._pool, lambda conn: _payer(conn, customer_id))
         assert payer.stripe_id is not None
@@ -104,8 +104,8 @@ class Desk:
 
     # -- what Stripe tells or is asked ---------------------------------------------------------------------------------
     async def refresh(self, kind: str, named: str) -> None:
-        """Asks Stripe for the object and books what it says. Objects that are none of ours change nothing."""
-        match kind:
+        """Asks Stripe for the object and books what it says. Objects that are none of ours, or have no id, change nothing."""
+        match kind if named else "":
             case "payment_intent":
                 await self._book(await self._stripe.intent(named))
             case "checkout.session":
@@ -224,7 +224,14 @@ class Desk:
 
     async def _refresh_methods(self, stripe_id: str | None) -> None:
         if stripe_id:
-            listed = await self._stripe.methods(stripe_id)
+            try:
+                listed = await self._stripe.methods(stripe_id)
+            except PaymentRefused as refused:
+                if refused.reason != "resource_missing":
+                    raise
+                # Somebody has deleted the customer at Stripe: the next payment makes it anew.
+                await transact(self._pool, lambda conn: sql.PAYER_LOST.run(conn, stripe_id))
+                return
             await transact(self._pool, lambda conn: set_methods(conn, stripe_id, listed))
 
     async def _book_page(self, page: Checkout) -> Payment | None:

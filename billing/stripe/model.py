@@ -96,6 +96,7 @@ class Payer(msgspec.Struct, frozen=True):
 
     customer_id: UUID
     stripe_id: str | None
+    lost: int
     told: bytes
     tax_id_state: str
     method_id: str | None

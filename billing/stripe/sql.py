@@ -108,12 +108,15 @@ NOW = Query(Now, "SELECT billing.now() AS at")
 # -- payers ------------------------------------------------------------------------------------------------------------
 ADD_PAYER = Command("INSERT INTO billing.payer (customer_id) VALUES ($1) ON CONFLICT DO NOTHING")
 _PAYER = """
-    SELECT customer_id, stripe_id, told, tax_id_state, method_id, collects, threshold_micro, recharge_minor, month_max_minor,
-           return_url, paused
+    SELECT customer_id, stripe_id, lost, told, tax_id_state, method_id, collects, threshold_micro, recharge_minor,
+           month_max_minor, return_url, paused
     FROM billing.payer
 """
 PAYER = Query(Payer, _PAYER + " WHERE customer_id = $1")
 PAYER_KNOWN_AS = Command("UPDATE billing.payer SET stripe_id = $2 WHERE customer_id = $1 AND stripe_id IS NULL")
+PAYER_LOST = Command("""
+    UPDATE billing.payer SET stripe_id = NULL, lost = lost + 1, told = '', method_id = NULL WHERE stripe_id = $1
+""")
 PAYER_TOLD = Command("UPDATE billing.payer SET told = $2, tax_id_state = $3 WHERE customer_id = $1")
 PAYER_AT_STRIPE = Query(Payer, _PAYER + " WHERE stripe_id = $1 FOR UPDATE")
 PAYER_CHARGES = Command("UPDATE billing.payer SET method_id = $2 WHERE customer_id = $1")

@@ -35,7 +35,7 @@ class Authenticator:
         known = self._remembered.get(digest)
         if known is not None and asked_at - known[1] < self._ttl_s:
             return known[0]
-        if not well_formed(token):
+        if known is None and not well_formed(token):
             raise Unauthenticated
         told = self._told
         caller = await self._lookups.submit(digest)

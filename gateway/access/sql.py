@@ -52,7 +52,7 @@ ORGANIZATION = Query(Organization, "SELECT id, name, currency FROM gateway.organ
 ORGANIZATIONS = Query(Organization, "SELECT id, name, currency FROM gateway.organization ORDER BY name")
 _SETTINGS = "SELECT id, name, currency, created_at, version FROM gateway.organization WHERE id = $1"
 SETTINGS = Query(OrganizationSettings, _SETTINGS)
-LOCKED_SETTINGS = Query(OrganizationSettings, _SETTINGS + " FOR UPDATE")
+LOCKED_SETTINGS = Query(OrganizationSettings, _SETTINGS + " FOR NO KEY UPDATE")
 RENAME_ORGANIZATION = Command("UPDATE gateway.organization SET name = $2, version = version + 1 WHERE id = $1")
 
 ADD_PROJECT = Command("""
@@ -76,7 +76,7 @@ _PROJECT = (
     "SELECT id, name, prompt_days::int, created_at, archived_at, version FROM gateway.project WHERE org_id = $1 AND id = $2"
 )
 PROJECT = Query(Project, _PROJECT)
-LOCKED_PROJECT = Query(Project, _PROJECT + " FOR UPDATE")
+LOCKED_PROJECT = Query(Project, _PROJECT + " FOR NO KEY UPDATE")
 PROJECTS = Query(
     Project,
     """
@@ -115,7 +115,7 @@ _KEY = """
     WHERE k.org_id = $1
 """
 KEY = Query(Key, _KEY + "AND k.id = $2")
-LOCKED_KEY = Query(Key, _KEY + "AND k.id = $2 FOR UPDATE OF k")
+LOCKED_KEY = Query(Key, _KEY + "AND k.id = $2 FOR NO KEY UPDATE OF k")
 KEYS = Query(
     Key,
     _KEY
@@ -169,14 +169,13 @@ VALID_KEYS = Query(
     KeyRow,
     """
     SELECT s.hash, k.org_id, k.project_id, k.id AS key_id, k.livemode, k.lenient, k.labels, k.end_user, k.restrictions, o.currency
-    FROM (SELECT hash, org_id, id FROM gateway.api_key WHERE hash = ANY($1::bytea[])
+    FROM (SELECT hash, org_id, id FROM gateway.api_key WHERE hash = ANY($1::bytea[]) AND revoked_at IS NULL
           UNION ALL
           SELECT previous_hash, org_id, id FROM gateway.api_key
-          WHERE previous_hash = ANY($1::bytea[]) AND previous_until > billing.now()) s
+          WHERE previous_hash = ANY($1::bytea[]) AND revoked_at IS NULL AND previous_until > billing.now()) s
     JOIN gateway.api_key k ON k.org_id = s.org_id AND k.id = s.id AND k.kind = 'inference'
     JOIN gateway.organization o ON o.id = k.org_id
-    WHERE k.revoked_at IS NULL
-      AND (k.expires_at IS NULL OR k.expires_at > billing.now())
+    WHERE k.expires_at IS NULL OR k.expires_at > billing.now()
     """,
 )
 # Usually none, so usually no rows to decode. LIMIT makes it one look into the index for each, however many keys there are.

@@ -24,7 +24,7 @@ from gateway.api.organizations import BODY_ERRORS
 from gateway.audit.record import record
 from gateway.edge.bodies import read_body, read_json
 from gateway.edge.caller import HttpRequest, gateway_of, header, idempotency_key
-from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter
 from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of, uuid_of
 from gateway.edge.query import query_of
@@ -140,11 +140,14 @@ _create = msgspec.json.Decoder(CreatePayment)
 _paying = msgspec.json.Decoder(Paying)
 _return = msgspec.json.Decoder(Return)
 _ID = Parameter("payment_id", "The id of a payment.", str, "path")
+_KEY = Parameter(
+    "Idempotency-Key", "The same key is the same payment, as it is now; with another body it is refused.", str, "header"
+)
 _CREATE = Described(
     tag="Payments",
     body=CreatePayment,
     answers={201: Answer("The payment, and where to go on with it.", PaymentView)},
-    parameters=(IDEMPOTENCY_KEY,),
+    parameters=(_KEY,),
     errors=(*BODY_ERRORS, PaymentRefused, NotFound, Conflict, IdempotencyMismatch),
     scope="billing:write",
 )

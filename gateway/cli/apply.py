@@ -1,7 +1,7 @@
 """`tallylight apply`: an organization's access as a file, made so over the public API with a management key."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +12,12 @@ from gateway.access.model import hint
 from gateway.access.view import KeyList, KeyView, MemberView, NewKeyView, OrganizationView, ProjectView
 from gateway.api.members import MemberList
 from gateway.api.projects import ProjectList
+from gateway.api.quotas import QuotaList
 from gateway.cli.client import ApiClient, connection
 from gateway.cli.command import DEFAULT_DATA, as_json, reported, write_json
-from gateway.cli.desired import Change, Current, Desired, Fields, changes, read_desired
+from gateway.cli.desired import Change, Current, Desired, Fields, by_name, changes, read_desired, title
+from gateway.errors import InvalidRequest
+from gateway.quotas.view import QuotaView
 
 _SIGNS = {"create": "+", "change": "~", "remove": "-"}
 
@@ -30,14 +33,12 @@ class Applied(msgspec.Struct, frozen=True):
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would change, and change nothing.")
-@click.option(
-    "--prune", is_flag=True, help="Also end what the file does not name: revoke keys, remove members, archive projects."
-)
+@click.option("--prune", is_flag=True, help="Also end what the file does not name: quotas, keys, members and projects.")
 @click.option("--url", help="The gateway. Default: TALLYLIGHT_BASE_URL.")
 @click.option("--key", help="A management key. Default: TALLYLIGHT_API_KEY.")
 @as_json
 def apply(file: Path, url: str | None, key: str | None, *, plan_only: bool, prune: bool, as_json: bool) -> None:
-    """Make an organization's projects, keys and members what a YAML file says. Again, it changes nothing."""
+    """Make an organization's projects, keys, members and quotas what a YAML file says. Again, it changes nothing."""
 
     async def run(desired: Desired) -> Applied:
         base_url, token = connection(url, key, DEFAULT_DATA)
@@ -69,6 +70,7 @@ async def _current(client: ApiClient, desired: Desired, own_hint: str) -> Curren
         projects=await _all(client, "/v1/projects", ProjectList),
         keys=await _all(client, "/v1/keys", KeyList),
         members=members,
+        quotas=await _all(client, "/v1/quotas", QuotaList),
     )
 
 
@@ -87,6 +89,7 @@ async def _make(client: ApiClient, found: Sequence[Change], current: Current) ->
     """One request after another; each is refused where somebody else changed the same meanwhile. Returns the new secrets."""
     secrets: dict[str, str] = {}
     projects = {project.name: project.id for project in current.projects}
+    keys = {title(place): found[0].id for place, found in by_name(current).items()}
     for one in found:
         match = {"if-match": one.etag}
         match one.kind, one.verb:
@@ -100,18 +103,35 @@ async def _make(client: ApiClient, found: Sequence[Change], current: Current) ->
             case "key", "create":
                 place = {"project_id": projects[one.project]} if one.project else {}
                 made = await client.manage("POST", "/v1/keys", NewKeyView, json={**one.fields, **place})
-                secrets[one.name] = made.key
+                secrets[one.name], keys[one.name] = made.key, made.id
             case "key", "change":
                 await client.manage("PATCH", f"/v1/keys/{one.id}", KeyView, json=one.fields, headers=match)
             case "key", _:
                 await client.manage("POST", f"/v1/keys/{one.id}/revoke", KeyView)
             case "member", "create":
                 await client.manage("POST", "/v1/members", MemberView, json=one.fields)
+            case "quota", "create":
+                fields = _with_subject(one.fields, {"project": projects, "key": keys})
+                await client.manage("POST", "/v1/quotas", QuotaView, json=fields)
+            case "quota", "change":
+                await client.manage("PATCH", f"/v1/quotas/{one.id}", QuotaView, json=one.fields, headers=match)
+            case "quota", _:
+                await client.manage("DELETE", f"/v1/quotas/{one.id}", None, headers=match)
             case "member", "change":
                 await client.manage("PATCH", f"/v1/members/{one.id}", MemberView, json=one.fields, headers=match)
             case _:
                 await client.manage("DELETE", f"/v1/members/{one.id}", None, headers=match)
     return secrets
+
+
+def _with_subject(fields: Fields, ids: Mapping[str, Mapping[str, str]]) -> Fields:
+    """The id of the project or key that is named. Raises InvalidRequest for one that is not there."""
+    scope, name = fields["scope"], fields.get("subject")
+    if name is None or scope not in ids:
+        return fields
+    if name not in ids[scope]:
+        raise InvalidRequest(f"quota {fields['name']}: there is no {scope} {name!r}")
+    return {**fields, "subject": ids[scope][name]}
 
 
 def _show(found: Sequence[Change]) -> None:

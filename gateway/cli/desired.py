@@ -10,9 +10,13 @@ from msgspec import Meta
 
 from gateway.access.model import Email, KeySettings, Label, Labels, Name, PromptDays
 from gateway.access.restrictions import Restrictions
-from gateway.access.scopes import ROLES, SCOPES, Role, Scope, Scopes
+from gateway.access.scopes import ROLES, SCOPES, Role, Scopes
+from gateway.access.scopes import Scope as KeyScope
 from gateway.access.view import KeyView, MemberView, OrganizationView, ProjectView
 from gateway.errors import InvalidRequest
+from gateway.quotas.model import Meter, Most, Per, Scope
+from gateway.quotas.model import Name as QuotaName
+from gateway.quotas.view import QuotaView
 
 Fields: TypeAlias = dict[str, Any]
 _Place: TypeAlias = tuple[str | None, str]
@@ -31,7 +35,7 @@ class DesiredKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class DesiredManagementKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     role: Role | None = None
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[KeyScope, ...] = ()
     restrictions: Restrictions = Restrictions()
     expires_at: Moment | None = None
 
@@ -41,6 +45,19 @@ class DesiredProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keys: dict[Name, DesiredKey | None] = {}
 
 
+class DesiredQuota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`subject` by name: a project, `project/key`, a model or an end user."""
+
+    scope: Scope
+    subject: str | None = None
+    meter: Meter
+    per: Per | None = None
+    rolling: bool = False
+    limit: Most
+    soft: bool = False
+    livemode: bool = True
+
+
 class Desired(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """access.yaml. What it does not name is left alone, unless it is pruned."""
 
@@ -48,6 +65,7 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     projects: dict[Name, DesiredProject | None] = {}
     management_keys: dict[Name, DesiredManagementKey] = {}
     members: dict[Email, Role] = {}
+    quotas: dict[QuotaName, DesiredQuota] = {}
 
 
 class Current(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,13 +76,14 @@ class Current(msgspec.Struct, frozen=True, kw_only=True):
     projects: Sequence[ProjectView]
     keys: Sequence[KeyView]
     members: Sequence[MemberView]
+    quotas: Sequence[QuotaView]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One request to make. `fields` is what to create, or a merge patch of `before`; `project` names the one a key is made in."""
 
     verb: Literal["create", "change", "remove"]
-    kind: Literal["organization", "project", "key", "member"]
+    kind: Literal["organization", "project", "key", "member", "quota"]
     name: str
     fields: Fields = {}
     before: Fields = {}
@@ -100,6 +119,7 @@ def changes(desired: Desired, current: Current, *, prune: bool) -> list[Change]:
     found += _projects(desired, current)
     found += _keys(desired, current)
     found += _members(desired, current)
+    found += _quotas(desired, current)
     return found + (list(_unnamed(desired, current)) if prune else [])
 
 
@@ -126,7 +146,7 @@ def _projects(desired: Desired, current: Current) -> Iterator[Change]:
 
 
 def _keys(desired: Desired, current: Current) -> Iterator[Change]:
-    there = _by_name(current)
+    there = by_name(current)
     for project, wanted in desired.projects.items():
         for name, key in (wanted or DesiredProject()).keys.items():
             of = key or DesiredKey()
@@ -140,7 +160,7 @@ def _keys(desired: Desired, current: Current) -> Iterator[Change]:
 
 
 def _key(alike: Sequence[KeyView], settings: KeySettings, *, project: str | None, livemode: bool) -> Iterator[Change]:
-    name = _title((project, settings.name))
+    name = title((project, settings.name))
     settings.check("inference" if project else "management")
     if len(alike) > 1:
         raise InvalidRequest(f"{len(alike)} keys are called {name}; rename or revoke {' or '.join(key.id for key in alike)}")
@@ -174,14 +194,37 @@ def _members(desired: Desired, current: Current) -> Iterator[Change]:
             )
 
 
+def _quotas(desired: Desired, current: Current) -> Iterator[Change]:
+    there = {quota.name: quota for quota in current.quotas}
+    titles = {project.id: project.name for project in current.projects}
+    titles |= {key.id: title(place) for place, keys in by_name(current).items() for key in keys}
+    for name, wanted in desired.quotas.items():
+        after: Fields = msgspec.to_builtins(wanted)
+        quota = there.get(name)
+        if quota is None:
+            fields = {"name": name} | {field: value for field, value in after.items() if value is not None}
+            yield Change(verb="create", kind="quota", name=name, fields=fields)
+            continue
+        before: Fields = {field: getattr(quota, field) for field in DesiredQuota.__struct_fields__}
+        before["subject"] = titles.get(quota.subject or "", quota.subject)
+        patch = patch_of(before, after)
+        if fixed := patch.keys() - {"limit", "soft"}:
+            raise InvalidRequest(f"quota {name} exists with another {', '.join(sorted(fixed))}, for good; choose another name")
+        if patch:
+            yield Change(verb="change", kind="quota", name=name, fields=patch, before=before, id=quota.id, etag=quota.etag)
+
+
 def _unnamed(desired: Desired, current: Current) -> Iterator[Change]:
-    """What the file does not name: keys but the one in use, then members, then projects with all their keys."""
+    """What the file does not name: quotas, keys but the one in use, members, and projects with all their keys."""
+    for quota in current.quotas:
+        if quota.name not in desired.quotas:
+            yield Change(verb="remove", kind="quota", name=quota.name, id=quota.id, etag=quota.etag)
     named = {(name, key) for name, project in desired.projects.items() for key in (project or DesiredProject()).keys}
     named |= {(None, name) for name in desired.management_keys}
-    for place, keys in _by_name(current).items():
+    for place, keys in by_name(current).items():
         for key in keys:
             if place not in named and key.hint != current.own_hint:
-                yield Change(verb="remove", kind="key", name=_title(place), id=key.id, etag=key.etag)
+                yield Change(verb="remove", kind="key", name=title(place), id=key.id, etag=key.etag)
     emails = {email.lower() for email in desired.members}
     for member in current.members:
         if member.email not in emails:
@@ -191,7 +234,7 @@ def _unnamed(desired: Desired, current: Current) -> Iterator[Change]:
             yield Change(verb="remove", kind="project", name=project.name, id=project.id, etag=project.etag)
 
 
-def _by_name(current: Current) -> dict[_Place, list[KeyView]]:
+def by_name(current: Current) -> dict[_Place, list[KeyView]]:
     """The keys that are not revoked."""
     projects = {project.id: project.name for project in current.projects}
     found: dict[_Place, list[KeyView]] = {}
@@ -201,7 +244,7 @@ def _by_name(current: Current) -> dict[_Place, list[KeyView]]:
     return found
 
 
-def _title(place: _Place) -> str:
+def title(place: _Place) -> str:
     project, name = place
     return f"{project}/{name}" if project else name
 

@@ -14,7 +14,7 @@ from billing.reports.period import month_of, zone_of
 from billing.shares.files import income_of_csv, views_of_csv
 from billing.shares.model import Agreement, IncomeKind, Party, Payee, Payout, ViewPool
 from billing.shares.payees import agree, payee, payees, register_payee, set_payee
-from billing.shares.payouts import mark_failed, mark_paid, mark_sent, open_payouts, payouts_of
+from billing.shares.payouts import make_payouts, mark_failed, mark_paid, mark_sent, open_payouts, payouts_of
 from billing.shares.read import PayeeStatement, payee_statement
 from billing.shares.statements import Imported, import_income, settle_income
 from billing.shares.views import count_views, open_pool, pools
@@ -228,6 +228,19 @@ def list_payouts(reference: str | None, settings: Settings, *, as_json: bool) ->
 
     with reported():
         _show_payouts(asyncio.run(in_transaction(settings, found)), as_json)
+
+
+@shares.command("pay")
+@click.option("--available", required=True, help="What can be paid now: payees that it does not cover wait.")
+@_currency
+@settings_flags("dsn")
+@as_json
+def pay_out(available: str, currency: str, settings: Settings, *, as_json: bool) -> None:
+    """Make a payout for each verified payee that is owed its threshold; what they were owed is then on its way."""
+    available_micro = amount_of(available)
+    with reported():
+        made = asyncio.run(in_transaction(settings, lambda conn: make_payouts(conn, {currency: available_micro})))
+        _show_payouts(made, as_json)
 
 
 @shares.command("payout")

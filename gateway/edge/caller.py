@@ -100,8 +100,8 @@ def job_id(text: str) -> UUID:
 
 
 async def read_job(request: HttpRequest, caller: Caller, text: str) -> Job:
-    """The caller's job, with its place in the queue. Raises NotFound."""
+    """The caller's job, with its place in the queue and when it should be done. Raises NotFound."""
     gateway = gateway_of(request)
     row = await gateway.reader.job(caller.org_id, caller.project_id, job_id(text), livemode=caller.livemode)
     position = await gateway.queue.position(row.id) if row.state == "queued" else None
-    return job_of(row, position)
+    return gateway.quotes.expected(job_of(row, position))

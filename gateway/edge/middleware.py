@@ -63,7 +63,7 @@ def _log(scope: HTTPScope, note: Noted, status: int, duration_ms: int, request_i
     """For the organization that called: a row for what changed something or was refused, a count for what was only read."""
     by, method = note.by, scope["method"]
     assert by is not None
-    requests = cast(Gateway, scope["litestar_app"].state.gateway).requests
+    requests = cast(Gateway, scope["litestar_app"].state["gateway"]).requests
     project_id, caller_id = (by.project_id, by.key_id) if isinstance(by, Caller) else (None, by.actor.id)
     if method == "GET" and status < 400:
         requests.count(by.org_id, project_id, caller_id, note.route, duration_ms)

@@ -46,6 +46,7 @@ class JobRow(msgspec.Struct, frozen=True):
     delivered_ms: int | None
     charged_ms: int
     charged_micro: int
+    credited_micro: int | None
     error_code: str | None
     error_message: str | None
     assets_expire_at: datetime | None

@@ -21,8 +21,8 @@ from gateway.jobs.model import (
 _JOB: LiteralString = """
            j.org_id, j.id, j.project_id, j.livemode, j.dialect, j.state, j.terms, j.max_ms, j.hold_ms,
            j.hold_micro, j.created_at, j.promised_start_at, j.started_at, j.finished_at, j.attempt, j.frames_done,
-           j.frames_total, j.frames, j.delivered_ms,
-           j.charged_ms, j.charged_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
+           j.frames_total, j.frames, j.delivered_ms, j.charged_ms,
+           j.charged_micro, j.credited_micro, j.error_code, j.error_message, j.assets_expire_at, j.assets_deleted_at,
            j.event_seq, j.request, j.artifacts
 """
 
@@ -100,6 +100,7 @@ CLAIM_RETRIED = Query(
     """,
 )
 
+# LIMIT makes it one look into the index for each.
 READ = Query(
     JobRow,
     """
@@ -107,8 +108,7 @@ READ = Query(
     + _JOB
     + """
     FROM unnest($1::uuid[], $2::uuid[]) AS u (org_id, id)
-    JOIN gateway.job j ON j.org_id = u.org_id AND j.id = u.id
-    WHERE j.deleted_at IS NULL
+    JOIN LATERAL (SELECT * FROM gateway.job WHERE org_id = u.org_id AND id = u.id AND deleted_at IS NULL LIMIT 1) j ON true
     """,
 )
 LIST = Query(

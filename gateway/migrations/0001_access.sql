@@ -34,9 +34,9 @@ CREATE TABLE gateway.api_key (
     kind text NOT NULL DEFAULT 'inference' CHECK (kind IN ('inference', 'management')),
     project_id uuid,
     name text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
-    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+    hash bytea NOT NULL CHECK (length(hash) = 32),
     hint text NOT NULL,
-    previous_hash bytea UNIQUE CHECK (length(previous_hash) = 32),
+    previous_hash bytea CHECK (length(previous_hash) = 32),
     previous_until timestamptz,
     livemode boolean NOT NULL,
     lenient boolean NOT NULL DEFAULT false,
@@ -56,6 +56,10 @@ CREATE TABLE gateway.api_key (
     CHECK ((previous_hash IS NULL) = (previous_until IS NULL)),
     CHECK ((revoked_at IS NULL) = (revoked_because IS NULL))
 );
+
+-- A revoked key is as absent from these as one that never was, and looking for it takes as long.
+CREATE UNIQUE INDEX api_key_hash ON gateway.api_key (hash) WHERE revoked_at IS NULL;
+CREATE UNIQUE INDEX api_key_previous_hash ON gateway.api_key (previous_hash) WHERE revoked_at IS NULL;
 
 -- Whoever changes a key, by whatever means, has told every process that remembers it; one that is not told forgets it by itself.
 CREATE FUNCTION gateway.tell_of_key() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -45,6 +45,7 @@ CREATE TABLE gateway.quota_counter (
     CONSTRAINT quota_counter_begins_before_it_ends CHECK (starts_at < counts_until)
 ) WITH (fillfactor = 50);
 CREATE INDEX quota_counter_over ON gateway.quota_counter (counts_until);
+CREATE INDEX quota_counter_at_once ON gateway.quota_counter (org_id, id) WHERE starts_at = 'epoch';
 CREATE INDEX quota_counter_untold ON gateway.quota_counter (org_id, id) WHERE reached > told;
 
 -- Locks the quotas that concern these sources of requests and returns what counts against each, now. In a function, so that it is
@@ -58,21 +59,27 @@ CREATE FUNCTION gateway.count_quotas(
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    owners uuid[];
+    locked uuid[];
     moment timestamptz;
 BEGIN
-    PERFORM FROM gateway.quota q
-    WHERE q.org_id = ANY(org_ids) AND q.subject = ANY(ARRAY[''] || projects || keys || models || end_users)
-    ORDER BY q.org_id, q.id FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
+    SELECT array_agg(l.org_id), array_agg(l.id) INTO owners, locked FROM (
+        SELECT q.org_id, q.id FROM gateway.quota q
+        WHERE q.org_id = ANY(org_ids) AND q.subject = ANY(ARRAY[''] || projects || keys || models || end_users)
+        ORDER BY q.org_id, q.id FOR NO KEY UPDATE) l;
+    IF locked IS NULL THEN
         RETURN;
     END IF;
     moment := billing.now();
     RETURN QUERY
     SELECT u.nth::integer, q.org_id, q.id, q.version, whom.subject, moment, coalesce(counted.used, 0)::bigint,
            coalesce(counted.held, 0)::bigint, counted.id, CASE WHEN q.rolling THEN counted.starts_at END, counted.frees_at
-    FROM unnest(org_ids, livemodes, projects, keys, models, end_users)
+    -- A quota that was made after the locks were taken is not ours to count: it begins with the next transaction.
+    FROM unnest(owners, locked) AS l (org_id, id)
+    JOIN gateway.quota q ON q.org_id = l.org_id AND q.id = l.id
+    JOIN unnest(org_ids, livemodes, projects, keys, models, end_users)
         WITH ORDINALITY AS u (org_id, livemode, project, key, model, end_user, nth)
-    JOIN gateway.quota q ON q.org_id = u.org_id AND q.livemode = u.livemode
+        ON u.org_id = q.org_id AND u.livemode = q.livemode
     CROSS JOIN LATERAL (SELECT CASE q.scope WHEN 'organization' THEN '' WHEN 'project' THEN u.project WHEN 'key' THEN u.key
                                             WHEN 'model' THEN u.model WHEN 'end_user' THEN nullif(u.end_user, '') END) AS whom (subject)
     LEFT JOIN LATERAL (

@@ -42,7 +42,7 @@ class QuotaChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 async def create_quota(conn: Conn, org_id: UUID, wanted: NewQuota) -> Quota:
     """Counts what is admitted from now on. Raises InvalidRequest, Conflict for a name that is taken."""
-    subject = _subject(wanted)
+    subject = await _subject(conn, org_id, wanted)
     if (wanted.meter == "concurrent_jobs") != (wanted.per is None):
         raise InvalidRequest("per must be a window, or null for concurrent_jobs", param="per")
     if wanted.rolling and wanted.per is None:
@@ -96,7 +96,7 @@ def _taken(name: str) -> Conflict:
     return Conflict(f"there is a quota named {name!r}; change it, or choose another name", param="name")
 
 
-def _subject(wanted: NewQuota) -> str:
+async def _subject(conn: Conn, org_id: UUID, wanted: NewQuota) -> str:
     """As it is stored. Raises InvalidRequest."""
     if wanted.subject is None:
         return ""
@@ -104,9 +104,12 @@ def _subject(wanted: NewQuota) -> str:
         raise InvalidRequest("a quota of the organization has no subject", param="subject")
     if wanted.scope in ("project", "key"):
         try:
-            return str(UUID(wanted.subject))
+            subject = UUID(wanted.subject)
         except ValueError as error:
             raise InvalidRequest(f"subject must be the id of a {wanted.scope}", param="subject") from error
+        if await sql.HAS_SUBJECT.maybe(conn, org_id, wanted.scope, subject) is None:
+            raise InvalidRequest(f"there is no {wanted.scope} {subject}", param="subject")
+        return str(subject)
     if "\x00" in wanted.subject:
         raise InvalidRequest("subject must not contain NUL", param="subject")
     return wanted.subject

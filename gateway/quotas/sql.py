@@ -165,6 +165,14 @@ ADD = Query(
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (org_id, name) DO NOTHING RETURNING id
     """,
 )
+# Whether the organization has such a project or key.
+HAS_SUBJECT = Query(
+    QuotaId,
+    """
+    SELECT id FROM gateway.project WHERE $2 = 'project' AND org_id = $1 AND id = $3
+    UNION ALL SELECT id FROM gateway.api_key WHERE $2 = 'key' AND org_id = $1 AND id = $3
+    """,
+)
 CHANGE = Command("""
     UPDATE gateway.quota SET name = $3, most = $4, soft = $5, version = version + 1, updated_at = billing.now()
     WHERE org_id = $1 AND id = $2

@@ -26,6 +26,7 @@ class QuotaView(msgspec.Struct, frozen=True, kw_only=True):
     soft: bool
     created_at: datetime
     updated_at: datetime
+    etag: Annotated[str, Meta(description="Send it as If-Match to change what you have read.")]
     standings: Annotated[tuple[Standing, ...], Meta(description=f"Of the {SUBJECTS_MAX} subjects that have the most.")]
 
 
@@ -43,5 +44,6 @@ def quota_view(quota: Quota, standings: tuple[Standing, ...] = ()) -> QuotaView:
         soft=quota.soft,
         created_at=quota.created_at,
         updated_at=quota.updated_at,
+        etag=f'"{quota.version}"',
         standings=standings,
     )

@@ -86,7 +86,8 @@ def test_a_key_sees_what_concerns_it_and_no_other_key(desk: Stack) -> None:
     customer, stranger = desk.customer(), desk.customer()
     with manage(desk, customer, role="owner") as client:
         client.post("/v1/quotas", json=DAILY).raise_for_status()
-        client.post("/v1/quotas", json={**DAILY, "name": "theirs", "subject": "0" * 32}).raise_for_status()
+        (other,) = [one["id"] for one in client.get("/v1/keys").json()["data"] if one["name"] == "lenient"]
+        client.post("/v1/quotas", json={**DAILY, "name": "theirs", "subject": other}).raise_for_status()
         client.post("/v1/quotas", json={**DAILY, "name": "test", "livemode": False}).raise_for_status()
         client.post("/v1/quotas", json={**DAILY, "name": "users", "scope": "end_user"}).raise_for_status()
         create(desk, customer, end_user="ann").raise_for_status()
@@ -117,6 +118,8 @@ def test_a_key_sees_what_concerns_it_and_no_other_key(desk: Stack) -> None:
         ({**DAILY, "meter": "concurrent_jobs", "per": None, "rolling": True}, "rolling"),
         ({**DAILY, "scope": "organization", "subject": "x"}, "subject"),
         ({**DAILY, "subject": "no id"}, "subject"),
+        ({**DAILY, "subject": "0" * 32}, "subject"),
+        ({**DAILY, "scope": "project", "subject": "0" * 32}, "subject"),
         ({**DAILY, "scope": "end_user", "subject": "a\x00"}, "subject"),
         ({**DAILY, "window": "day"}, "window"),
     ],

@@ -87,8 +87,9 @@ async def _unknown(dsn: str, runs: int) -> None:
         medians: tuple[list[float], list[float]] = ([], [])
         for _ in range(runs):
             took: tuple[list[float], list[float]] = ([], [])
-            for _, token in made:
-                for times, asked in zip(took, (token, new_token()), strict=True):
+            for turn, (_, token) in enumerate(made):
+                pairs = list(zip(took, (token, new_token()), strict=True))
+                for times, asked in pairs if turn % 2 else reversed(pairs):
                     before = perf_counter()
                     with suppress(Unauthenticated):
                         await known.caller(asked)

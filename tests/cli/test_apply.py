@@ -30,6 +30,10 @@ management_keys:
 members:
   Ann@example.com: owner
   ben@example.com: viewer
+quotas:
+  film: {scope: project, subject: film, meter: generated_ms, per: day, limit: 600000}
+  farm: {scope: key, subject: film/farm, meter: concurrent_jobs, limit: 4}
+  all: {scope: organization, meter: requests, per: minute, limit: 100, soft: true}
 """
 
 
@@ -72,6 +76,9 @@ def test_a_plan_changes_nothing_applying_does_and_applying_again_does_not(site: 
         "create key ci",
         "create member Ann@example.com",
         "create member ben@example.com",
+        "create quota film",
+        "create quota farm",
+        "create quota all",
     ]
     assert [project["name"] for project in site.get("/v1/projects")] == ["default"]
     made = site.apply(FILE)
@@ -79,6 +86,7 @@ def test_a_plan_changes_nothing_applying_does_and_applying_again_does_not(site: 
     assert made["secrets"]["ci"].startswith("tl_mgmt_")
     assert site.apply(FILE) == {"changes": [], "applied": True, "secrets": {}}
     farm = next(key for key in site.get("/v1/keys") if key["name"] == "farm")
+    assert next(quota for quota in site.get("/v1/quotas") if quota["name"] == "farm")["subject"] == farm["id"]
     assert (farm["labels"], farm["restrictions"]["seconds_max"]) == ({"team": "film"}, 5)
     assert farm["expires_at"] == "2100-01-01T00:00:00Z"
     assert {member["email"]: member["role"] for member in site.get("/v1/members")} == {
@@ -90,6 +98,7 @@ def test_a_plan_changes_nothing_applying_does_and_applying_again_does_not(site: 
 def test_differences_are_shown_field_by_field_and_made(site: Site) -> None:
     site.apply(FILE)
     text = FILE.replace("{team: film}", "{shot: a}").replace("seconds_max: 5", "tier_max: flex").replace("viewer,", "developer,")
+    text = text.replace("limit: 4", "limit: 5")
     shown = site.run(
         text.replace("Ann@example.com: owner", "ann@example.com: admin").replace(
             "ben@example.com: viewer", "ben@example.com: owner"
@@ -104,7 +113,9 @@ def test_differences_are_shown_field_by_field_and_made(site: Site) -> None:
         'restrictions.tier_max: none → "flex"',
         "~ key ci",
         "~ member ben@example.com",
-        "0 to create, 4 to change, 0 to remove",
+        "~ quota farm",
+        "limit: 4 → 5",
+        "0 to create, 5 to change, 0 to remove",
     ):
         assert line in shown.stdout
     farm = next(key for key in site.get("/v1/keys") if key["name"] == "farm")
@@ -119,12 +130,12 @@ def test_what_is_not_named_is_left_alone_unless_it_is_pruned(site: Site) -> None
     assert {one["verb"] for one in pruned} == {"remove"}
     assert {f"{one['kind']} {one['name']}" for one in pruned} == {
         "key film/farm", "key ci", "key default/live", "key default/test", "key default/lenient", "member ben@example.com",
-        "project art", "project default",
+        "project art", "project default", "quota film", "quota farm", "quota all",
     }  # fmt: skip
     valid = {key["name"] for key in site.get("/v1/keys") if key["state"] == "valid"}
     assert valid == {"play", "terraform"}  # the key in use ends itself last: not at all
     assert site.apply(less, "--prune")["changes"] == []
-    assert [one["kind"] for one in site.apply(FILE)["changes"]] == ["project", "key", "key", "member"]
+    assert [one["kind"] for one in site.apply(FILE)["changes"]] == ["project", "key", "key", "member", "quota", "quota", "quota"]
 
 
 @pytest.mark.parametrize(
@@ -136,6 +147,8 @@ def test_what_is_not_named_is_left_alone_unless_it_is_pruned(site: Site) -> None
         ("projects: {film: {keys: {x: {restrictions: {addresses: [nowhere]}}}}}", "no address or network"),
         ("management_keys: {x: {}}", "say what the key may do"),
         ("members: {ann: owner}", "regex"),
+        ("quotas: {a: {scope: galaxy, meter: requests, limit: 1}}", "scope"),
+        ("quotas: {a: {scope: key, subject: film/x, meter: requests, per: day, limit: 1}}", "no key"),
         ("projects: {default: {keys: {live: {livemode: false}}}}", "choose another name"),
     ],
 )
@@ -146,6 +159,6 @@ def test_a_mistake_in_the_file_is_one_sentence_and_nothing_is_done(site: Site, t
 
 
 def test_a_key_without_the_scope_is_told_so(site: Site, desk: Stack) -> None:
-    with manage(desk, site.customer, "projects:read", "keys:read", "members:read") as weak:
+    with manage(desk, site.customer, "projects:read", "keys:read", "members:read", "quotas:read") as weak:
         done = site.run("projects: {film: }", by=weak)
     assert done.returncode == 1 and "projects:write" in done.stderr

@@ -29,7 +29,14 @@ def test_income_is_booked_shown_and_paid_out(dsn: str, tmp_path: Path) -> None:
     assert run("shares", "settled", "--network", "kads", "--reference", "2026-01", dsn=dsn).returncode == 0
     shown = run("shares", "statement", "lamp-shop", "--month", "2026-11", dsn=dsn)
     assert shown.returncode == 0 and "70 % of ¥10.00" in shown.stdout and "¥7.00" in shown.stdout
-    assert answer("payouts", dsn=dsn) == []
+    assert answer("payouts", dsn=dsn) == [] == answer("pay", "--available", "1", dsn=dsn)
+    (made,) = answer("pay", "--available", "100", dsn=dsn)
+    assert (made["amount_micro"], made["destination"], made["state"]) == (7_000_000, "acct_1", "due")
+    assert run("shares", "payout", made["id"], "--sent", "wire-1", dsn=dsn).returncode == 0
+    assert run("shares", "payout", made["id"], "--paid", dsn=dsn).returncode == 0
+    wrong = run("shares", "payout", made["id"], "--failed", "late", dsn=dsn)
+    assert wrong.returncode == 1 and "it cannot become failed" in wrong.stderr
+    assert [one["state"] for one in answer("payouts", "--payee", "lamp-shop", dsn=dsn)] == ["paid"]
     assert run("shares", "agree", "x", "--kind", "ad", "--from", "2026-01-01", dsn=dsn).returncode == 2
     wrong = run("shares", "agree", "x", "--kind", "ad", "--from", "2026-01-01", "--party", "lamp-shop", "0.00001", dsn=dsn)
     assert wrong.returncode == 1 and "at most four decimals" in wrong.stderr

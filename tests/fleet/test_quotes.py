@@ -88,11 +88,10 @@ def promised(one: Quotes, most: int) -> list[Promise]:
     """As many starts within the target as it gives to a hundred organizations, one after the other."""
     made: list[Promise] = []
     for n in range(most):
-        match one.promise(ORGS[n % len(ORGS)], REQUEST, livemode=True):
-            case Promise(start_s=start_s) as promise if start_s <= DEFAULT.target_s[1]:
-                made.append(promise)
-            case _:
-                break
+        promise = one.promise(ORGS[n % len(ORGS)], REQUEST, livemode=True)
+        if promise is None or promise.start_s > DEFAULT.target_s[1]:
+            break
+        made.append(promise)
     return made
 
 

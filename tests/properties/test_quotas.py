@@ -34,6 +34,18 @@ DAWN = datetime(2026, 10, 24, 20, tzinfo=UTC)
 USERS = (None, "ann", "bob")
 MODELS = ("testcard", "lamp")
 asks = st.tuples(st.integers(1, 6), st.sampled_from(MODELS), st.sampled_from(USERS), st.booleans())
+UNITS = {"generated_ms": 1000, "money_micro": 1_000_000}
+QUOTAS = st.fixed_dictionaries(
+    {
+        "scope": st.sampled_from(["organization", "key", "model", "end_user"]),
+        "meter": st.sampled_from(["generated_ms", "money_micro", "requests", "concurrent_jobs"]),
+        "per": st.sampled_from(["minute", "hour", "day", "week", "month"]),
+        "rolling": st.booleans(),
+        "soft": st.sampled_from([False, False, False, True]),
+        "named": st.booleans(),
+        "limit": st.integers(0, 12),
+    }
+)
 steps_s = st.sampled_from([1, 7, 30, 59, 61, 600, 3599, 3600, 7200, 86_399, 86_400, 7 * 86_400, 31 * 86_400])
 
 
@@ -71,8 +83,8 @@ class Lives(RuleBasedStateMachine):
     clock: ClassVar[Clock]
     count: ClassVar[int] = 0
 
-    @initialize()
-    def opened(self) -> None:
+    @initialize(first=st.lists(QUOTAS, min_size=1, max_size=3))
+    def opened(self, first: list[dict[str, Any]]) -> None:
         type(self).count += 1
 
         async def start() -> Desk:
@@ -83,6 +95,8 @@ class Lives(RuleBasedStateMachine):
         self.quotas: list[Quota] = []
         self.jobs: list[Job] = []
         self.made = 0
+        for wanted in first:
+            self.sets_a_quota(wanted)
 
     def run(self, work: Any) -> Any:
         return self.runner.run(work)
@@ -122,31 +136,23 @@ class Lives(RuleBasedStateMachine):
         )
 
     # -- what happens --------------------------------------------------------------------------------------------------
-    @rule(
-        scope=st.sampled_from(["organization", "key", "model", "end_user"]),
-        meter=st.sampled_from(["generated_ms", "money_micro", "requests", "concurrent_jobs"]),
-        per=st.sampled_from(["minute", "hour", "day", "week", "month"]),
-        rolling=st.booleans(),
-        soft=st.sampled_from([False, False, False, True]),
-        named=st.booleans(),
-        units=st.integers(0, 12),
-    )
-    def sets_a_quota(self, scope: str, meter: str, per: str, rolling: bool, soft: bool, named: bool, units: int) -> None:
+    @rule(wanted=QUOTAS)
+    def sets_a_quota(self, wanted: dict[str, Any]) -> None:
         self.made += 1
-        subject = {"key": str(self.desk.caller.key_id), "model": "lamp", "end_user": "ann"}.get(scope) if named else None
-        unit = {"generated_ms": 1000, "money_micro": 1_000_000}.get(meter, 1)
-        windowed = {"per": per, "rolling": rolling} if meter != "concurrent_jobs" else {"per": None}
-        making = self.desk.limit(
-            f"q{self.made}", scope=scope, meter=meter, soft=soft, subject=subject, limit=units * unit, **windowed
-        )
-        self.quotas.append(self.run(making))
+        said = {**wanted, "limit": wanted["limit"] * UNITS.get(wanted["meter"], 1)}
+        said["subject"] = {"key": str(self.desk.caller.key_id), "model": "lamp", "end_user": "ann"}.get(said["scope"])
+        if not said.pop("named"):
+            del said["subject"]
+        if said["meter"] == "concurrent_jobs":
+            said |= {"per": None, "rolling": False}
+        self.quotas.append(self.run(self.desk.limit(f"q{self.made}", **said)))
 
     @precondition(lambda self: self.quotas)
     @rule(data=st.data(), units=st.integers(0, 12))
     def changes_a_limit(self, data: Any, units: int) -> None:
         index = data.draw(st.integers(0, len(self.quotas) - 1))
         quota = self.quotas[index]
-        unit = {"generated_ms": 1000, "money_micro": 1_000_000}.get(quota.meter, 1)
+        unit = UNITS.get(quota.meter, 1)
 
         async def change() -> Quota:
             async with self.pool.acquire() as conn, conn.transaction():

@@ -8,6 +8,8 @@ import pytest
 from billing.kit.query import Pool
 from gateway.errors import InsufficientBalance, QuotaExceeded
 from gateway.quotas.define import QuotaChange, change_quota, delete_quota, lock_quota
+from gateway.quotas.model import Claim, Refusal, amounts
+from gateway.quotas.reserve import QuotaBook
 from gateway.submission import Admitted
 from tests.quotas.desk import Desk, open_desk, video
 
@@ -203,3 +205,24 @@ async def test_an_admitted_request_says_what_is_left(desk: Desk) -> None:
         "RateLimit-Policy": '"jobs";q=3;qu="concurrent-requests"',
         "RateLimit": '"jobs";r=0',
     }
+
+
+async def test_images_are_counted_by_how_many_may_be_made(desk: Desk) -> None:
+    """No route makes images yet, so this asks the room itself."""
+    await desk.limit("images", meter="images", limit=5)
+    await desk.limit("seconds", meter="generated_ms", limit=0)
+    who = desk.caller
+    three = Claim(
+        org_id=who.org_id, livemode=True, project_id=who.project_id, key_id=who.key_id, model="still", end_user="",
+        amounts=amounts(generated_ms=0, money_micro=1, images=3),
+    )  # fmt: skip
+    async with desk.pool.acquire() as conn:
+        asking = conn.transaction()
+        await asking.start()
+        room = await QuotaBook().room(conn, [three])
+        first, second = room.take(three), room.take(three)
+        assert isinstance(second, Refusal) and (second.quota.name, second.held, second.requested) == ("images", 3, 3)
+        await room.write(conn)
+        assert not isinstance(first, Refusal) and first.counters is not None
+        assert await conn.fetchval("SELECT sum(held) FROM gateway.quota_counter") == 3
+        await asking.rollback()

@@ -5,16 +5,20 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 
 from billing.kit.query import Pool
 from gateway.errors import FleetBusy
 from gateway.fleet.policy.curve import ClassCurve, DemandCurve
 from gateway.fleet.promises.publish import begin_term, publish
-from gateway.fleet.promises.quotes import Quotes
+from gateway.jobs.model import job_of
+from gateway.jobs.read import JobReader
 from gateway.jobs.waiting.inbox import database_time
+from gateway.video import Job
 from tests.faults.workshop import SOON_S, Triton, Workshop, open_workshop, started
 
 TARGET_S = {"priority": 60.0, "standard": 600.0, "flex": 21_600.0}
@@ -38,7 +42,7 @@ async def promised_s(workshop: Workshop, **changes: Any) -> float | None:
     return None if row["promised_start_at"] is None else (row["promised_start_at"] - row["created_at"]) / timedelta(seconds=1)
 
 
-async def until_leading(quotes: Quotes, workshop: Workshop) -> None:
+async def until_leading(workshop: Workshop) -> None:
     async with asyncio.timeout(SOON_S):
         while await promised_s(workshop) is None:
             await asyncio.sleep(0.1)
@@ -48,7 +52,7 @@ async def test_a_start_is_promised_while_somebody_leads(workshop: Workshop) -> N
     assert await promised_s(workshop) is None
     async with workshop.quotes.following():
         async with workshop.dispatching():
-            await until_leading(workshop.quotes, workshop)
+            await until_leading(workshop)
             for tier, target_s in TARGET_S.items():
                 assert await promised_s(workshop, tier=tier) == pytest.approx(target_s, abs=0.01)
             job_id = await workshop.order()
@@ -77,6 +81,9 @@ async def test_the_api_quotes_what_it_then_promises(workshop: Workshop) -> None:
         assert made["promised_start_at"] > made["created_at"]
         read = (await http.get(f"/v1/jobs/{made['id']}")).json()
         assert read["promised_start_at"] == made["promised_start_at"]
+        ended = (await http.get(f"/v1/jobs/{made['id']}", headers={"prefer": "wait=30"})).json()
+        assert (ended["state"], ended["expected_start_at"], ended["expected_finish_at"]) == ("succeeded", None, None)
+        assert ended["billing"]["credited_micro"] == 0
 
 
 async def test_a_tier_that_can_promise_nothing_refuses_and_holds_nothing(workshop: Workshop) -> None:
@@ -101,3 +108,24 @@ async def test_a_tier_that_can_promise_nothing_refuses_and_holds_nothing(worksho
             await workshop.order()
         assert await workshop.wallet() == held
         assert await promised_s(workshop, tier="flex") == pytest.approx(TARGET_S["flex"], abs=0.01)
+
+
+async def test_a_job_that_waits_and_one_that_runs_say_when_they_should_be_done(workshop: Workshop) -> None:
+    replica = msgspec.structs.replace(workshop.settings.replicas[0], slots=1)
+    async with workshop.dispatching(replicas=(replica,)), workshop.quotes.following():
+        await until_leading(workshop)
+        row = await workshop.job(await workshop.order("fault:stall"))
+        waits = await workshop.order("fault:stall")
+        running = await workshop.until(row["id"], "running")
+        first, second = [await expected(workshop, job) for job in (row["id"], waits)]
+        assert first.state == "running" and first.expected_start_at is None and first.expected_finish_at is not None
+        assert first.expected_finish_at >= running["started_at"]
+        assert second.state == "queued" and second.expected_start_at is not None and second.expected_finish_at is not None
+        assert second.promised_start_at is not None
+        assert second.created_at <= second.expected_start_at <= second.promised_start_at
+        assert second.expected_start_at < second.expected_finish_at
+
+
+async def expected(workshop: Workshop, job_id: UUID) -> Job:
+    reader = JobReader(workshop.pool)
+    return workshop.quotes.expected(job_of(await reader.any_job(workshop.account.org_id, job_id)))

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
+from billing.kit.money import format_micro
 from billing.pricing.quote import Quote
 from gateway.dialects.native.wire import (
     ArtifactView,
@@ -80,6 +81,8 @@ def view(job: Job, base: str, link: Link) -> JobView:
         progress=round(job.progress, 4),
         queue_position=job.queue_position,
         promised_start_at=job.promised_start_at,
+        expected_start_at=job.expected_start_at,
+        expected_finish_at=job.expected_finish_at,
         model=request.model,
         prompt=request.prompt,
         seconds=job.seconds,
@@ -108,6 +111,8 @@ def money(job: Job) -> Money:
     """What is held while the job lives, and what it was charged in the end, with the reason."""
     if job.state == "succeeded":
         reason = f"{job.seconds:.3f} s delivered and verified"
+        if job.credited_micro:
+            reason += f"; started later than promised: {format_micro(job.credited_micro, job.terms.currency)} credited"
     elif job.state in FINAL:
         reason = f"{job.error_code}: nothing was charged"
     else:
@@ -119,6 +124,7 @@ def money(job: Job) -> Money:
         charged_micro=job.charged_micro,
         held_seconds_ms=held_ms,
         charged_seconds_ms=job.charged_ms,
+        credited_micro=job.credited_micro or 0,
         rate_micro_per_s=job.terms.rate_micro,
         price_version=str(job.terms.rate_card_id),
         reason=reason,

@@ -72,6 +72,7 @@ class Money(msgspec.Struct, frozen=True):
     charged_micro: int
     held_seconds_ms: int
     charged_seconds_ms: int
+    credited_micro: Annotated[int, Meta(description="Given back as credit because the job started later than promised.")]
     rate_micro_per_s: int
     price_version: str
     reason: str
@@ -109,7 +110,12 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     progress: Annotated[float, Meta(ge=0, le=1)]
     queue_position: int | None
-    promised_start_at: Annotated[datetime | None, Meta(description="It starts by then. Null: no start was promised.")]
+    promised_start_at: Annotated[
+        datetime | None,
+        Meta(description="It starts by then, or a share of its price is given back. Null: no start was promised."),
+    ]
+    expected_start_at: Annotated[datetime | None, Meta(description="While it waits, as far as can be said.")]
+    expected_finish_at: Annotated[datetime | None, Meta(description="Until it has ended, as far as can be said.")]
     model: str
     prompt: str
     seconds: float

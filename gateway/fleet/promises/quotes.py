@@ -3,23 +3,26 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from math import inf
+from datetime import UTC, datetime, timedelta
+from math import ceil, inf, isfinite
 from time import monotonic
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from billing.kit.batch import TRANSIENT
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
+from gateway.errors import FleetBusy
 from gateway.fleet.policy.curve import Quoter
 from gateway.fleet.policy.model import Quote
 from gateway.fleet.policy.parameters import DEFAULT
 from gateway.fleet.promises import sql
 from gateway.fleet.promises.model import decode_curve
-from gateway.video import Tier, VideoRequest
+from gateway.video import Job, Tier, VideoRequest
 
 log = structlog.get_logger(__name__)
 
@@ -76,12 +79,33 @@ class Quotes:
         """None where nobody leads, or nobody who has counted this process, or no chip that runs the model is up."""
         return self._quote(self._wanted(org_id, request, tier, livemode=livemode))
 
-    def promise(self, org_id: UUID, request: VideoRequest, *, livemode: bool) -> Promise | Quote | None:
-        """A promise, taken off what is left; or the quote that has none; or None as `quote`. It is to be `settled`."""
+    def expected(self, job: Job) -> Job:
+        """With when it should start, if it waits, and be done; as it is, where nobody can say.
+
+        One that waits starts no later than one that were asked for now, nor than was promised.
+        """
+        if job.state not in ("queued", "running"):
+            return job
+        quoted = self.quote(job.org_id, job.request, job.request.tier, livemode=job.livemode)
+        if quoted is None or not isfinite(quoted.likely_s):
+            return job if job.state == "running" else replace(job, expected_start_at=job.promised_start_at)
+        now, run = datetime.fromtimestamp(self._clock(), UTC), timedelta(seconds=quoted.runtime_s)
+        if job.started_at is not None and job.state == "running":
+            done_at = now + run * (1.0 - job.progress) if job.frames_done else max(job.started_at + run, now)
+            return replace(job, expected_finish_at=done_at)
+        starts_at = now + timedelta(seconds=quoted.likely_s)
+        if job.promised_start_at is not None:
+            starts_at = min(starts_at, max(job.promised_start_at, now))
+        return replace(job, expected_start_at=starts_at, expected_finish_at=starts_at + run)
+
+    def promise(self, org_id: UUID, request: VideoRequest, *, livemode: bool) -> Promise | None:
+        """A start, taken off what is left, which is to be `settled`; None as `quote`. Raises FleetBusy."""
         wanted = self._wanted(org_id, request, request.tier, livemode=livemode)
         quoted = self._quote(wanted)
-        if quoted is None or quoted.start_s is None:
-            return quoted
+        if quoted is None:
+            return None
+        if quoted.start_s is None:
+            raise FleetBusy(retry_after_s=ceil(quoted.retry_s))
         made = Promise(wanted, quoted.start_s, self._clock() + quoted.start_s)
         self._open.append(made)
         self._take(made)

@@ -1,9 +1,11 @@
 """Capture and release: a hold ends once, for at most what it held, and every way of asking again is answered the same."""
 
+import msgspec
 import pytest
 
 from billing.kit.ids import new_id
-from billing.ledger.model import Captured, Released, capture_transfer_id
+from billing.ledger.capture import capture
+from billing.ledger.model import Captured, CaptureRequest, Released, capture_transfer_id
 from billing.ledger.wallets import lines_of
 from tests.billing.ledger.book import Ledger, codes
 
@@ -41,6 +43,20 @@ async def test_capturing_again_charges_nothing_more(ledger: Ledger) -> None:
     assert await ledger.capture((hold_id, 25)) == first
     assert await ledger.capture((hold_id, 25), (hold_id, 25)) == first * 2
     assert (await ledger.balance(), await ledger.revenue()) == ((75, 0), 25)
+
+
+async def test_each_of_several_is_compared_with_what_it_was_captured_with(ledger: Ledger) -> None:
+    requests = [CaptureRequest(await ledger.held(10), 0, 5, payload={"frames": nth}) for nth in range(3)]
+
+    async def captures(*asked: CaptureRequest) -> list[str]:
+        async with ledger.conn.transaction():
+            return codes(await capture(ledger.conn, asked))
+
+    assert await captures(*requests) == ["ok"] * 3
+    other = msgspec.structs.replace(requests[1], payload={"frames": 7})
+    assert await captures(requests[0], other, requests[2]) == ["ok", "transfer_conflict", "ok"]
+    assert await captures(other, requests[1]) == ["transfer_conflict", "ok"]
+    assert (await ledger.balance(), await ledger.revenue()) == ((85, 0), 15)
 
 
 @pytest.mark.parametrize("amount_micro", [0, 24, 26, 61])

@@ -163,6 +163,16 @@ async def test_a_sponsor_covers_all_or_nothing_and_may_begin_later(shelf: Shelf)
     assert await shelf.left(today) == (38, 0)
 
 
+async def test_a_replay_of_seconds_money_and_a_later_budget_waits_for_the_budget(shelf: Shelf) -> None:
+    budget = wallet_id(PLATFORM, "live", "USD")
+    await shelf.issue("budget", 50, customer_id=PLATFORM, asset="USD", starts_at=SOON, expires_at=LATER)
+    await shelf.issue("allowance", 400, asset="SEC:h100")
+    request = HoldRequest(new_id(), shelf.ledger.wallet, 5, Seconds(shelf.seconds, 1000, 5), Sponsor(budget, 30))
+    held = Held(request.id, 3, 400, SOON)
+    assert await shelf.hold(request) == held
+    assert await shelf.hold(request) == held
+
+
 async def test_the_deferred_price_is_earned_to_the_last_unit_and_given_back_exactly(shelf: Shelf) -> None:
     await shelf.pack(3, 100)
     deferred: list[int] = []

@@ -189,6 +189,21 @@ async def test_a_reversed_payment_counts_against_the_limit_again(ledger: Ledger)
     assert codes(await ledger.hold((new_id(), 11), (new_id(), 10))) == ["insufficient_funds", "ok"]
 
 
+async def test_a_reversed_loss_of_a_payment_counts_against_the_limit_no_more(ledger: Ledger) -> None:
+    async with ledger.conn.transaction():
+        credit = await set_credit_limit(
+            ledger.conn, source="s", customer_id=ledger.customer, book="live", asset="CNY", limit_micro=50
+        )
+    taken = replaced(
+        cash(ledger, 0), kind="payment_taken", amounts={"amount": 20}, accounts={"credit": credit},
+        dimensions={"customer": str(ledger.customer)},
+    )  # fmt: skip
+    assert await posted(ledger.conn, taken) == ["ok"]
+    assert codes(await ledger.hold((new_id(), 131))) == ["insufficient_funds"]
+    await undone(ledger.conn, taken.id)
+    assert codes(await ledger.hold((new_id(), 151), (new_id(), 150))) == ["insufficient_funds", "ok"]
+
+
 async def test_what_was_spent_is_not_reversed(ledger: Ledger) -> None:
     transfer = await ledger.top_up(30)
     hold_id = await ledger.held(101)

@@ -7,6 +7,7 @@ from billing.invoices.close import close_due
 from billing.invoices.model import Invoice
 from billing.plans.authorize import authorize
 from billing.plans.catalogue import publish_catalogue
+from billing.plans.change import cancel
 from billing.plans.model import Catalogue
 from billing.plans.subscribe import subscribe
 from billing.stripe.collect import collect_due
@@ -97,6 +98,11 @@ async def test_a_payment_that_is_taken_back_is_owed_again(office: Office) -> Non
     assert (await office.books())["asset:receivable"] == -169_600_000
     await round_of_the_clerk(office)
     assert await office.shop.conn.fetchval("SELECT state FROM billing.collection") == "open"
+    # The calendar goes on where it was: nothing is due yet, and it is not reminded early.
+    assert await told(office, "invoice.reminded") == []
+    await office.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
+    await round_of_the_clerk(office)
+    assert len(await told(office, "invoice.reminded")) == 1
 
 
 async def test_what_is_paid_beyond_an_invoice_is_the_customers_own(office: Office) -> None:
@@ -107,3 +113,20 @@ async def test_what_is_paid_beyond_an_invoice_is_the_customers_own(office: Offic
     await office.hears(await office.events())
     assert await office.balances() == {"paid": 169_600_000}
     assert (await office.books()).get("asset:receivable", 0) == 0
+
+
+async def test_a_contract_that_is_past_due_is_invoiced_to_its_end(office: Office) -> None:
+    await owes(office)
+    running = await office.shop.holds(ANN, 10_000)
+    assert isinstance(running, UUID)
+    await office.clock.set(datetime(2026, 3, 20, tzinfo=UTC))
+    await round_of_the_clerk(office)
+    await office.shop.settles(ANN, running, 10_000)
+    cancelled = await office.shop.does(cancel, ANN)
+    assert (cancelled.state, await blocked(office)) == ("past_due", "plan_past_due")
+    numbers: list[str] = []
+    for month in (4, 5, 6):
+        await office.clock.set(datetime(2026, month, 3, tzinfo=UTC))
+        numbers += [one.number for one in await office.shop.sells(close_due) if isinstance(one, Invoice)]
+    assert numbers == ["TLCN-2026-000002"]
+    assert (await office.shop.conn.fetchval("SELECT state FROM billing.subscription")) == "ended"

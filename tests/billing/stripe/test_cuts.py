@@ -23,8 +23,8 @@ from tests.billing.stripe.rewind import Rewound, rewound
 from tests.billing.stripe.test_histories import check_account
 
 Json: TypeAlias = dict[str, Any]
-EVERY = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_CUTS", "29"))
-"""Every how manieth moment is cut at; 1: each."""
+EVERY = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_CUTS", "61"))
+"""One moment in so many is cut at; 1: each."""
 
 
 class Moment(msgspec.Struct, frozen=True):

@@ -183,6 +183,8 @@ async def state(office: Office) -> Json:
     read = office.shop.conn.fetch
     return {
         "transfers": {str(row["id"]): row["payload"] for row in await read("SELECT id, payload FROM billing.transfer")},
+        "entries": sorted(tuple(row) for row in await read("SELECT transfer_id, leg, account_id, amount FROM billing.entry")),
+        "balances": sorted(tuple(row) for row in await read("SELECT account_id, posted, held, floor FROM billing.balance")),
         "payments": [tuple(row) for row in await read("SELECT id, state, booked, received_minor, failure, refused, charge_id FROM billing.payment ORDER BY id")],
         "refunds": [tuple(row) for row in await read("SELECT id, state, gone, amount_minor FROM billing.payment_refund ORDER BY id")],
         "disputes": [tuple(row) for row in await read("SELECT stripe_id, state, taken_minor FROM billing.dispute ORDER BY stripe_id")],
@@ -216,8 +218,9 @@ async def test_any_telling_of_a_history_ends_in_one_state(office: Office, name: 
             start = office.clock.at
             await tell(office, steps, telling)
             found = await state(office)
-            assert [finding for rule in SOUND for finding in await rule.all(office.shop.conn)] == []
-            await check_account(office.shop, steps[-1].stripe)
+            if wanted is None:  # it and all that are equal to it
+                assert [finding for rule in SOUND for finding in await rule.all(office.shop.conn)] == []
+                await check_account(office.shop, steps[-1].stripe)
             office.clock.at = start
         wanted = wanted or found
         assert found == wanted, telling

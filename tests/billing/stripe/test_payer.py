@@ -7,7 +7,7 @@ import msgspec
 from billing.customers.model import BillingDetails
 from billing.customers.register import update_billing_details
 from billing.stripe.recharge import paying
-from tests.billing.stripe.office import ANN, RETURN, Office
+from tests.billing.stripe.office import ANN, KEY, RETURN, Office
 
 BERLIN = BillingDetails(legal_name="Nordlicht Film GmbH", address="Torstraße 1", country="DE", tax_id="DE123456789")
 
@@ -39,3 +39,16 @@ async def test_a_customer_is_made_once_and_told_of_what_changes(office: Office) 
 
 async def test_the_portal_is_a_page_of_stripes(office: Office) -> None:
     assert (await office.desk.portal(ANN, RETURN)).startswith("http")
+
+
+async def test_a_customer_that_was_deleted_at_stripe_is_made_anew(office: Office) -> None:
+    _, first = await office.desk.payer(ANN)
+    answer = await office.control._client.delete(
+        f"{str(office.control._client.base_url).removesuffix('/_control/')}/v1/customers/{first}",
+        headers={"authorization": f"Bearer {KEY}"},
+    )
+    assert answer.status_code == 200
+    await office.hears(await office.events())
+    await office.pays(100_00)
+    await office.hears(await office.events())
+    assert await office.balances() == {"paid": 100_000_000} and (await office.desk.payer(ANN))[1] != first

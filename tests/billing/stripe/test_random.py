@@ -23,7 +23,7 @@ from tests.billing.stripe.office import RETURN, Office
 from tests.billing.stripe.rewind import rewound
 
 Json: TypeAlias = dict[str, Any]
-LIVES = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_LIVES", "3"))
+LIVES = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_LIVES", "2"))
 SEED = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_SEED", "1"))
 STEPS = 40
 CUSTOMERS = (UUID(int=1), UUID(int=2))

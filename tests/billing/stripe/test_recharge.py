@@ -1,9 +1,15 @@
 """Saved methods, recharges and their limits, and what happens when the bank wants to see its customer."""
 
+import json
+from urllib.parse import urlsplit
+
+import httpx
+
 from billing.stripe.methods import methods
 from billing.stripe.recharge import Recharge, note_recharges, set_paying
 from tests.billing.plans.shop import YUAN
 from tests.billing.stripe.office import ANN, RETURN, Office
+from tests.stripe.visitor import Visitor
 
 TWICE = Recharge(threshold_micro=50 * YUAN, amount_minor=100_00, month_max_minor=250_00)
 
@@ -72,7 +78,8 @@ async def test_a_card_that_is_declined_pauses_the_recharge_until_it_is_set_again
     assert len(await told(office, "recharge.paused")) == 2
 
 
-async def test_a_bank_that_wants_its_customer_gets_a_page_for_it(office: Office) -> None:
+async def asked_for_by_hand(office: Office) -> str:
+    """A recharge for which the bank wants its customer; the page that the customer was told of."""
     await saves(office, "pm_card_authenticationRequired")
     await recharges(office)
     await round_of_the_clerk(office)
@@ -83,6 +90,29 @@ async def test_a_bank_that_wants_its_customer_gets_a_page_for_it(office: Office)
     assert "http" in asked
     await office.desk.poll()
     assert len(await told(office, "payment.action_required")) == 1
+    return json.loads(asked)["url"]
+
+
+async def test_the_page_that_the_bank_asked_for_recharges_the_wallet(office: Office) -> None:
+    url = await asked_for_by_hand(office)
+    parts = urlsplit(url)
+    async with httpx.AsyncClient(base_url=f"{parts.scheme}://{parts.netloc}", trust_env=False) as client:
+        visitor = Visitor(client)
+        await visitor.open(url)
+        await visitor.press("Card", number="4242 4242 4242 4242", email="ada@example.com")
+        assert visitor.url == RETURN
+    await office.hears(await office.events())
+    assert await office.balances() == {"paid": 100 * YUAN}
+    assert await told(office, "recharge.paused") == []
+
+
+async def test_a_page_that_nobody_uses_pauses_the_recharge(office: Office) -> None:
+    await asked_for_by_hand(office)
+    for _ in range(4):
+        await office.advance(hours=7)
+        await round_of_the_clerk(office)
+    assert await office.balances() == {} and len(await told(office, "recharge.paused")) == 1
+    assert [row["state"] for row in await office.shop.conn.fetch("SELECT state FROM billing.payment")] == ["failed", "failed"]
 
 
 async def test_what_a_payment_is_charged_with_may_be_saved_on_the_way(office: Office) -> None:

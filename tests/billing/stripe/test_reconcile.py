@@ -146,3 +146,24 @@ async def test_a_day_is_reconciled_once_and_again_until_nothing_is_left_to_do(of
     assert await clerk() == [] and await clerk() == []
     rows = await office.shop.conn.fetch("SELECT day, raised FROM billing.reconciliation")
     assert [tuple(row) for row in rows] == [(NEW_YEAR, 0)]
+
+
+async def test_a_message_that_cannot_be_worked_on_is_raised_with_its_reason(office: Office) -> None:
+    started = await office.pays(100_00)
+    form = {
+        "amount": 100_00,
+        "currency": "usd",
+        "payment_method": "pm_card_visa",
+        "confirm": "true",
+        "return_url": "https://example.com/",
+    }
+    assert await office.posts("payment_intents", **form, **{"metadata[tallylight_payment]": str(started.payment.id)}) == 200
+    for event in await office.events():
+        await office.keeps(event)
+    for _ in range(6):
+        await office.works()
+        await office.clock.advance(minutes=30)
+    assert await office.balances() == {"paid": 100 * YUAN}
+    raised = {one.reason: one for one in (await report(office)).raised}
+    assert raised["message_stuck"].count == 3 and "payment_conflict" in raised["message_stuck"].rows[0].about
+    assert raised["not_booked"].currency == "USD"

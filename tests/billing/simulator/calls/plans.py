@@ -12,7 +12,7 @@ from billing.invoices.sales import invoice_sales
 from billing.ledger.chain import seal
 from billing.plans.budgets import open_budget_days
 from billing.plans.change import cancel, change_plan
-from billing.plans.model import Payer
+from billing.plans.model import ContractPlan, Payer
 from billing.plans.renew import expire_grants, renew_due
 from billing.plans.sell import buy_pack
 from billing.plans.subscribe import subscribe
@@ -55,9 +55,17 @@ class PlanCalls(Dice):
             lambda oracle: oracle.subscribe(customer, plan, source, starts),
         )  # fmt: skip
 
+    def _runs(self, customer: UUID) -> bool:
+        """Whether the customer is in the middle of a period that may be changed."""
+        one = self.world.oracle.current(customer)
+        if one is None or one.period is None or isinstance(one.plan, ContractPlan):
+            return False
+        return one.state == "active" and self.world.at < one.period[1]
+
     async def changes(self) -> Call:
-        customer, source = self.credited or self.customer(), self.source()
-        self.credited = None
+        running = [one for one in self.customers if self._runs(one)]
+        customer = self.credited or self.choose.choice(running if running and self.choose.random() < 0.7 else self.customers)
+        self.credited, source = None, self.source()
         plan = self._plan(customer)
         return Call(
             "change", (customer,), lambda conn: change_plan(conn, SELLERS, customer_id=customer, plan=plan, source=source),
@@ -73,14 +81,17 @@ class PlanCalls(Dice):
 
         Often of a period that goes on, so that its seconds may come back afterwards.
         """
-        customer, source = self.customer(), self.source()
-        owed = [one for one in await invoices(self.world.conn, customer) if one.kind == "invoice" and not one.paid_minor]
+        source = self.source()
+        found = [one for customer in self.customers for one in await invoices(self.world.conn, customer)]
+        owed = [one for one in found if one.kind == "invoice" and not one.paid_minor]
         if not owed:
             return None
-        running = [
+        sold = [
             one for one in owed if one.lines[0].kind in ("subscription", "rest") and one.period and self.world.at in one.period
         ]
+        running = [one for one in sold if self._runs(one.customer_id)]
         invoice = self.choose.choice(running if running and self.choose.random() < 0.7 else owed)
+        customer = invoice.customer_id
         self.credited = customer if invoice in running else self.credited
         nth = self.choose.randint(1, len(invoice.lines))
         line = invoice.lines[nth - 1].amount_minor

@@ -24,13 +24,11 @@ class _Amount:
     def __init__(self, p: Params) -> None:
         self.amount, self.unit = p.integer("amount"), catalogue.decimal(p, "unit_amount_decimal")
         self.quantity = p.integer("quantity")
-        pricing = p.inner("pricing")
-        data = {"price": pricing.text("price")} if p.has("pricing") else {}
+        self.price = p.inner("pricing").text("price")
         inline = p.inner("price_data")
         self.inline_currency = inline.text("currency")
         self.product = inline.text("product")
         self.inline_unit = catalogue.decimal(inline, "unit_amount_decimal")
-        self.price = data.get("price")
         if self.amount is None and self.unit is None and self.price is None and self.inline_unit is None:
             raise malformed("Missing required param: amount.", param="amount", code="parameter_missing")
         if self.amount is not None and self.quantity is not None:
