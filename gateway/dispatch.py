@@ -7,9 +7,10 @@ was not decoded and counted from the stored file.
 """
 
 import asyncio
+import gc
 import tempfile
-from collections.abc import AsyncGenerator, Hashable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Hashable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
 from uuid import UUID
@@ -66,6 +67,18 @@ async def dispatch(settings: Settings, stop: asyncio.Event, parameters: Paramete
         dispatcher = Dispatcher(settings, pool, Studio(settings, open_store(settings), decoders, spool), parameters)
         await stack.enter_async_context(dispatcher.listening())
         await dispatcher.run(stop)
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """What is made inside, a queue of a million jobs perhaps, is not searched for garbage again and again."""
+    gc.unfreeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _Planned(msgspec.Struct, frozen=True):
@@ -160,8 +173,9 @@ class Dispatcher:
             self._read_at = self._clock()
             async with conn.transaction(isolation="repeatable_read", readonly=True):
                 flows = await self._inbox.read_whole(conn)
-        planner = Planner(self._chips, self._fleet, self._parameters, self._clock)
-        planner.restore(intake.backlog(flows, self._models), memory)
+        with quiet():
+            planner = Planner(self._chips, self._fleet, self._parameters, self._clock)
+            planner.restore(intake.backlog(flows, self._models), memory)
         for key, attempt in self._attempts.running.items():  # of an earlier leadership of ours
             planner.withhold(key, attempt.replica.name, attempt.model)
         self._attempts.planner, self._kept_at = planner, monotonic()
@@ -199,12 +213,9 @@ class Dispatcher:
         if self._headroom.short():
             log.error("spool_full", folder=str(self._studio.spool))
             return
-        decided = planner.decide()
-        if decided:
+        planned = [one for decision in planner.decide() if (one := self._begin(planner, decision)) is not None]
+        if planned and await self._lease(planner, planned):
             self._wake.ring()  # there may be more
-        planned = [one for decision in decided if (one := self._begin(planner, decision)) is not None]
-        if planned:
-            await self._lease(planner, planned)
 
     def _begin(self, planner: Planner, decision: Decision) -> _Planned | None:
         """A start whose slot was taken; whatever else was decided is under way."""
@@ -234,8 +245,8 @@ class Dispatcher:
             log.info("swap_refused", replica=name, reason=str(refused))
             planner.refused(name, load, job)
 
-    async def _lease(self, planner: Planner, planned: Sequence[_Planned]) -> None:
-        """Starts those that still wait; the others are forgotten, and looked for again."""
+    async def _lease(self, planner: Planner, planned: Sequence[_Planned]) -> int:
+        """Starts those that still wait; the others are forgotten, and looked for again. Returns how many started."""
         begun: set[bytes] = set()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
@@ -253,6 +264,7 @@ class Dispatcher:
             begun = set(leases)
             for attempt in attempts:
                 self._attempts.begin(attempt)
+            return len(attempts)
         finally:  # whether or not a lease was committed that failed here, nobody works on it; the clerk will find it
             for one in planned:
                 if one.key not in begun:

@@ -8,6 +8,7 @@ from time import perf_counter
 from billing.kit.pool import open_pool
 from billing.kit.query import Conn
 from gateway import intake
+from gateway.dispatch import quiet
 from gateway.fleet.chips import load_chips
 from gateway.fleet.planner import Planner
 from gateway.fleet.policy.model import Start
@@ -68,12 +69,12 @@ async def _lead(conn: Conn, slots: int) -> tuple[float, float, float, float]:
     began = perf_counter()
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         flows = await Inbox().read_whole(conn)
-    read = perf_counter()
-    backlog = intake.backlog(flows, models)
-    arranged = perf_counter()
-    now = await database_time(conn)
-    planner = Planner(chips, replicas, DEFAULT, lambda: now)
-    planner.restore(backlog)
+    read, now = perf_counter(), await database_time(conn)
+    with quiet():
+        backlog = intake.backlog(flows, models)
+        arranged = perf_counter()
+        planner = Planner(chips, replicas, DEFAULT, lambda: now)
+        planner.restore(backlog)
     restored = perf_counter()
     assert any(isinstance(one, Start) for one in planner.decide()), "the new leader decides"
     return read - began, arranged - read, restored - arranged, perf_counter() - began

@@ -133,7 +133,7 @@ async def test_no_fault_of_a_model_is_charged(workshop: Workshop) -> None:
     """Each on a replica of its own, so that no breaker keeps the next one waiting."""
     one = workshop.settings.replicas[0]
     replicas = tuple(msgspec.structs.replace(one, name=name, slots=1) for name in FAULTS)
-    async with workshop.dispatching(attempts_max=1, stall_s=0.5, replicas=replicas):
+    async with workshop.dispatching(attempts_max=1, stall_s=2.0, replicas=replicas):
         jobs = {name: await workshop.order(f"fault:{name}") for name in FAULTS}
         rows = {name: await workshop.ended(job_id) for name, job_id in jobs.items()}
     assert {(row["state"], row["error_code"], row["charged_micro"]) for row in rows.values()} == {

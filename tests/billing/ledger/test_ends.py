@@ -4,9 +4,11 @@ import msgspec
 import pytest
 
 from billing.kit.ids import new_id
+from billing.ledger import sql
 from billing.ledger.capture import capture
 from billing.ledger.model import Captured, CaptureRequest, Released, capture_transfer_id
 from billing.ledger.wallets import lines_of
+from tests.bench.history import write_history
 from tests.billing.ledger.book import Ledger, codes
 
 
@@ -135,3 +137,14 @@ async def test_what_a_capture_leaves_is_spendable_at_once(ledger: Ledger) -> Non
     hold_id = await ledger.held(100)
     await ledger.capture((hold_id, 40))
     assert codes(await ledger.hold((new_id(), 61), (new_id(), 60))) == ["insufficient_funds", "ok"]
+
+
+async def test_holds_are_looked_up_and_not_searched_for_among_all_that_were_open(ledger: Ledger) -> None:
+    """Each leaves an entry in the index of open ones until that is vacuumed."""
+    await ledger.top_up(3_000_000_000)
+    await write_history(ledger.conn, [ledger.wallet], 3_000)
+    keys, none = [new_id()], ["{}"]
+    capturing = (keys, [0], [5], keys, keys, none, keys, [0], keys, ["CNY"], [5])
+    for statement, arguments in ((sql.CAPTURE, capturing), (sql.RELEASE_HOLDS, (keys,))):
+        plan = "\n".join(row[0] for row in await ledger.conn.fetch(f"EXPLAIN {statement.sql}", *arguments))
+        assert "hold_pkey" in plan and "hold_open_account" not in plan

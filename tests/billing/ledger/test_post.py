@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from billing.errors import BillingError, InsufficientFunds, NotReversible, TransferConflict, UnknownAsset
-from billing.kit.ids import new_id
+from billing.kit.ids import derived_id, new_id
 from billing.kit.query import Conn, Pool
 from billing.ledger.grants import Issue, expire, issue
 from billing.ledger.model import RefundRequest, paid_account_id, platform_account_id
@@ -164,6 +164,7 @@ async def test_a_reversal_is_the_opposite_once(ledger: Ledger) -> None:
 async def test_every_reversal_is_its_own_and_keeps_its_reason(ledger: Ledger) -> None:
     one, other = await ledger.top_up(30), await ledger.top_up(40)
     undoing = [await undone(ledger.conn, one, "typo"), await undone(ledger.conn, other, "twice")]
+    assert undoing == [derived_id("reversal", one), derived_id("reversal", other)]
     assert await ledger.balance() == (100, 0)
     rows = await ledger.conn.fetch("SELECT id, payload FROM billing.transfer WHERE kind = 'reversal' ORDER BY created_at")
     kept = [(row["id"], msgspec.json.decode(row["payload"])) for row in rows]
