@@ -21,6 +21,8 @@ IGNORED_MAX = 32
 """A lenient key may send this many fields that are not supported; one more is a mistake, not a difference of dialect."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape itself, not a backslash before `u0000`. PostgreSQL keeps every character but this one."""
 _STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 
 
@@ -94,6 +96,8 @@ async def read_json(request: HttpRequest, decoder: msgspec.json.Decoder[Body]) -
 
 def decode_json(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
     """Raises UnsupportedField or InvalidRequest naming the field."""
+    if b"\0" in body or (b"\\u0000" in body and _NUL.search(body)):
+        raise InvalidRequest("the body contains a NUL character, which no text here may")
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -204,6 +208,8 @@ def _keep(segment: MultipartSegment, data: bytes, fields: list[tuple[str, str]],
     else:
         if (segment.charset or "utf-8").lower() not in UTF8:  # also because some of Python's codecs take quadratic time
             raise InvalidRequest(f"{segment.name}: fields must be in UTF-8", param=segment.name)
+        if b"\0" in data or "\0" in segment.name:
+            raise InvalidRequest(f"{segment.name}: a field must not contain NUL", param=segment.name)
         fields.append((segment.name, data.decode()))
 
 

@@ -50,9 +50,9 @@ VALUES = {
     "seed": [-1, 2**63, 1.5, "x"],
     "fps": [0, -5, 10**9],
     "model": ["", "nope", "a" * 1000, "../../etc", None],
-    "prompt": ["", " ", "a" * 100_000, None, 5],
+    "prompt": ["", " ", "a" * 100_000, None, 5, "a\0b"],
     "tier": ["fast", 1],
-    "metadata": [{"a": 1}, {"a" * 100: "x"}, {str(n): "x" for n in range(100)}],
+    "metadata": [{"a": "\0"}, {"\0": "a"}, {"a": 1}, {"a" * 100: "x"}, {str(n): "x" for n in range(100)}],
     "inputs": [[{"role": "first_frame", "data": "http://127.0.0.1/x.png"}], [{"role": "x", "data": ""}], ["x"]],
     "unknown": [1],
 }
@@ -83,6 +83,14 @@ def check(answer: httpx.Response) -> None:
 def test_bodies(desk: Stack, customer: Customer, route: str, name: str) -> None:
     headers, body = BODIES[name]
     check(httpx.post(desk.base_url + route, headers={**customer.bearer, **headers}, content=body, timeout=30))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_what_no_database_takes(desk: Stack, customer: Customer, route: str) -> None:
+    body = json.dumps(GOOD[route]).replace('"x"', r'"\\ \u0000"')
+    check(httpx.post(desk.base_url + route, headers={**customer.bearer, **JSON}, content=body))
+    form = {"model": "testcard", "prompt": "a\0b"}
+    check(httpx.post(desk.base_url + route, headers=customer.bearer, data=form, files={"x": b""}))
 
 
 @pytest.mark.parametrize("field", VALUES)
