@@ -21,8 +21,6 @@ IGNORED_MAX = 32
 """A lenient key may send this many fields that are not supported; one more is a mistake, not a difference of dialect."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-"""The escape itself, not a backslash before `u0000`. PostgreSQL keeps every character but this one."""
 _STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 
 
@@ -96,16 +94,33 @@ async def read_json(request: HttpRequest, decoder: msgspec.json.Decoder[Body]) -
 
 def decode_json(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
     """Raises UnsupportedField or InvalidRequest naming the field."""
-    if b"\0" in body or (b"\\u0000" in body and _NUL.search(body)):
-        raise InvalidRequest("the body contains a NUL character, which no text here may")
     try:
-        return decoder.decode(body)
+        decoded = decoder.decode(body)
+        if b"\\u0000" in body or b"\0" in body:
+            _refuse_nul(msgspec.json.decode(body))
+        return decoded
     except msgspec.ValidationError as error:
         raise refusal(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from error
     except RecursionError as error:
         raise InvalidRequest("the body is nested too deeply") from error
+
+
+def _refuse_nul(value: object, path: str = "") -> None:
+    """PostgreSQL keeps every character but this one. Raises InvalidRequest."""
+    match value:
+        case str() if "\0" in value:
+            raise InvalidRequest(f"{path or 'the body'} must not contain NUL", param=path or None)
+        case dict():
+            for name, inner in cast("dict[str, object]", value).items():
+                _refuse_nul(name, path)
+                _refuse_nul(inner, f"{path}.{name}" if path else name)
+        case list():
+            for nth, inner in enumerate(cast("list[object]", value)):
+                _refuse_nul(inner, f"{path}[{nth}]")
+        case _:
+            pass
 
 
 def convert(value: object, kind: type[Body], *, strict: bool) -> Body:

@@ -25,7 +25,7 @@ async def remember(dsn: str, org_id: UUID) -> None:
 async def forge(dsn: str) -> None:
     conn = await asyncpg.connect(dsn)
     await conn.execute("ALTER TABLE gateway.audit_entry DISABLE TRIGGER audit_append_only")
-    await conn.execute("UPDATE gateway.audit_entry SET refused = NULL WHERE position = 2")
+    await conn.execute("UPDATE gateway.audit_entry SET refused = NULL WHERE refused IS NOT NULL")
     await conn.close()
 
 
