@@ -77,7 +77,8 @@ async def refused(client: httpx.AsyncClient, dialect: str, url: str) -> str:
     path, body = ASKS[dialect](url)
     answer = await client.post(path, json=body)
     problem = answer.json() if dialect == "native" else answer.json()["error"]
-    assert (answer.status_code, problem["code"], problem["param"]) == (400, "invalid_media", PARAMS[dialect]), (url, answer.text)
+    code = "invalid_request" if "\0" in url else "invalid_media"
+    assert (answer.status_code, problem["code"], problem["param"]) == (400, code, PARAMS[dialect]), (url, answer.text)
     return problem["detail" if dialect == "native" else "message"]
 
 
