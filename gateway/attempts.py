@@ -159,6 +159,7 @@ class Attempts:
     async def _delivered(self, attempt: Attempt, delivered: Delivered) -> None:
         ended = await self._finish(Settlement(attempt.held, self._owner, delivered, attempt.device_ms))
         if not isinstance(ended, Ended):
+            attempt.how = "stopped"  # the job may wait again, so it is looked for
             log.warning("settlement_superseded")
             metrics.attempts("superseded").inc()
             return
