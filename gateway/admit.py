@@ -5,12 +5,9 @@ nothing is held. The callers have been authenticated and their requests resolved
 reads the key again, because a revoked key must not spend.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -58,8 +55,8 @@ class Admission:
     def __init__(self, pool: Pool, prices: PriceBook, costs: ComputeCosts, quotes: Quotes, *, waiting_max: int) -> None:
         self._pool, self._prices, self._costs, self._quotes = pool, prices, costs, quotes
         self._quotas = QuotaBook()
-        self._sent: WeakKeyDictionary[asyncio.Task[Any], set[UUID]] = WeakKeyDictionary()
-        """By flight, the jobs whose COMMIT was sent and may not have been answered: when sent again, they may be there."""
+        self._sent: set[UUID] = set()
+        """Jobs whose COMMIT was sent and may not have been answered: when they are sent again, they may be there."""
         rows, seconds = flush_rows("admission"), flush_seconds("admission")
 
         def observe(size: int, duration_s: float) -> None:
@@ -67,7 +64,7 @@ class Admission:
             seconds.observe(duration_s)
 
         self._flushes: Coalescer[Submission, Admitted] = Coalescer(
-            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, flights_max=2, observe=observe
+            "admission", self._flush, waiting_max=waiting_max, gather_s=_GATHER_S, observe=observe
         )
 
     async def admit(self, one: Submission) -> Admitted:
@@ -95,12 +92,9 @@ class Admission:
     async def _flush(self, batch: Sequence[Submission]) -> Sequence[Admitted | Exception]:
         turn, ready_to_commit = _Turn(batch), False
         jobs = {one.job_id for one in batch}
-        flight = asyncio.current_task()
-        assert flight is not None
-        sent = self._sent.setdefault(flight, set())
-        again = jobs & sent
-        if not again:  # the next batch of this flight: whatever it sent before has been answered
-            sent.clear()
+        again = jobs & self._sent
+        if not again:  # the next batch: whatever was sent before has been answered
+            self._sent.clear()
         try:
             async with self._pool.acquire(timeout=5) as conn, conn.transaction():
                 await turn.refuse_revoked(conn)
@@ -113,7 +107,7 @@ class Admission:
                 await turn.hold(conn, self._quotas)
                 await turn.enqueue(conn)
                 await turn.remember(conn)
-                sent |= jobs
+                self._sent |= jobs
                 ready_to_commit = True
         except TRANSIENT as error:
             if ready_to_commit:

@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import asyncpg
 import structlog
@@ -38,9 +38,6 @@ TRANSIENT = (
 )
 """Failures after which the same idempotent write may be sent again; whether it had committed is then read back."""
 
-_WORTH = 32
-"""Rows for which a flush is worth its own cost: it waits for no more, and may start beside another."""
-
 _GATHER_MAX = 4
 """How often `gather_s` is waited at most: an upper bound of what it can add to a caller's time."""
 
@@ -61,8 +58,7 @@ class Coalescer(Generic[Item, Outcome]):
     `tries_max` times, and after any other failure each item is tried alone so that one cannot fail the rest.
 
     Where several wait already, more are waited for while each `gather_s` brings some: callers that were answered together
-    come back together, and a flush costs as much as thirty of its rows. One caller alone never waits. Where that many wait
-    while a flush is in flight, the next starts beside it, up to `flights_max`: this process then works while another waits.
+    come back together, and a flush costs as much as thirty of its rows. One caller alone never waits.
     """
 
     def __init__(
@@ -73,14 +69,13 @@ class Coalescer(Generic[Item, Outcome]):
         rows_max: int = 512,
         waiting_max: int = 4096,
         gather_s: float = 0.0,
-        flights_max: int = 1,
         tries_max: int = 6,
         observe: Callable[[int, float], None] | None = None,
     ) -> None:
         self.name, self._flush, self._observe = name, flush, observe
         self._rows_max, self._waiting_max, self._gather_s, self._tries_max = rows_max, waiting_max, gather_s, tries_max
         self._waiting: deque[tuple[Item, asyncio.Future[Outcome]]] = deque()
-        self._flights_max, self._flights, self._gathering = flights_max, set[asyncio.Task[None]](), False
+        self._running: asyncio.Task[None] | None = None
 
     def submit(self, item: Item) -> "asyncio.Future[Outcome]":
         """Returns the outcome's future; cancelling the caller does not cancel the write. Raises Overloaded."""
@@ -88,34 +83,31 @@ class Coalescer(Generic[Item, Outcome]):
             raise Overloaded(self.name)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if not self._flights or (len(self._waiting) >= _WORTH and len(self._flights) < self._flights_max and not self._gathering):
-            self._gathering = True
-            self._flights.add(asyncio.create_task(self._drain(), name=f"coalesce:{self.name}"))
+        if self._running is None:
+            self._running = asyncio.create_task(self._drain(), name=f"coalesce:{self.name}")
         return future
 
     async def close(self) -> None:
         """Waits for what has been submitted."""
-        while self._flights:
-            await asyncio.wait(self._flights)
+        while self._running is not None:
+            await asyncio.wait({self._running})
 
     async def _drain(self) -> None:
         try:
-            while self._waiting and (len(self._waiting) >= _WORTH or len(self._flights) == 1):
-                self._gathering = True
+            while self._waiting:
                 await self._gather()
-                self._gathering = False
                 size = min(len(self._waiting), self._rows_max)
-                await self._settle([self._waiting.popleft() for _ in range(size)])
+                batch = [self._waiting.popleft() for _ in range(size)]
+                await self._settle(batch)
         finally:
-            self._flights.remove(cast("asyncio.Task[None]", asyncio.current_task()))
-            if not self._flights:
-                for _, future in self._waiting:
-                    future.cancel()
+            self._running = None
+            for _, future in self._waiting:
+                future.cancel()
 
     async def _gather(self) -> None:
         for _ in range(_GATHER_MAX if self._gather_s else 0):
             before = len(self._waiting)
-            if before == 1 or before >= _WORTH:
+            if before == 1:
                 return
             await asyncio.sleep(self._gather_s)
             if len(self._waiting) == before:

@@ -15,7 +15,7 @@ class JobReader:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._jobs = Coalescer("job_reads", self._read_jobs, gather_s=0.001, flights_max=2)
+        self._jobs = Coalescer("job_reads", self._read_jobs, gather_s=0.001)
         self._events = Coalescer("event_reads", self._read_events)
 
     async def job(self, org_id: UUID, project_id: UUID, job_id: UUID, *, livemode: bool) -> JobRow:

@@ -39,27 +39,6 @@ async def test_what_comes_during_a_flush_goes_together() -> None:
     assert flushes.batches == [[0], [1, 2, 3], [4, 5]]
 
 
-async def test_a_full_batch_flies_beside_another_and_a_small_one_waits() -> None:
-    flushes = Flushes()
-    flushes.open.clear()
-    one = Coalescer("test", flushes, flights_max=2)
-    waiting = [one.submit(0)]
-    await asyncio.sleep(0)  # the first flush has begun
-    waiting += [one.submit(n) for n in range(14, 45)]
-    await asyncio.sleep(0)
-    assert flushes.batches == [[0]]
-    waiting.append(one.submit(45))
-    await asyncio.sleep(0)
-    assert flushes.batches == [[0], list(range(14, 46))]
-    waiting += [one.submit(n) for n in range(46, 90)]  # two are in flight: no third
-    await asyncio.sleep(0)
-    assert len(flushes.batches) == 2
-    flushes.open.set()
-    assert await asyncio.gather(*waiting) == [0, *(n * 10 for n in range(14, 90))]
-    assert flushes.batches[2:] == [list(range(46, 90))]
-    await one.close()
-
-
 async def test_an_outcome_that_is_an_error_is_its_callers_alone() -> None:
     one = Coalescer("test", Flushes())
     outcomes = await asyncio.gather(one.submit(1), one.submit(-2), one.submit(3), return_exceptions=True)
