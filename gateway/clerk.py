@@ -63,7 +63,6 @@ from gateway.webhooks.sign import Secrets
 
 log = structlog.get_logger(__name__)
 
-_LOCKS = 7_281_330_200
 _UNDECIDED_S = 3600
 """A request whose inputs were stored this long ago has been answered, or its process has ended. Ids carry their time."""
 
@@ -149,20 +148,20 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
         return 0
 
     return [
-        Janitor("rescue_lost_leases", settings.poll_s, _alone(1, rescue)),
-        Janitor("expire_queued", 5.0, _alone(2, expire_queued)),
-        Janitor("credit_late_starts", 5.0, _alone(7, credit)),
+        _alone("rescue_lost_leases", settings.poll_s, rescue),
+        _alone("expire_queued", 5.0, expire_queued),
+        _alone("credit_late_starts", 5.0, credit),
         Janitor("remove_expired_assets", 10.0, remove_assets),
         Janitor("remove_orphaned_inputs", 600.0, remove_orphans),
-        Janitor("forget_old_answers", 600.0, _alone(3, forget_answers)),
-        Janitor("forget_prompts", 15.0, _alone(8, forget_prompts)),
-        Janitor("forget_requests", 60.0, _alone(9, forget_requests)),
-        Janitor("count_jobs", 5.0, _alone(4, gauge)),
-        Janitor("tell_reached_quotas", 5.0, _alone(5, tell_reached)),
-        Janitor("forget_quota_counters", 60.0, _alone(6, forget_counters)),
+        _alone("forget_old_answers", 600.0, forget_answers),
+        _alone("forget_prompts", 15.0, forget_prompts),
+        _alone("forget_requests", 60.0, forget_requests),
+        _alone("count_jobs", 5.0, gauge),
+        _alone("tell_reached_quotas", 5.0, tell_reached),
+        _alone("forget_quota_counters", 60.0, forget_counters),
         *_money(settings),
-        *([Janitor("post_webhooks", settings.poll_s, _alone(40, post_events))] if settings.webhook_secret else []),
-        Janitor("forget_deliveries", 600.0, _alone(41, forget_deliveries)),
+        *([_alone("post_webhooks", settings.poll_s, post_events)] if settings.webhook_secret else []),
+        _alone("forget_deliveries", 600.0, forget_deliveries),
         *(_payments(desk) if desk else ()),
     ]
 
@@ -185,17 +184,17 @@ def _money(settings: Settings) -> list[Janitor]:
         return await invoice_sales(conn, sellers)
 
     return [
-        Janitor("renew_plans", 15.0, _alone(14, renew)),
-        Janitor("open_budget_days", 15.0, _alone(15, open_budget_days)),
-        Janitor("invoice_sales", 15.0, _alone(19, invoice)),
-        Janitor("close_contracts", 60.0, _alone(16, close)),
-        Janitor("expire_grants", 60.0, _alone(10, expire_grants)),
-        Janitor("check_budgets", 60.0, _alone(17, check_budgets)),
-        Janitor("check_wallets", 60.0, _alone(18, check_wallets)),
-        Janitor("share_pools", 60.0, _alone(20, close_due_pool)),
-        Janitor("seal_ledger", 10.0, _alone(11, seal)),
-        Janitor("roll_up_usage", 5.0, _alone(12, roll_up)),
-        Janitor("add_usage_months", 3600.0, _alone(13, add_months)),
+        _alone("renew_plans", 15.0, renew),
+        _alone("open_budget_days", 15.0, open_budget_days),
+        _alone("invoice_sales", 15.0, invoice),
+        _alone("close_contracts", 60.0, close),
+        _alone("expire_grants", 60.0, expire_grants),
+        _alone("check_budgets", 60.0, check_budgets),
+        _alone("check_wallets", 60.0, check_wallets),
+        _alone("share_pools", 60.0, close_due_pool),
+        _alone("seal_ledger", 10.0, seal),
+        _alone("roll_up_usage", 5.0, roll_up),
+        _alone("add_usage_months", 3600.0, add_months),
     ]
 
 
@@ -212,22 +211,20 @@ def _payments(desk: Desk) -> list[Janitor]:
 
         return once
 
-    async def reconcile(pool: Pool) -> int:
+    async def reconcile(conn: Conn) -> int:
         """In one snapshot: what is booked in between would be a difference."""
-        async with pool.acquire(timeout=5) as conn, conn.transaction(isolation="repeatable_read"):
-            if await conn.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCKS + 23):
-                for one in await reconcile_days(conn):
-                    reasons = {difference.reason: difference.count for difference in one.raised}
-                    log.error("day_not_reconciled", day=str(one.day), reasons=reasons)
+        for one in await reconcile_days(conn):
+            reasons = {difference.reason: difference.count for difference in one.raised}
+            log.error("day_not_reconciled", day=str(one.day), reasons=reasons)
         return 0
 
     return [
-        Janitor("reconcile_days", 3600.0, reconcile),
+        _alone("reconcile_days", 3600.0, reconcile, snapshot=True),
         Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
         Janitor("poll_payments", 5.0, asking(desk.poll)),
         Janitor("read_stripe_account", 300.0, asking(desk.read_account)),
-        Janitor("recharge_wallets", 5.0, _alone(21, note_recharges)),
-        Janitor("collect_invoices", 60.0, _alone(22, collect_due)),
+        _alone("recharge_wallets", 5.0, note_recharges),
+        _alone("collect_invoices", 60.0, collect_due),
     ]
 
 
@@ -236,16 +233,17 @@ def _noted(key: str) -> JobRef:
     return JobRef(UUID(hex=org), UUID(hex=job))
 
 
-def _alone(number: int, work: Callable[[Conn], Awaitable[int]]) -> Round:
-    """`work` in a transaction of its own, unless another clerk is at it."""
+def _alone(name: str, every_s: float, work: Callable[[Conn], Awaitable[int]], *, snapshot: bool = False) -> Janitor:
+    """`work` in a transaction of its own, unless another clerk is at it. `snapshot`: on one unchanging view of the database."""
 
     async def once(pool: Pool) -> int:
-        async with pool.acquire(timeout=5) as conn, conn.transaction():
-            if not await conn.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCKS + number):
+        isolation = "repeatable_read" if snapshot else None
+        async with pool.acquire(timeout=5) as conn, conn.transaction(isolation=isolation):
+            if not await conn.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended('clerk/' || $1::text, 0))", name):
                 return 0
             return await work(conn)
 
-    return once
+    return Janitor(name, every_s, once)
 
 
 async def _rounds(pool: Pool, janitor: Janitor) -> None:
