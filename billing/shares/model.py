@@ -80,7 +80,7 @@ class IncomeStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def id(self) -> UUID:
-        return derived_id("income_statement", f"{self.network}/{self.reference}")
+        return statement_id(self.network, self.reference)
 
     def digest(self) -> bytes:
         return sha256(msgspec.json.encode(self)).digest()
@@ -120,6 +120,10 @@ class Payout(msgspec.Struct, frozen=True):
     reason: str | None
     created_at: datetime
     ended_at: datetime | None
+
+
+def statement_id(network: str, reference: str) -> UUID:
+    return derived_id("income_statement", f"{network}/{reference}")
 
 
 def split(amount_micro: int, parties: Sequence[Party]) -> list[int]:

@@ -10,7 +10,7 @@ import msgspec
 from billing.errors import StatementRefused
 from billing.kit.money import SYMBOLS, format_micro
 from billing.kit.query import Conn
-from billing.ledger.post import Posting
+from billing.ledger.post import Posting, post_all
 from billing.shares import sql
 from billing.shares.model import (
     NETWORK,
@@ -23,6 +23,7 @@ from billing.shares.model import (
     Problem,
     split,
     split_back,
+    statement_id,
 )
 from billing.shares.payables import Because, Payables
 from billing.shares.payees import agreements, parties_of
@@ -77,24 +78,20 @@ async def import_income(conn: Conn, statement: IncomeStatement) -> Imported:
 
 async def settle_income(conn: Conn, network: str, reference: str) -> None:
     """The network has paid the statement into our bank; once, in the caller's transaction. Raises StatementRefused."""
-    statement = IncomeStatement(network, reference, "", 0, ())
-    stored = await sql.STATEMENT.maybe(conn, statement.id)
+    stored = await sql.STATEMENT.maybe(conn, statement_id(network, reference))
     if stored is None:
         raise StatementRefused([Problem(0, f"{network} has no statement {reference}")])
     if await sql.SETTLE_STATEMENT.run(conn, stored.id):
-        payables = Payables(stored.currency, ())
-        payables.post(
-            Posting(
-                kind="income_settled",
-                source=str(stored.id),
-                subject_id=stored.id,
-                book="live",
-                asset=stored.currency,
-                amounts={"amount": stored.total_micro},
-                dimensions={"network": network},
-            )
+        paid = Posting(
+            kind="income_settled",
+            source=str(stored.id),
+            subject_id=stored.id,
+            book="live",
+            asset=stored.currency,
+            amounts={"amount": stored.total_micro},
+            dimensions={"network": network},
         )
-        await payables.write(conn)
+        await post_all(conn, [paid])
 
 
 class _Found:
