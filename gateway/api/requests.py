@@ -1,6 +1,5 @@
 """/v1/requests, for managers: what each key asked in the last 30 days, and how often which calls failed."""
 
-import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
@@ -13,7 +12,7 @@ from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
 from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of
-from gateway.edge.query import integer, query_of, single
+from gateway.edge.query import integer, moment, query_of, single
 from gateway.edge.replies import json_reply
 from gateway.errors import InvalidRequest, UnsupportedField
 from gateway.requests.model import Group, Logged
@@ -121,17 +120,7 @@ async def group_requests(request: HttpRequest) -> Response[bytes]:
 
 def _span(values: dict[str, list[str]]) -> tuple[datetime, datetime]:
     now = datetime.now(UTC)
-    return _moment(values, "since") or now - timedelta(days=KEPT_DAYS), _moment(values, "until") or now
-
-
-def _moment(values: dict[str, list[str]], name: str) -> datetime | None:
-    text = single(values, name)
-    if text is None:
-        return None
-    with contextlib.suppress(ValueError):
-        if (moment := datetime.fromisoformat(text)).tzinfo is not None:
-            return moment
-    raise InvalidRequest(f"{name} must be a moment with its offset, such as 2026-11-01T00:00:00Z", param=name)
+    return moment(values, "since") or now - timedelta(days=KEPT_DAYS), moment(values, "until") or now
 
 
 def _caller(values: dict[str, list[str]]) -> UUID | None:

@@ -23,13 +23,12 @@ _READS = ("GET", "HEAD")
 class Noted:
     """What is known of the call that is being answered, for the request log."""
 
-    __slots__ = ("by", "code", "job_id", "route")
+    __slots__ = ("by", "code", "job_id")
 
     def __init__(self) -> None:
         self.by: Caller | Manager | None = None
         self.code: str | None = None
         self.job_id: UUID | None = None
-        self.route = ""
 
 
 noted: ContextVar[Noted] = ContextVar("noted")

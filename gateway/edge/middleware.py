@@ -53,20 +53,19 @@ def observed(app: ASGIApp) -> ASGIApp:
             route = scope.get("path_template") or "unmatched"
             http_requests(route, scope["method"], f"{status // 100}xx").observe(duration_s)
             if note.by is not None:
-                note.route = route
-                _log(scope, note, status, round(duration_s * 1000), request_id.decode())
+                _log(scope, note, route, status, round(duration_s * 1000))
 
     return around
 
 
-def _log(scope: HTTPScope, note: Noted, status: int, duration_ms: int, request_id: str) -> None:
+def _log(scope: HTTPScope, note: Noted, route: str, status: int, duration_ms: int) -> None:
     """For the organization that called: a row for what changed something or was refused, a count for what was only read."""
     by, method = note.by, scope["method"]
     assert by is not None
     requests = cast(Gateway, scope["litestar_app"].state["gateway"]).requests
     project_id, caller_id = (by.project_id, by.key_id) if isinstance(by, Caller) else (None, by.actor.id)
     if method == "GET" and status < 400:
-        requests.count(by.org_id, project_id, caller_id, note.route, duration_ms)
+        requests.count(by.org_id, project_id, caller_id, route, duration_ms)
         return
     requests.note(
         Call(
@@ -76,11 +75,11 @@ def _log(scope: HTTPScope, note: Noted, status: int, duration_ms: int, request_i
             project_id=project_id,
             caller_id=caller_id,
             method=method,
-            route=note.route,
+            route=route,
             status=status or CLIENT_GONE,
             code=note.code,
             duration_ms=duration_ms,
             job_id=note.job_id or parse_public_id(scope["path"].rpartition("/")[2]),
-            request_id=request_id,
+            request_id=answering.get(),
         )
     )

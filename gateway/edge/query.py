@@ -1,5 +1,7 @@
 """Query parameters, read strictly: a misspelt filter must not list everything."""
 
+from contextlib import suppress
+from datetime import datetime
 from urllib.parse import parse_qsl
 
 from gateway.edge.caller import HttpRequest
@@ -41,3 +43,14 @@ def integer(values: dict[str, list[str]], name: str, *, default: int, least: int
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
         raise InvalidRequest(f"{name} must be between {least} and {most}", param=name)
     return int(text)
+
+
+def moment(values: dict[str, list[str]], name: str) -> datetime | None:
+    """Raises InvalidRequest for one that does not say its offset from UTC."""
+    text = single(values, name)
+    if text is None:
+        return None
+    with suppress(ValueError):
+        if (found := datetime.fromisoformat(text)).tzinfo is not None:
+            return found
+    raise InvalidRequest(f"{name} must be a moment with its offset, such as 2026-11-01T00:00:00Z", param=name)

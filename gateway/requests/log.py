@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
+from itertools import islice
 from time import time
 from uuid import UUID
 
@@ -70,21 +71,21 @@ class RequestLog:
                 await self._write()
 
     async def _write(self, *, whole: bool = False) -> None:
-        calls = [self._calls[nth] for nth in range(min(len(self._calls), _BATCH_MAX))]
+        """All that waits, a batch at a time; what cannot be written now goes on waiting."""
         now = datetime.now(UTC)
         reads = [key for key in self._reads if whole or (now - key[1]).total_seconds() > 60]
-        if not calls and not reads:
-            return
         try:
-            async with self._pool.acquire(timeout=5) as conn:
-                await self._add(conn, calls, reads)
+            while self._calls or reads:
+                calls = list(islice(self._calls, _BATCH_MAX))
+                async with self._pool.acquire(timeout=5) as conn:
+                    await self._add(conn, calls, reads)
+                for _ in calls:
+                    self._calls.popleft()
+                for key in reads:
+                    del self._reads[key]
+                reads = []
         except TRANSIENT as error:
             log.warning("requests_not_logged_yet", waiting=len(self._calls), error=type(error).__name__)
-            return
-        for _ in calls:
-            self._calls.popleft()
-        for key in reads:
-            del self._reads[key]
 
     async def _add(self, conn: Conn, calls: list[Call], reads: list[_Read]) -> None:
         if calls:

@@ -23,26 +23,18 @@ class Call(msgspec.Struct, frozen=True):
     request_id: str
 
 
-class Logged(msgspec.Struct, frozen=True):
-    """A call with the price of the job it made or asked about: held until the job ended, then charged, in micro-units."""
+class Logged(Call, frozen=True):
+    """With the price of the job that it made or asked about: held until the job ended, then charged, in micro-units."""
 
-    id: UUID
-    at: datetime
-    project_id: UUID | None
-    caller_id: UUID
-    method: str
-    route: str
-    status: int
-    code: str | None
-    duration_ms: int
-    job_id: UUID | None
-    request_id: str
     price_micro: int | None
     currency: str | None
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Calls of one kind: how many, how long they took, when, and the newest one's request id to ask about."""
+    """Calls of one kind: how many, how long they took, when, and the newest one's request id to ask about.
+
+    Reads that succeeded, whatever their status, are counted as GET and 200; they have no `max_ms` and no request id.
+    """
 
     method: str
     route: str

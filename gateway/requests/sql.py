@@ -21,7 +21,8 @@ ADD_READS = Command("""
 CALLS = Query(
     Logged,
     """
-    SELECT r.id, r.at, r.project_id, r.caller_id, r.method, r.route, r.status, r.code, r.duration_ms, r.job_id, r.request_id,
+    SELECT r.org_id, r.id, r.at, r.project_id, r.caller_id, r.method, r.route, r.status, r.code, r.duration_ms, r.job_id,
+           r.request_id,
            CASE WHEN j.finished_at IS NULL THEN j.hold_micro ELSE j.charged_micro END AS price_micro,
            j.terms ->> 'currency' AS currency
     FROM gateway.request r LEFT JOIN gateway.job j ON j.org_id = r.org_id AND j.id = r.job_id

@@ -1,7 +1,6 @@
 """The log of API calls as an organization sees it."""
 
 from datetime import UTC, datetime, timedelta
-from time import monotonic, sleep
 from typing import Any
 
 import httpx
@@ -25,28 +24,29 @@ def calls(desk: Stack, customer: Customer) -> str:
     return job
 
 
-def logged(client: httpx.Client, count: int, **query: str) -> list[dict[str, Any]]:
+def logged(desk: Stack, client: httpx.Client, count: int, **query: str) -> list[dict[str, Any]]:
     """Returns once so many calls are in the log: they are written a second later."""
-    ends = monotonic() + 20
-    while len(data := client.get("/v1/requests", params=query).raise_for_status().json()["data"]) < count:
-        assert monotonic() < ends, f"only {len(data)} calls were logged"
-        sleep(0.1)
-    return data
+
+    def listed() -> list[dict[str, Any]]:
+        return client.get("/v1/requests", params=query).raise_for_status().json()["data"]
+
+    desk.wait(lambda: len(listed()) >= count, f"{count} calls are logged")
+    return listed()
 
 
 def test_a_call_is_found_with_its_price_and_without_what_was_sent(desk: Stack) -> None:
     customer = desk.customer()
     job = calls(desk, customer)
     with manage(desk, customer, "usage:read") as client:
-        data = logged(client, 3)
+        data = logged(desk, client, 3)
         made = next(one for one in data if one["request_id"] == "mine-1")
         assert (made["method"], made["route"], made["status"], made["code"], made["job"]) == ("POST", "/v1/jobs", 201, None, job)
         assert made["price_micro"] == 1_000_000 and made["currency"] == "CNY" and made["duration_ms"] >= 0
         refused = {(one["status"], one["code"]) for one in data} - {(201, None)}
         assert {(400, "invalid_request"), (404, "not_found")} <= refused
-        assert [one["status"] for one in logged(client, 1, code="not_found")] == [404]
-        assert {one["status"] for one in logged(client, 1, status="400")} == {400}
-        assert logged(client, 1, caller=made["caller"], limit="1")[0]["caller"] == made["caller"]
+        assert [one["status"] for one in logged(desk, client, 1, code="not_found")] == [404]
+        assert {one["status"] for one in logged(desk, client, 1, status="400")} == {400}
+        assert logged(desk, client, 1, caller=made["caller"], limit="1")[0]["caller"] == made["caller"]
         page = client.get("/v1/requests", params={"limit": "1"}).json()
         rest = client.get("/v1/requests", params={"cursor": page["next_cursor"]}).json()["data"]
         assert page["has_more"] and page["data"][0]["id"] not in {one["id"] for one in rest}
@@ -58,7 +58,7 @@ def test_calls_are_grouped_by_how_they_ended(desk: Stack) -> None:
     customer = desk.customer()
     calls(desk, customer)
     with manage(desk, customer, "usage:read") as client:
-        logged(client, 3)
+        logged(desk, client, 3)
         groups = client.get("/v1/requests/groups").json()["data"]
         seen = {(one["method"], one["route"], one["status"], one["code"]): one for one in groups}
         made = seen["POST", "/v1/jobs", 201, None]
@@ -70,7 +70,7 @@ def test_another_organization_sees_nothing_of_it(desk: Stack) -> None:
     ann, ben = desk.customer(), desk.customer()
     calls(desk, ann)
     with manage(desk, ann, "usage:read") as client:
-        caller = logged(client, 3)[0]["caller"]
+        caller = logged(desk, client, 3)[0]["caller"]
     with manage(desk, ben, "usage:read") as client:
         assert client.get("/v1/requests", params={"caller": caller}).json()["data"] == []
         assert client.get("/v1/requests/groups", params={"caller": caller}).json()["data"] == []
@@ -88,7 +88,7 @@ def test_what_is_old_is_forgotten(desk: Stack) -> None:
     customer = desk.customer()
     calls(desk, customer)
     with manage(desk, customer, "usage:read") as client:
-        logged(client, 3)
+        logged(desk, client, 3)
         old = datetime.now(UTC) - timedelta(days=31)
 
         async def forget(conn: Conn) -> int:

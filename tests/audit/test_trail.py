@@ -29,7 +29,7 @@ def done(org_id: UUID, name: str = "key.create", after: Facts | None = None, **m
         after=after,
         origin=Origin("192.0.2.7", "req_1"),
         **more,
-    )  # type: ignore[arg-type]  # cases hand on what they vary
+    )
 
 
 async def add(conn: Conn, *actions: Action) -> None:
