@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 from litestar import Response, Router, get
 
+from gateway.api.audit import list_audit_entries
 from gateway.api.catalogue import get_model, list_models, list_prices, list_public_prices
 from gateway.api.deliveries import (
     get_webhook_delivery,
@@ -93,6 +94,7 @@ router = Router(
         list_public_prices,
         get_usage,
         list_used_jobs,
+        list_audit_entries,
         list_requests,
         group_requests,
         get_statement,

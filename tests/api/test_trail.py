@@ -74,3 +74,32 @@ def test_what_was_refused_is_recorded_and_nothing_else(desk: Stack) -> None:
         assert client.post("/v1/keys", json={}).status_code == 400
     refused = [(entry.action, entry.refused, entry.after) for entry in trail(desk, customer)]
     assert refused == [("project.create", "forbidden", None), ("key.create", "forbidden", None)]
+
+
+def test_an_organization_reads_its_own_trail(desk: Stack) -> None:
+    ann, ben = desk.customer(), desk.customer()
+    with manage(desk, ann, role="owner") as client:
+        key = create(client)
+        client.post(f"/v1/keys/{key['id']}/revoke").raise_for_status()
+        found = client.get("/v1/audit").raise_for_status().json()
+        created, revoked = found["data"]
+        assert [created["action"], revoked["action"]] == ["key.create", "key.revoke"]
+        assert (created["before"], created["after"]["name"], created["refused"]) == (None, key["name"], None)
+        assert found["head"] == f"{revoked['position']}:{revoked['digest']}"
+
+        def positions(**query: str) -> list[int]:
+            return [one["position"] for one in client.get("/v1/audit", params=query).raise_for_status().json()["data"]]
+
+        assert positions(action="key.revoke") == positions(after="1") == positions(since=revoked["at"]) == [2]
+        assert positions(limit="1") == positions(until=revoked["at"]) == [1]
+        assert positions(object=key["id"], actor=created["actor"]["id"], outcome="done") == [1, 2]
+        assert positions(outcome="refused") == positions(object="nothing") == []
+        for wrong in ("after=-1", "limit=0", "outcome=x", "since=yesterday", "until=2026-01-01", "org=x"):
+            assert client.get(f"/v1/audit?{wrong}").status_code == 400, wrong
+    with manage(desk, ben, "audit:read") as client:
+        assert client.get("/v1/audit", params={"object": key["id"]}).json()["data"] == []
+    with manage(desk, ann, "keys:read") as client:
+        assert client.get("/v1/audit").status_code == 403
+        assert client.get("/v1/audit").status_code == 403
+    with manage(desk, ann, "audit:read") as client:
+        assert [one["action"] for one in client.get("/v1/audit?outcome=refused").json()["data"]] == ["audit_entries.list"] * 2
