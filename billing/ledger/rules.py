@@ -51,11 +51,7 @@ USAGE, SUBSCRIPTION, BREAKAGE = "revenue:usage", "revenue:subscription", "revenu
 SLA, REFUNDS = "contra:sla", "contra:refunds"
 COGS, BAD_DEBT, ROUNDING = "expense:cogs/{pool}/{model}/{outcome}", "expense:bad_debt", "expense:rounding"
 STRIPE_FEE, EXCHANGE = "expense:stripe_fee", "memo:exchange"
-INCOME_RECEIVABLE, RECOVERABLE, TO_SHARE = (
-    "asset:income_receivable/{network}",
-    "asset:recoverable/{payee_id}",
-    "liability:to_share",
-)
+INCOME_RECEIVABLE, TO_SHARE = "asset:income_receivable/{network}", "liability:to_share"
 SHARED, POOL_SHARE, PAYOUT_TRANSIT = "revenue:shared/{income}", "expense:pool_share/{pool}", "liability:payout_transit"
 PROMO, BUDGET = "memo:promo_issued", "memo:budget_issued"
 ISSUED, USED, EXPIRED = "units:issued", "units:used", "units:expired"
@@ -148,19 +144,18 @@ RULES: dict[str, Rule] = {
     "cost": Rule((debit(COGS), credit(ACCRUED))),
     "cost_true_up": Rule((debit(COGS), credit(ACCRUED)), signed=frozenset({"amount"})),
     "cost_paid": Rule((debit(ACCRUED), credit(BANK))),
-    # income that is shared by agreement: every statement's `to_share` comes to zero; what a payee no longer has is `owed`
+    # income that is shared by agreement: every statement's `to_share` comes to zero
     "income": Rule((debit(INCOME_RECEIVABLE), credit(TO_SHARE))),
     "income_back": Rule((debit(TO_SHARE), credit(INCOME_RECEIVABLE))),
     "income_settled": Rule((debit(BANK), credit(INCOME_RECEIVABLE)), signed=frozenset({"amount"})),
     "share": Rule((debit(TO_SHARE), credit("{payee}"))),
-    "share_back": Rule((debit("{payee}", "covered"), debit(RECOVERABLE, "owed"), credit(TO_SHARE))),
+    "share_back": Rule((debit("{payee}"), credit(TO_SHARE)), taken=True),
     "share_kept": Rule((debit(TO_SHARE), credit(SHARED))),
     "share_kept_back": Rule((debit(SHARED), credit(TO_SHARE))),
     # a pool shared by views, and what a later count takes back
     "pool_share": Rule((debit(POOL_SHARE), credit("{payee}"))),
-    "pool_share_back": Rule((debit("{payee}", "covered"), debit(RECOVERABLE, "owed"), credit(POOL_SHARE))),
-    # paid out; what a payee owes is kept from what comes next
-    "recovered": Rule((debit("{payee}"), credit(RECOVERABLE))),
+    "pool_share_back": Rule((debit("{payee}"), credit(POOL_SHARE)), taken=True),
+    # paid out, as far as it is owed
     "payout": Rule((debit("{payee}"), credit(PAYOUT_TRANSIT))),
     "payout_paid": Rule((debit(PAYOUT_TRANSIT), credit(CLEARING))),
     "payout_failed": Rule((debit(PAYOUT_TRANSIT), credit("{payee}"))),

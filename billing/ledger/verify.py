@@ -117,7 +117,7 @@ OVERSPENT = Query(
     FROM billing.balance b JOIN billing.grant g ON g.account_id = b.account_id
     WHERE b.held < 0 OR (b.posted - b.held < b.floor AND g.kind <> 'credit' AND b.floor - (b.posted - b.held) > (
         SELECT coalesce(-sum(e.amount), 0) FROM billing.entry e JOIN billing.transfer t ON t.id = e.transfer_id
-        WHERE e.account_id = b.account_id AND t.kind = 'cash_taken')) LIMIT 100
+        WHERE e.account_id = b.account_id AND t.kind IN ('cash_taken', 'share_back', 'pool_share_back'))) LIMIT 100
     """,
 )
 # For postpaid: the limit is the sum of its changes, and what is invoiced and not paid counts against it.

@@ -97,7 +97,7 @@ CREATE TABLE billing.transfer (
         'expire_budget', 'expire_pack', 'expire_subscription', 'expire_allowance', 'cash_refund', 'cash_refund_paid',
         'cash_refund_failed', 'pack_refund', 'seconds_return_to_wallet', 'seconds_return_on_account', 'credit_limit', 'close', 'payment', 'payment_from_wallet', 'credit_note',
         'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'income', 'income_back', 'income_settled', 'share',
-        'share_back', 'share_kept', 'share_kept_back', 'pool_share', 'pool_share_back', 'recovered', 'payout', 'payout_paid',
+        'share_back', 'share_kept', 'share_kept_back', 'pool_share', 'pool_share_back', 'payout', 'payout_paid',
         'payout_failed', 'cash_taken', 'cash_returned', 'payment_refund', 'payment_refund_failed', 'payment_taken',
         'payment_returned', 'stripe_fee', 'exchange', 'bank_payout', 'capture', 'refund', 'reversal'))
 );

@@ -8,7 +8,6 @@ CREATE TABLE billing.payee (
     threshold_micro bigint NOT NULL CHECK (threshold_micro > 0),  -- less than this is not paid out
     verified boolean NOT NULL DEFAULT false,  -- who it is has been checked (KYC); only then money leaves
     destination text,  -- the connected account that payouts go to
-    owes_micro bigint NOT NULL DEFAULT 0 CHECK (owes_micro >= 0),  -- taken back after it was paid out; kept from what comes next
     created_at timestamptz NOT NULL DEFAULT billing.now()
 );
 

@@ -28,7 +28,7 @@ PAYOUT_CHANGES: dict[PayoutState, tuple[PayoutState, ...]] = {
 
 
 class Payee(msgspec.Struct, frozen=True):
-    """Somebody we owe. `owes_micro` was taken back after it had been paid out and is kept from what comes next."""
+    """Somebody we owe, on a payable account of the ledger."""
 
     id: UUID
     reference: str
@@ -37,7 +37,6 @@ class Payee(msgspec.Struct, frozen=True):
     threshold_micro: int
     verified: bool
     destination: str | None
-    owes_micro: int
 
 
 class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

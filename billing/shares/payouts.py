@@ -9,10 +9,10 @@ from uuid import UUID
 from billing.errors import PayoutConflict
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
-from billing.ledger.post import Posting
+from billing.ledger.post import Posting, post_all
 from billing.shares import sql
 from billing.shares.model import PAYOUT_CHANGES, Payout, PayoutState
-from billing.shares.payables import Payables, account_of
+from billing.shares.payables import account_of
 
 _MINOR_MICRO = 10_000
 
@@ -22,19 +22,19 @@ async def make_payouts(conn: Conn, available_micro: Mapping[str, int]) -> list[P
 
     `available_micro` is what the provider can pay now, by currency: a payee that it does not cover waits, others do not.
     """
-    left = dict(available_micro)
-    made: list[UUID] = []
-    for payee in await sql.PAYABLE.all(conn):
-        payables = await Payables.lock(conn, payee.currency, [payee.id])
-        owed_micro = payables.owed_micro(payee.id)
+    left, made = dict(available_micro), list[UUID]()
+    payees = await sql.PAYABLE.all(conn)
+    accounts = [account_of(payee.id, payee.currency) for payee in payees]
+    owed = {one.payee_id: one.posted for one in await sql.LOCK_OWED.all(conn, [payee.id for payee in payees], accounts)}
+    for payee in payees:
+        owed_micro = owed[payee.id]
         amount_micro = owed_micro - owed_micro % _MINOR_MICRO
         if owed_micro < payee.threshold_micro or not 0 < amount_micro <= left.get(payee.currency, 0):
             continue
         left[payee.currency] -= amount_micro
-        payout_id = new_id()
-        await sql.ADD_PAYOUT.run(conn, payout_id, payee.id, payee.currency, amount_micro, payee.destination)
-        await _post(conn, "payout", await _locked(conn, payout_id))
-        made.append(payout_id)
+        made.append(new_id())
+        await sql.ADD_PAYOUT.run(conn, made[-1], payee.id, payee.currency, amount_micro, payee.destination)
+        await _post(conn, "payout", await _locked(conn, made[-1]))
     return [one for one in await sql.OPEN_PAYOUTS.all(conn) if one.id in made]
 
 
@@ -77,19 +77,16 @@ async def _change(
 
 
 async def _post(conn: Conn, kind: str, payout: Payout) -> None:
-    payables = await Payables.lock(conn, payout.currency, [payout.payee_id])
-    payables.post(
-        Posting(
-            kind=kind,
-            source=str(payout.id),
-            subject_id=payout.id,
-            book="live",
-            asset=payout.currency,
-            amounts={"amount": payout.amount_micro},
-            accounts={"payee": account_of(payout.payee_id, payout.currency)},
-        )
+    posting = Posting(
+        kind=kind,
+        source=str(payout.id),
+        subject_id=payout.id,
+        book="live",
+        asset=payout.currency,
+        amounts={"amount": payout.amount_micro},
+        accounts={"payee": account_of(payout.payee_id, payout.currency)},
     )
-    await payables.write(conn)
+    await post_all(conn, [posting])
 
 
 async def _locked(conn: Conn, payout_id: UUID) -> Payout:

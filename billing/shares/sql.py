@@ -43,7 +43,6 @@ class StoredIncome(msgspec.Struct, frozen=True):
 class Owed(msgspec.Struct, frozen=True):
     payee_id: UUID
     posted: int
-    owes_micro: int
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -54,10 +53,6 @@ class Counted(msgspec.Struct, frozen=True):
 
 class Revision(msgspec.Struct, frozen=True):
     revision: int
-
-
-class PayeeId(msgspec.Struct, frozen=True):
-    id: UUID
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -78,7 +73,7 @@ class Sum(msgspec.Struct, frozen=True):
 # Taken in a statement of its own: the next one must see what its former holder committed.
 LOCK = Command("SELECT pg_advisory_xact_lock(hashtextextended('shares/' || $1::text, 0))")
 
-_PAYEE = "id, reference, name, currency, threshold_micro, verified, destination, owes_micro"
+_PAYEE = "id, reference, name, currency, threshold_micro, verified, destination"
 ADD_PAYEE = Command("""
     INSERT INTO billing.payee (id, reference, name, currency, threshold_micro) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (reference) DO NOTHING
@@ -88,23 +83,14 @@ PAYEES = Query(Payee, "SELECT " + _PAYEE + " FROM billing.payee WHERE reference 
 ALL_PAYEES = Query(Payee, "SELECT " + _PAYEE + " FROM billing.payee ORDER BY reference")
 PAYEES_BY_ID = Query(Payee, "SELECT " + _PAYEE + " FROM billing.payee WHERE id = ANY($1::uuid[])")
 
-# Whoever moves what is owed to a payee holds its row, so what was read here stays true until the end of the transaction.
+# Of those who are to be paid out, until the end of the transaction.
 LOCK_OWED = Query(
-    PayeeId,
-    "SELECT id FROM billing.payee WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE",
-)
-OWED = Query(
     Owed,
     """
-    SELECT p.id AS payee_id, b.posted, p.owes_micro
-    FROM unnest($1::uuid[], $2::uuid[]) AS u (payee_id, account_id)
-    JOIN billing.payee p ON p.id = u.payee_id JOIN billing.balance b ON b.account_id = u.account_id
+    SELECT u.payee_id, b.posted FROM unnest($1::uuid[], $2::uuid[]) AS u (payee_id, account_id)
+    JOIN billing.balance b ON b.account_id = u.account_id ORDER BY b.account_id FOR UPDATE OF b
     """,
 )
-SET_OWES = Command("""
-    UPDATE billing.payee p SET owes_micro = u.owes_micro FROM unnest($1::uuid[], $2::bigint[]) AS u (id, owes_micro)
-    WHERE p.id = u.id AND p.owes_micro <> u.owes_micro
-""")
 
 _AGREEMENT = "id, subject, kind, currency, effective_on, parties::text AS parties"
 ADD_AGREEMENT = Command("""

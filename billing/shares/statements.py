@@ -145,8 +145,7 @@ class _Found:
 
 
 async def _write(conn: Conn, statement: IncomeStatement, rows: Sequence[tuple[IncomeRow, _Income, list[int]]]) -> None:
-    payees = {party.payee for _, income, _ in rows for party in income.parties}
-    payables = await Payables.lock(conn, statement.currency, payees)
+    payables = Payables(statement.currency)
     for row, income, parts in rows:
         _move(payables, statement, row, income, parts)
     await sql.ADD_STATEMENT.run(

@@ -82,9 +82,8 @@ async def _share(conn: Conn, pool: ViewPool, revision: int) -> None:
     counted = await sql.COUNTED.all(conn, pool.id, revision)
     total = sum(one.views for one in counted)
     due = apportion(pool.pool_micro, [one.views for one in counted]) if total else [0] * len(counted)
-    payables = await Payables.lock(conn, pool.currency, (one.payee_id for one in counted))
-    # What is taken comes first: a correction moves money between creators, it needs none of ours.
-    for one, due_micro in sorted(zip(counted, due, strict=True), key=lambda pair: pair[1] - pair[0].shared_micro):
+    payables = Payables(pool.currency)
+    for one, due_micro in zip(counted, due, strict=True):
         basis = f"{one.views} of {total} views of {format_micro(pool.pool_micro, pool.currency)}, revision {revision}"
         why = Because(
             kind="pool_share",

@@ -283,10 +283,10 @@ def _show_payees(found: list[Payee], as_json: bool) -> None:
         return
     rows = [
         (one.reference, one.name, format_micro(one.threshold_micro, one.currency), "yes" if one.verified else "no",
-         one.destination or "", format_micro(one.owes_micro, one.currency))
+         one.destination or "")
         for one in found
     ]  # fmt: skip
-    write_table([("payee", "name", "threshold", "verified", "destination", "owes"), *rows])
+    write_table([("payee", "name", "threshold", "verified", "destination"), *rows])
 
 
 def _show_payouts(found: list[Payout], as_json: bool) -> None:

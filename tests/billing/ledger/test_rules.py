@@ -29,7 +29,7 @@ ROLES = {
 }
 DIMENSIONS = {
     "customer": "acme", "pool": "h100", "model": "testcard", "outcome": "failed",
-    "network": "kads", "income": "ad", "payee_id": "ann",
+    "network": "kads", "income": "ad",
 }  # fmt: skip
 SALE = {"amount": 8000, "basis": 90, "tax": 6, "total": 96}
 SOLD = [("liability:deferred:live:CNY:{grant}", 90), ("liability:tax:live:CNY", 6), ("units:issued:live:SEC:h100", -8000), ("{grant}", 8000)]  # fmt: skip
@@ -37,7 +37,6 @@ BACK = {"amount": 8000, "earned": 91, "tax": 6, "total": 90, "credited": 6, "rou
 TAKEN = [("{grant}", -8000), ("units:issued:live:SEC:h100", 8000), ("liability:deferred:live:CNY:{grant}", -91), ("liability:tax:live:CNY", -6)]  # fmt: skip
 INVOICE = {"total": 1061, "usage": 900, "shortfall": 100, "tax": 60, "rounding": 1}
 TEN = {"amount": 10}
-TAKEN_BACK = {"amount": 10, "covered": 7, "owed": 3}
 POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     # event: amounts, entries, how far the floor of {credit} rises
     "top_up": (TEN, [("asset:clearing:live:CNY", -10), ("{wallet}", 10)], 0),
@@ -122,12 +121,11 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     "income_back": (TEN, [("liability:to_share:live:CNY", -10), ("asset:income_receivable:live:CNY:kads", 10)], 0),
     "income_settled": (TEN, [("asset:bank:live:CNY", -10), ("asset:income_receivable:live:CNY:kads", 10)], 0),
     "share": (TEN, [("liability:to_share:live:CNY", -10), ("{payee}", 10)], 0),
-    "share_back": (TAKEN_BACK, [("{payee}", -7), ("asset:recoverable:live:CNY:ann", -3), ("liability:to_share:live:CNY", 10)], 0),
+    "share_back": (TEN, [("{payee}", -10), ("liability:to_share:live:CNY", 10)], 0),
     "share_kept": (TEN, [("liability:to_share:live:CNY", -10), ("revenue:shared:live:CNY:ad", 10)], 0),
     "share_kept_back": (TEN, [("revenue:shared:live:CNY:ad", -10), ("liability:to_share:live:CNY", 10)], 0),
     "pool_share": (TEN, [("expense:pool_share:live:CNY:h100", -10), ("{payee}", 10)], 0),
-    "pool_share_back": (TAKEN_BACK, [("{payee}", -7), ("asset:recoverable:live:CNY:ann", -3), ("expense:pool_share:live:CNY:h100", 10)], 0),
-    "recovered": (TEN, [("{payee}", -10), ("asset:recoverable:live:CNY:ann", 10)], 0),
+    "pool_share_back": (TEN, [("{payee}", -10), ("expense:pool_share:live:CNY:h100", 10)], 0),
     "payout": (TEN, [("{payee}", -10), ("liability:payout_transit:live:CNY", 10)], 0),
     "payout_paid": (TEN, [("liability:payout_transit:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
     "payout_failed": (TEN, [("liability:payout_transit:live:CNY", -10), ("{payee}", 10)], 0),
