@@ -64,11 +64,11 @@ async def check(url: str, model: str, *, sample: GenerateRequest = SAMPLE, limit
         findings = await _declared(client, server, model)
         if not all(finding.ok for finding in findings):
             return findings
+        idle = await _finished(client, model)
         generated = await _generated(server, model, sample, limits)
         findings += [*generated, await _refusal(server, model, sample, limits)]
         if all(finding.rule != "generate" for finding in generated):
-            # A request left hanging may end while the next one is watched, and would be counted in its place.
-            findings.append(await _cancellation(client, server, model, sample, limits))
+            findings.append(await _cancellation(client, server, model, sample, limits, before=idle + 2))
         return findings
     finally:
         await client.close()
@@ -245,9 +245,16 @@ async def _refusal(server: TritonServer, model: str, sample: GenerateRequest, li
     return Finding(False, "refusal", f"A request for 0x0 pixels was served; {advice}.")
 
 
-async def _cancellation(client: _Client, server: TritonServer, model: str, sample: GenerateRequest, limits: Limits) -> Finding:
-    """Leave after the first message and wait until the server counts the request as finished."""
-    before = await _finished(client, model)
+async def _cancellation(
+    client: _Client, server: TritonServer, model: str, sample: GenerateRequest, limits: Limits, *, before: int
+) -> Finding:
+    """Leave after the first message and wait until the server counts the request as finished.
+
+    `before` is the count with the two requests that came first. A server counts a request some time after its last message, so
+    one that it has not counted yet would be taken for the cancelled one.
+    """
+    if not await _reaches(client, model, before, within_s=limits.cancel_s):
+        return Finding(False, "cancel", f"A request still ran {limits.cancel_s:g} s after it was over for the gateway.")
     try:
         request = replace(sample, job_id=f"{sample.job_id}-cancel")
         async with aclosing(server.generate(model, request, stall_s=limits.stall_s, deadline_s=limits.deadline_s)) as events:
@@ -255,13 +262,21 @@ async def _cancellation(client: _Client, server: TritonServer, model: str, sampl
     except AttemptFailed as failed:
         return Finding(False, "cancel", f"The request to be cancelled failed first ({failed.code}): {failed.message}.")
     left = time.monotonic()
-    while await _finished(client, model) <= before:
-        if time.monotonic() - left > limits.cancel_s:
-            return Finding(
-                False, "cancel", f"A cancelled request still ran after {limits.cancel_s:g} s; poll is_cancelled() at every step."
-            )
+    if await _reaches(client, model, before + 1, within_s=limits.cancel_s):
+        return Finding(True, "cancel", f"A cancelled request had stopped after {time.monotonic() - left:.1f} s.")
+    return Finding(
+        False, "cancel", f"A cancelled request still ran after {limits.cancel_s:g} s; poll is_cancelled() at every step."
+    )
+
+
+async def _reaches(client: _Client, model: str, count: int, *, within_s: float) -> bool:
+    """Whether `count` requests of this model are over within `within_s` seconds."""
+    until = time.monotonic() + within_s
+    while await _finished(client, model) < count:
+        if time.monotonic() > until:
+            return False
         await asyncio.sleep(0.05)
-    return Finding(True, "cancel", f"A cancelled request had stopped after {time.monotonic() - left:.1f} s.")
+    return True
 
 
 async def _finished(client: _Client, model: str) -> int:
