@@ -41,6 +41,7 @@ INVOICED = """
 
 async def audit(world: World, customers: tuple[UUID, ...]) -> None:
     conn, oracle = world.conn, world.oracle
+    await world.look()
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         findings = await verify(conn)
         assert not findings, f"verify finds {findings}"
