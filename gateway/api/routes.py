@@ -17,6 +17,7 @@ from gateway.api.deliveries import (
 )
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
 from gateway.api.fleet import change_one, get_one, list_all, register_one
+from gateway.api.invitations import accept_invitation, create_invitation, list_all_invitations, revoke_one_invitation
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
 from gateway.api.keys import change_one_key, create_one_key, get_one_key, list_all_keys, revoke_one_key, rotate_one_key
 from gateway.api.leaked_keys import report_leaked_keys
@@ -38,6 +39,17 @@ from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
 from gateway.api.quotas import change_one_quota, create_one_quota, delete_one_quota, get_one_quota, list_all_quotas
 from gateway.api.requests import group_requests, list_requests
+from gateway.api.sessions import (
+    change_own_password,
+    end_member_sessions,
+    end_own_session,
+    get_session,
+    list_member_sessions,
+    list_own_sessions,
+    replace_second_factor,
+    sign_out,
+)
+from gateway.api.sign_in import enrol_second_factor, reset_password, show_second_factor, sign_in
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.api.webhooks import (
     change_webhook,
@@ -148,6 +160,22 @@ router = Router(
         get_one_member,
         change_one_member,
         remove_one_member,
+        create_invitation,
+        list_all_invitations,
+        revoke_one_invitation,
+        accept_invitation,
+        sign_in,
+        enrol_second_factor,
+        show_second_factor,
+        reset_password,
+        get_session,
+        sign_out,
+        list_own_sessions,
+        end_own_session,
+        change_own_password,
+        replace_second_factor,
+        list_member_sessions,
+        end_member_sessions,
         create_payment,
         list_payments,
         get_payment,
