@@ -107,7 +107,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         desk = await stack.enter_async_context(
             open_desk(pool, load_sellers(settings.catalogue_dir), settings.stripe_api_key.reveal(), settings.stripe_url)
         )
-        door = stack.enter_context(open_door(settings.sign_in_secret.reveal()))
+        door = stack.enter_context(open_door(settings.sign_in_secret.reveal(), egress))
         stack.callback(closing.set)
         store = open_store(settings)
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")

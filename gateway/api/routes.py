@@ -50,6 +50,13 @@ from gateway.api.sessions import (
     sign_out,
 )
 from gateway.api.sign_in import enrol_second_factor, reset_password, show_second_factor, sign_in
+from gateway.api.sign_in_provider import (
+    get_sign_in_provider,
+    remove_sign_in_provider,
+    return_from_provider,
+    set_sign_in_provider,
+    sign_in_at_provider,
+)
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.api.webhooks import (
     change_webhook,
@@ -168,6 +175,11 @@ router = Router(
         enrol_second_factor,
         show_second_factor,
         reset_password,
+        sign_in_at_provider,
+        return_from_provider,
+        get_sign_in_provider,
+        set_sign_in_provider,
+        remove_sign_in_provider,
         get_session,
         sign_out,
         list_own_sessions,

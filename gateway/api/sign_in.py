@@ -31,7 +31,7 @@ from gateway.people.model import (
     of_network,
     of_person,
 )
-from gateway.people.pace import claim_attempt, forgive
+from gateway.people.pace import claim_attempt, forgive, forgive_one
 from gateway.people.persons import change_password, lock_person, person_of, person_to_reset
 from gateway.people.second_factor import Enrolment, begin_enrolment, show_code
 from gateway.people.sessions import begin_session, end_session, end_sessions, find_session
@@ -114,7 +114,8 @@ async def sign_in(request: HttpRequest) -> Response[bytes]:
     async def begin(conn: Conn) -> tuple[SignedIn, str]:
         if (await lock_person(conn, person.id)).password_hash != person.password_hash:
             raise SignInRefused
-        await forgive(conn, account, network=network)
+        await forgive(conn, account)
+        await forgive_one(conn, network)
         return await begin_noted(conn, request, person, "password")
 
     return await answer_who(request, *await transact(pool, begin))

@@ -4,6 +4,7 @@ Who is in none, or nobody at all, stands in the platform's own; so an unknown ad
 """
 
 from typing import Any
+from uuid import UUID
 
 from billing.kit.pool import transact
 from billing.kit.query import Conn
@@ -25,11 +26,17 @@ async def note(conn: Conn, request: HttpRequest, who: Person | SignedIn | None, 
     await record(conn, *[_action(request, actor, name, after=after) for actor in await _actors(conn, who)])
 
 
-async def note_failure(request: HttpRequest, who: Person | SignedIn | None, name: str, error: GatewayError) -> GatewayError:
-    """Records what was refused, in a transaction of its own. Returns the refusal, to be raised."""
+async def note_failure(
+    request: HttpRequest, who: Person | SignedIn | None, name: str, error: GatewayError, *, org_id: UUID = PLATFORM
+) -> GatewayError:
+    """Records what was refused, in a transaction of its own. Returns the refusal, to be raised.
+
+    `org_id` is whose door a stranger was at.
+    """
 
     async def write(conn: Conn) -> None:
-        await record(conn, *[_action(request, actor, name, refused=error.code) for actor in await _actors(conn, who)])
+        actors = await _actors(conn, who)
+        await record(conn, *[_action(request, actor, name, org_id=org_id, refused=error.code) for actor in actors])
 
     await transact(gateway_of(request).pool, write)
     return error
@@ -47,10 +54,9 @@ async def _actors(conn: Conn, who: Person | SignedIn | None) -> list[Membership 
     return joined or [Actor("member", str(person_id), email)]
 
 
-def _action(request: HttpRequest, by: Membership | Actor, name: str, **said: Any) -> Action:  # noqa: ANN401 – handed on by name
+def _action(request: HttpRequest, by: Membership | Actor, name: str, *, org_id: UUID = PLATFORM, **said: Any) -> Action:  # noqa: ANN401 – handed on by name
     member = by if isinstance(by, Membership) else None
     actor = Actor("member", str(member.member_id), member.email) if member else by
     assert isinstance(actor, Actor)
     origin = Origin(client_address(request) or None, answering.get(None))
-    org_id = member.org_id if member else PLATFORM
-    return Action(org_id=org_id, actor=actor, name=name, object_id=actor.id, origin=origin, **said)
+    return Action(org_id=member.org_id if member else org_id, actor=actor, name=name, object_id=actor.id, origin=origin, **said)

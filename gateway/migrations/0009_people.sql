@@ -49,9 +49,6 @@ BEGIN
 END $$;
 CREATE TRIGGER member_role_changed AFTER UPDATE OF role ON gateway.member FOR EACH ROW
     WHEN (OLD.person_id IS NOT NULL AND OLD.role <> NEW.role) EXECUTE FUNCTION gateway.end_sessions_of_member();
-CREATE TRIGGER member_removed AFTER DELETE ON gateway.member FOR EACH ROW
-    WHEN (OLD.person_id IS NOT NULL) EXECUTE FUNCTION gateway.end_sessions_of_member();
-
 CREATE TABLE gateway.invitation (
     org_id uuid NOT NULL REFERENCES gateway.organization (id),
     id uuid NOT NULL,
@@ -83,8 +80,7 @@ CREATE TABLE gateway.sign_in_provider (
     issuer text NOT NULL CHECK (length(issuer) BETWEEN 8 AND 2048),
     client_id text NOT NULL CHECK (length(client_id) BETWEEN 1 AND 255),
     client_secret bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT billing.now(),
-    version integer NOT NULL DEFAULT 1
+    created_at timestamptz NOT NULL DEFAULT billing.now()
 );
 
 -- A browser that was sent to the provider and has not come back.
@@ -110,3 +106,16 @@ CREATE TABLE gateway.sign_in_subject (
     PRIMARY KEY (org_id, issuer, subject),
     UNIQUE (org_id, issuer, person_id)
 );
+
+-- With a member go their sessions and what the organization's provider said of them, and a person who was nothing else.
+CREATE FUNCTION gateway.forget_member() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM gateway.session WHERE person_id = OLD.person_id AND (org_id IS NULL OR org_id = OLD.org_id);
+    DELETE FROM gateway.sign_in_subject WHERE org_id = OLD.org_id AND person_id = OLD.person_id;
+    DELETE FROM gateway.person p
+    WHERE p.id = OLD.person_id AND p.password_hash IS NULL
+      AND NOT EXISTS (SELECT FROM gateway.member m WHERE m.person_id = p.id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER member_removed AFTER DELETE ON gateway.member FOR EACH ROW
+    WHEN (OLD.person_id IS NOT NULL) EXECUTE FUNCTION gateway.forget_member();

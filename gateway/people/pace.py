@@ -25,8 +25,11 @@ async def claim_attempt(conn: Conn, free: Mapping[bytes, int]) -> None:
     await sql.NOTE_FAILURES.run(conn, [row.subject for row in rows], failures, pauses)
 
 
-async def forgive(conn: Conn, subject: bytes, *, network: bytes | None = None) -> None:
-    """After a success: the subject starts anew, and the network, where others may be at work, is freed of this attempt only."""
+async def forgive(conn: Conn, subject: bytes) -> None:
+    """After a success: it starts anew."""
     await sql.FORGIVE_ALL.run(conn, subject)
-    if network is not None:
-        await sql.FORGIVE_ONE.run(conn, network)
+
+
+async def forgive_one(conn: Conn, network: bytes) -> None:
+    """After a success: a network, where others may be at work, is freed of this attempt only."""
+    await sql.FORGIVE_ONE.run(conn, network)

@@ -3,7 +3,10 @@
 import hmac
 import os
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.errors import SignInRefused
 
 _NONCE_BYTES = 12
 
@@ -19,5 +22,8 @@ class Seal:
         return nonce + self._cipher.encrypt(nonce, secret, about.encode())
 
     def open(self, sealed: bytes, about: str) -> bytes:
-        """Raises cryptography.exceptions.InvalidTag for what was sealed by another master or for another row."""
-        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about.encode())
+        """Raises SignInRefused for what was sealed by another master or for another row."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about.encode())
+        except InvalidTag as error:
+            raise SignInRefused("what is kept of this sign-in was sealed with another sign_in_secret; set it up anew") from error

@@ -20,7 +20,6 @@ class ProviderRow(msgspec.Struct, frozen=True):
     client_id: str
     client_secret: bytes
     created_at: datetime
-    version: int
 
 
 class TripRow(msgspec.Struct, frozen=True):
@@ -131,18 +130,13 @@ NOTE_FAILURES = Command("""
 FORGIVE_ALL = Command("DELETE FROM gateway.sign_in_pace WHERE subject = $1")
 FORGIVE_ONE = Command("UPDATE gateway.sign_in_pace SET failures = greatest(failures - 1, 0) WHERE subject = $1")
 
-PROVIDER = Query(
-    ProviderRow,
-    "SELECT issuer, client_id, client_secret, created_at, version FROM gateway.sign_in_provider WHERE org_id = $1",
-)
-LOCKED_PROVIDER = Query(
-    ProviderRow,
-    "SELECT issuer, client_id, client_secret, created_at, version FROM gateway.sign_in_provider WHERE org_id = $1 FOR UPDATE",
-)
+_PROVIDER = "SELECT issuer, client_id, client_secret, created_at FROM gateway.sign_in_provider WHERE org_id = $1"
+PROVIDER = Query(ProviderRow, _PROVIDER)
+LOCKED_PROVIDER = Query(ProviderRow, _PROVIDER + " FOR UPDATE")
 SET_PROVIDER = Command("""
-    INSERT INTO gateway.sign_in_provider AS p (org_id, issuer, client_id, client_secret) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (org_id) DO UPDATE SET issuer = EXCLUDED.issuer, client_id = EXCLUDED.client_id,
-        client_secret = EXCLUDED.client_secret, version = p.version + 1
+    INSERT INTO gateway.sign_in_provider (org_id, issuer, client_id, client_secret) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (org_id) DO UPDATE
+    SET issuer = EXCLUDED.issuer, client_id = EXCLUDED.client_id, client_secret = EXCLUDED.client_secret
 """)
 REMOVE_PROVIDER = Command("DELETE FROM gateway.sign_in_provider WHERE org_id = $1")
 END_SESSIONS_BY_PROVIDER = Command("DELETE FROM gateway.session WHERE org_id = $1")

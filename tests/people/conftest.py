@@ -2,7 +2,7 @@
 
 import base64
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -59,7 +59,7 @@ class Browser:
         """What the authenticator shows, at the time that the database has."""
         async with self.pool.acquire() as conn:
             now = await conn.fetchval("SELECT extract(epoch FROM billing.now())::bigint")
-        return TOTP(base64.b32decode(self.secret), 6, SHA1(), 30).generate(now).decode()
+        return TOTP(base64.b32decode(self.secret), 6, SHA1(), 30).generate(now).decode()  # noqa: S303 – RFC 6238's own
 
     async def accept(self, token: str, password: str = PASSWORD) -> None:
         """As somebody new, up to the second factor."""
@@ -123,12 +123,15 @@ Open: TypeAlias = Callable[..., Coroutine[Any, Any, Site]]
 
 
 @asynccontextmanager
-async def opened(dsn: str, pool: Pool, folder: Path, **said: Any) -> AsyncIterator[Site]:
+async def opened(
+    dsn: str, pool: Pool, folder: Path, *, secret: str = SECRET, egress_networks: tuple[str, ...] = ()
+) -> AsyncGenerator[Site]:
     settings = Settings(
         dsn=Secret(dsn),
         link_secret=Secret(LINK_SECRET),
         media_url=folder.as_uri(),
-        **{"sign_in_secret": Secret(SECRET), **said},
+        sign_in_secret=Secret(secret),
+        egress_networks=egress_networks,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LitestarDeprecationWarning)  # of how every route names what stands in its path
