@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
-from joserfc.jwk import KeySet, OctKey, RSAKey
+from joserfc.jwk import OctKey, RSAKey
 
 CLIENT, CLIENT_SECRET = "tallylight", "a secret: of/the client"
 HONEST: dict[str, Any] = {"sub": "ann", "email": "ann@example.com", "email_verified": True}
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
                     }
                 )
             case "/keys":
-                self.say(KeySet(provider.keys).as_dict(private=False))
+                self.say({"keys": [key.as_dict(private=False) for key in provider.keys]})
             case "/authorize":
                 code = secrets.token_urlsafe()
                 provider.codes[code] = asked
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 
