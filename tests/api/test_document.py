@@ -6,17 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
 from gateway.access.scopes import SCOPES
 from gateway.settings import Secret
 from tests.api.test_managers import manage
-from tests.conftest import on_database
-from tests.stack import Stack, beside, running_stack
+from tests.stack import Stack, running_stack
 
 OPERATOR = "operator-" + "x" * 32
 EXAMPLES = os.environ.get("TALLYLIGHT_TEST_DOCUMENT_EXAMPLES", "1")
@@ -51,18 +48,10 @@ missing_required_header.expected-statuses = [400, 401, 403, 428]
 
 
 @pytest.fixture(scope="module")
-def desk(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    name = f"tallylight_{uuid4().hex[:12]}"
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
+def desk(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("document")
     roles, operator = ("api",), Secret(OPERATOR)
-    with running_stack(on_database(server_dsn, name), folder, replicas=0, roles=roles, operator_token=operator) as stack:
+    with running_stack(module_dsn, folder, replicas=0, roles=roles, operator_token=operator) as stack:
         yield stack
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from pathlib import Path
 from typing import IO, Any
 
@@ -86,8 +87,8 @@ def become(argv: list[str], environment: dict[str, str], out: IO[bytes], err: IO
         tallylight(prog_name="python -m gateway")
     except SystemExit as end:
         status = end.code or 0
-    except BaseException:  # noqa: BLE001 – the interpreter, which is nobody here, would print any
-        sys.excepthook(*sys.exc_info())
+    except BaseException:  # noqa: BLE001 – the interpreter would print any
+        traceback.print_exc()
     finally:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
