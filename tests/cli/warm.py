@@ -4,6 +4,7 @@ A new interpreter takes most of a second to import it all, and the tests of the 
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -53,6 +54,7 @@ def serve() -> None:
     for name in ("asyncpg", "httpx", "rich.console", "rich.table"):
         importlib.import_module(name)
     assert threading.active_count() == 1, "a thread does not survive a fork"
+    gc.freeze()  # what was imported is not looked at again, so children go on sharing it
     for line in sys.stdin:
         argv, environment = json.loads(line)
         with tempfile.TemporaryFile("w+b") as out, tempfile.TemporaryFile("w+b") as err:
