@@ -163,6 +163,26 @@ WITHOUT: dict[str, str] = {
     "POST /v1/fleet/replicas/{name}/{verb}": "the operator's",
 }
 
+QUOTA: JSON = {"name": "{}", "scope": "organization", "meter": "requests", "per": "day", "limit": 1}
+
+OWN: list[tuple[str, Case]] = [
+    ("PUT /v1/paying", Case("", "/v1/paying", {"invoices": "send", "return_url": "https://example.com"})),
+    ("GET /v1/webhooks/{webhook_id}", Case("", "/v1/webhooks/callbacks_live")),
+    ("POST /v1/projects", Case("", "/v1/projects", {"name": "another"})),
+    ("POST /v1/keys", Case("", "/v1/keys", {"name": "another"})),
+    ("POST /v1/members", Case("", "/v1/members", {"email": "owner@example.com", "role": "owner"})),
+    ("PATCH /v1/members/{member_id}", Case("", "/v1/members/{member}", {"role": "owner"}, ANY)),
+    ("PATCH /v1/members/{member_id}", Case("", "/v1/members/{member}", {"role": "viewer"}, ANY)),
+    ("POST /v1/quotas", Case("", "/v1/quotas", QUOTA)),
+    ("PATCH /v1/quotas/{quota_id}", Case("", "/v1/quotas/{quota}", {"name": "another"}, ANY)),
+    ("PATCH /v1/organization", Case("", "/v1/organization", {"name": "another"}, ANY)),
+    ("PATCH /v1/projects/{project_id}", Case("", "/v1/projects/{project}", {"archived": True}, ANY)),
+]
+"""Calls about the caller's own: with the others, they run whatever a tenant may run. The last one ends its keys."""
+
+UNSEEN = {"billing.stripe.sql.PAYER_KNOWN_AS", "billing.stripe.sql.PAYER_TOLD"}
+"""What a tenant runs once Stripe has answered (tests/api/test_payments.py)."""
+
 NO_IDS = {
     # path
     "name", "verb", "currency", "model_id",

@@ -9,12 +9,17 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+import pytest
 
+from billing.kit.pool import APP_ROLE
 from billing.kit.query import Conn
 from gateway.api.openapi import Operation, operations
 from gateway.settings import Settings
-from tests.tenants.cases import CASES, NO_IDS, WITHOUT, Case
+from tests.tenants.cases import CASES, NO_IDS, OWN, QUOTA, UNSEEN, WITHOUT, Case
+from tests.tenants.registry import EVERY, stands_in
+from tests.tenants.test_registry import statements
 from tests.tenants.two import Served, Side, everything_of, litestar_of, open_two, served, settings_of, traces, written
+from tests.tenants.watch import Watch
 
 SAYS_NOTHING = {
     "GET /v1/models",
@@ -123,13 +128,14 @@ async def caller_of(app: Served, side: Side) -> Caller:
     return caller
 
 
-async def test_a_foreign_id_is_as_good_as_none(database: Conn, dsn: str, tmp_path: Path) -> None:
-    settings = settings_of(dsn, tmp_path)
+async def test_a_foreign_id_is_as_good_as_none(database: Conn, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, watch = settings_of(dsn, tmp_path), Watch(monkeypatch)
     ada, bob = await open_two(database, settings)
     before = await everything_of(database, ada.org_id)
     async with served(settings) as app:
         wrong = await foreign_ids(await caller_of(app, bob), ada)
         wrong += await lists(Caller(app, bob), Caller(app, ada))
+        wrong += await own(Caller(app, bob))
     after = await everything_of(database, ada.org_id)
     wrong += [
         f"{table} of the other side has changed"
@@ -137,11 +143,31 @@ async def test_a_foreign_id_is_as_good_as_none(database: Conn, dsn: str, tmp_pat
         if before[table] != after[table] and table not in READS_OF_ADA
     ]
     wrong += await own_ids(settings, ada)
+    wrong += acted_otherwise(watch)
     assert wrong == [], "\n".join(wrong)
 
 
 READS_OF_ADA = {"gateway.request", "gateway.request_reads", "gateway.key_use"}
 """What `lists` has asked as Ada is logged as hers."""
+
+
+def acted_otherwise(watch: Watch) -> list[str]:
+    """All that the calls above made the process run, it ran as the tenant, or it stands in the registry; and nothing is unseen."""
+    wrong: list[str] = []
+    for one in statements():
+        if any(stands_in(page, one.module, one.name) for page in EVERY):
+            continue
+        name, acted = f"{one.module}.{one.name}", watch.acted[one.sql]
+        if APP_ROLE in acted:
+            wrong.append(f"{name} was run for one organization and saw all of them: open its transaction with tenant()")
+        elif not acted and name not in UNSEEN:
+            wrong.append(f"{name} was never run: give it a call in OWN of tests/tenants/cases.py, or a line in the registry")
+    return wrong
+
+
+async def own(caller: Caller) -> list[str]:
+    answers = [(case, await caller.ask(key, case, caller.side.mark)) for key, case in OWN]
+    return [f"{case.path}: {answer}" for case, answer in answers if answer.status >= 300 and case.body is not QUOTA]
 
 
 async def foreign_ids(bob: Caller, ada: Side) -> list[str]:
