@@ -41,6 +41,8 @@ CALL billing.isolate('billing.sale');
 CALL billing.isolate('billing.budget');
 CALL billing.isolate('billing.event', 'customer_id = billing.tenant()');
 CALL billing.isolate('billing.invoice', 'customer_id = billing.tenant()');
+CALL billing.isolate('billing.billed_line');
+CALL billing.isolate('billing.billed');
 CALL billing.isolate('billing.volume');
 
 -- The ledger: what hangs on a wallet belongs to whom the wallet does. A customer has a few wallets, so an array of them is

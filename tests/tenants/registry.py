@@ -43,7 +43,7 @@ BY_MONEY: Mapping[str, Mapping[str, str]] = {
     "billing.ledger.sql": {
         "*": "a hold has the id of its job, a wallet's is derived from its customer; each transfer also posts to accounts that are nobody's"
     },
-    "billing.charges.sql": {"ADD_USAGE USAGE_OF REFUNDS REVENUE": "by the ids of holds and transfers"},
+    "billing.charges.sql": {"ADD_USAGE USAGE_OF REFUNDS REVENUE BILLED REFUND_LINES": "by the ids of holds and transfers"},
     "billing.pricing.sql": {"CARDS": "contents of cards, by ids that IN_FORCE has found"},
     "billing.plans.sql": {"OPENED_GRANTS": "by ids derived from a customer"},
 }
@@ -61,7 +61,7 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
     "billing.customers.sql": {"ADD_CUSTOMER UPDATE_DETAILS IS_TIME_ZONE": "the command line"},
     "billing.invoices.sql": {
         "LOCK_CONTRACTS POSTPONE TAKE_SNAPSHOT SAW USED COUNTED NEXT_NUMBER ADD_INVOICE LOCK_SALES INVOICE_OF_SALE MARK_SALE"
-        " CORRECTIONS": "the clerk and the command line",
+        " CORRECTIONS BILL ADD_LINES LINES CREDIT_LINES": "the clerk and the command line",
     },
     "billing.plans.sql": {
         "ADD_CATALOGUE NOW LOCK_SUBSCRIPTION SUBSCRIPTION LOCK_DUE ANY_TO_ROLL_OVER ADD_SUBSCRIPTION SAME_SUBSCRIPTION"

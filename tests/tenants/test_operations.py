@@ -17,8 +17,8 @@ from gateway.api.openapi import Operation, operations
 from gateway.settings import Settings
 from tests.tenants.cases import CASES, NO_IDS, OWN, QUOTA, UNSEEN, WITHOUT, Case
 from tests.tenants.registry import EVERY, stands_in
+from tests.tenants.sides import Served, Side, everything_of, litestar_of, open_some, served, settings_of, traces, written
 from tests.tenants.test_registry import statements
-from tests.tenants.two import Served, Side, everything_of, litestar_of, open_two, served, settings_of, traces, written
 from tests.tenants.watch import Watch
 
 SAYS_NOTHING = {
@@ -94,6 +94,12 @@ class Caller:
         self._scoped = {of_operation(one): one.described.scope is not None for one in operations(app.litestar)}
         self.signed = ""
 
+    async def sign(self) -> "Caller":
+        """Takes the query of a signed link of its own."""
+        job = await self.send("GET /v1/jobs/{job_id}", f"/v1/jobs/{self.side.ids['finished0'].text}")
+        self.signed = urlsplit(job.json()["artifacts"][0]["url"]).query
+        return self
+
     async def ask(self, key: str, case: Case, id: str) -> Asked:
         answer = await self.send(key, self._fill(case.path, id), self._fill_all(case.body, id), self._fill_all(case.headers, id))
         headers = tuple(sorted((name, value) for name, value in answer.headers.items() if name not in _OWN_TO_EACH))
@@ -120,20 +126,12 @@ class Caller:
         return values and {name: id if value == "{}" else value for name, value in values.items()}
 
 
-async def caller_of(app: Served, side: Side) -> Caller:
-    """With the query of a signed link of its own."""
-    caller = Caller(app, side)
-    job = await caller.send("GET /v1/jobs/{job_id}", f"/v1/jobs/{side.ids['finished0'].text}")
-    caller.signed = urlsplit(job.json()["artifacts"][0]["url"]).query
-    return caller
-
-
 async def test_a_foreign_id_is_as_good_as_none(database: Conn, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, watch = settings_of(dsn, tmp_path), Watch(monkeypatch)
-    ada, bob = await open_two(database, settings)
+    ada, bob = await open_some(database, settings, ["canary-of-ada", "canary-of-bob"])
     before = await everything_of(database, ada.org_id)
     async with served(settings) as app:
-        wrong = await foreign_ids(await caller_of(app, bob), ada)
+        wrong = await foreign_ids(await Caller(app, bob).sign(), ada)
         wrong += await lists(Caller(app, bob), Caller(app, ada))
         wrong += await own(Caller(app, bob))
     after = await everything_of(database, ada.org_id)
@@ -206,7 +204,7 @@ async def own_ids(settings: Settings, side: Side) -> list[str]:
     """The proof that the ids above mean something: to their owner the first case of each operation is answered otherwise."""
     wrong: list[str] = []
     async with served(settings) as app:
-        owner = await caller_of(app, side)
+        owner = await Caller(app, side).sign()
         for key, (case, *_) in CASES.items():
             known = side.ids[case.kind]
             never = await owner.ask(key, case, known.never)

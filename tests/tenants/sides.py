@@ -1,11 +1,11 @@
-"""Two organizations that have one of everything, in one database behind one application; `mark` stands in all that is theirs."""
+"""Organizations that each have one of everything, in one database behind one application; `mark` stands in all that is one's."""
 
 import base64
 import hashlib
 import re
 import struct
 import warnings
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -95,16 +95,15 @@ def settings_of(dsn: str, folder: Path, *, pool_max: int = 4) -> Settings:
     )  # fmt: skip
 
 
-async def open_two(conn: Conn, settings: Settings) -> tuple[Side, Side]:
+async def open_some(conn: Conn, settings: Settings, marks: Sequence[str]) -> list[Side]:
     """Made by the verbs and, where a verb is the API's own, through the API; what that writes later has been written."""
     for card in load_prices(settings.catalogue_dir):
         await publish(conn, card)
-    sides = [await open_side(conn, settings, mark) for mark in ("canary-of-ada", "canary-of-bob")]
+    sides = [await open_side(conn, settings, mark) for mark in marks]
     async with served(settings) as app:
         for side in sides:
             await _through_the_api(app.client, side)
-    ada, bob = [side._replace(ids={**side.ids, **await _made(conn, side)}) for side in sides]
-    return ada, bob
+    return [side._replace(ids={**side.ids, **await _made(conn, side)}) for side in sides]
 
 
 async def open_side(conn: Conn, settings: Settings, mark: str) -> Side:
