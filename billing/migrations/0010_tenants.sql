@@ -53,7 +53,8 @@ CALL billing.isolate('billing.grant', 'wallet_id = ANY (ARRAY(SELECT id FROM bil
 CALL billing.isolate('billing.balance', 'wallet_id = ANY (ARRAY(SELECT id FROM billing.wallet))');
 CALL billing.isolate('billing.hold');
 CALL billing.isolate('billing.entry', 'account_id IN (SELECT account_id FROM billing.grant)');
-CALL billing.isolate('billing.transfer', 'EXISTS (SELECT FROM billing.entry e WHERE e.transfer_id = transfer.id)');
+-- OFFSET: one transfer after the other is looked up, never a hash of all entries made first.
+CALL billing.isolate('billing.transfer', 'EXISTS (SELECT FROM billing.entry e WHERE e.transfer_id = transfer.id OFFSET 0)');
 CALL billing.isolate('billing.seal');
 
 -- Usage is read through its partitions' parent alone: nobody but `tallylight_app` may read a partition by its name.
