@@ -7,6 +7,7 @@ import msgspec
 from litestar import Response, get
 from msgspec import Meta
 
+from billing.kit.pool import tenant
 from gateway.audit.model import Actor, Entry
 from gateway.audit.read import Sought, entries_after
 from gateway.audit.verify import head_of
@@ -81,7 +82,7 @@ async def list_audit_entries(request: HttpRequest) -> Response[bytes]:
         since=moment(values, "since"),
         until=moment(values, "until"),
     )
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         found = await entries_after(conn, who.org_id, after, want, limit=limit)
         head = await head_of(conn, who.org_id)
     return json_reply(_encode(EntryList(data=tuple(map(_view, found)), head=str(head))))

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, get, post
 from msgspec import Meta
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Manager
 from gateway.api.webhooks import id_after, webhook_manager, webhook_of
@@ -117,7 +117,7 @@ async def trigger_webhook(request: HttpRequest, webhook_id: str) -> Response[byt
         await record(conn, acted(request, who, webhook_id, after=wanted))
         return posted
 
-    posted = await transact(gateway.pool, write)
+    posted = await transact(gateway.pool, write, of=who.org_id)
     gateway.changes.ring()
     return json_reply(_encode(delivery_view(posted)), 202)
 
@@ -133,12 +133,12 @@ async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Resp
     limit = integer(values, "limit", default=20, least=1, most=100)
     until = monotonic() + integer(values, "wait", default=0, least=0, most=WAIT_MAX_S)
     behind = id_after("msg_", after) if after is not None else None
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, who.org_id) as conn:
         endpoint = await webhook_of(conn, who, webhook_id)
     while True:
         changed = next_change(gateway)
         try:
-            async with gateway.pool.acquire(timeout=5) as conn:
+            async with tenant(gateway.pool, who.org_id) as conn:
                 found = await list_deliveries(conn, who.org_id, endpoint.id, state=state, after=behind, limit=limit)
             left_s = until - monotonic()
             if found or left_s <= 0 or gateway.closing.is_set():
@@ -152,7 +152,7 @@ async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Resp
 async def get_webhook_delivery(request: HttpRequest, message_id: str) -> Response[bytes]:
     """One delivery with every try, and its message signed as it would be sent now."""
     who, gateway = await webhook_manager(request)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, who.org_id) as conn:
         delivery = await _find(conn, who, message_id)
         tries = await tries_of(conn, delivery)
         endpoint = await find_endpoint(conn, delivery.org_id, delivery.endpoint_id)
@@ -182,7 +182,7 @@ async def resend_webhook_delivery(request: HttpRequest, message_id: str) -> Resp
         await record(conn, acted(request, who, message_id))
         return again
 
-    return json_reply(_encode(delivery_view(await transact(gateway.pool, write))), 202)
+    return json_reply(_encode(delivery_view(await transact(gateway.pool, write, of=who.org_id))), 202)
 
 
 @post(
@@ -204,7 +204,7 @@ async def record_webhook_outcome(request: HttpRequest, message_id: str) -> Respo
         await record_try(conn, delivery.org_id, delivery.id, delivery.endpoint_id, tries=delivery.tries, outcome=outcome)
         return await _find(conn, who, message_id)
 
-    return json_reply(_encode(delivery_view(await transact(gateway.pool, write))))
+    return json_reply(_encode(delivery_view(await transact(gateway.pool, write, of=who.org_id))))
 
 
 async def _find(conn: Conn, who: Manager, text: str) -> Delivery:

@@ -13,6 +13,7 @@ from billing.invoices.pdf import to_pdf
 from billing.invoices.read import find_invoice, invoices
 from billing.invoices.words import names_of
 from billing.invoices.xml import to_xml
+from billing.kit.pool import tenant
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import reader
@@ -74,7 +75,7 @@ async def list_invoices(request: HttpRequest) -> Response[bytes]:
     values = query_of(request, "after", "limit")
     limit = integer(values, "limit", default=20, least=1, most=100)
     after = uuid_in(values, "after")
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         found = await invoices(conn, caller.org_id, after=after, limit=limit)
     return json_reply(_encode(InvoiceList(data=tuple(found))))
 
@@ -106,7 +107,7 @@ async def get_invoice_xml(request: HttpRequest, invoice_id: str) -> Response[byt
 
 async def _find(request: HttpRequest, invoice_id: str) -> Invoice:
     caller = await reader(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         try:
             return await find_invoice(conn, caller.org_id, _uuid(invoice_id))
         except UnknownInvoice as error:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Router, delete, get, post
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Caller
 from gateway.dialects.ark.translate import (
@@ -111,7 +111,7 @@ async def list_tasks(request: HttpRequest) -> Reply:
     caller = await authenticate(request)
     number, size = _number(request, "page_num", 1, PAGE_NUMBER_MAX), _number(request, "page_size", PAGE_DEFAULT, PAGE_MAX)
     only = _filter(request, caller)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         total = await count_jobs(conn, only)
         rows, _ = await list_jobs(conn, only, limit=size, offset=(number - 1) * size)
     return json_reply(render_page([job_of(row) for row in rows], total, _link(request)))
@@ -154,7 +154,7 @@ async def delete_task(request: HttpRequest, task_id: str) -> Reply:
             return await cancel(conn, job.org_id, job.id) is not None
         return await delete_job(conn, job.org_id, job.id)
 
-    if not await transact(gateway_of(request).pool, end):
+    if not await transact(gateway_of(request).pool, end, of=caller.org_id):
         raise JobNotFinished("The task is running and cannot be deleted. Wait until it has ended.")
     return json_reply(b"{}")
 
