@@ -118,7 +118,7 @@ class CaptureExceedsHold(BillingError):
 
 
 class RefundExceedsCapture(BillingError):
-    """A refund may not exceed what was charged and not yet given back. Nothing was changed."""
+    """A refund may not exceed what was charged and not yet given back, by a refund or a credit note. Nothing was changed."""
 
     code = "refund_exceeds_capture"
 
@@ -224,7 +224,7 @@ class UnknownInvoice(BillingError):
 
 
 class CreditRefused(BillingError):
-    """The credit note cannot be issued. Credit at most what each line of the invoice still stands for."""
+    """The credit note cannot be issued. Credit at most what each line of the invoice still stands for, less what was refunded."""
 
     code = "credit_refused"
 

@@ -1,6 +1,7 @@
 """A real PostgreSQL for every test: one private server, one migrated template, a clone per test.
 
-`TALLYLIGHT_TEST_DSN` names a server to use instead; its user must be allowed to create databases.
+`TALLYLIGHT_TEST_DSN` names a server to use instead; its user must be allowed to create databases. `TALLYLIGHT_TEST_TEMPLATE`
+names a migrated database on it, where many short runs would each migrate one.
 """
 
 import asyncio
@@ -69,19 +70,22 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> Iterator[str]:
     """The name of a migrated database that nothing is connected to."""
+    if given := os.environ.get("TALLYLIGHT_TEST_TEMPLATE"):
+        yield given
+        return
     name = f"tallylight_template_{uuid4().hex[:12]}"
-
-    async def make() -> None:
-        conn: Connection = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}"')
-        await conn.close()
-        conn = await asyncpg.connect(on_database(server_dsn, name))
-        await migrate(conn, FOLDERS)
-        await conn.close()
-
-    asyncio.run(make())
+    asyncio.run(make_template(server_dsn, name))
     yield name
     asyncio.run(drop(server_dsn, name))
+
+
+async def make_template(server_dsn: str, name: str) -> None:
+    conn: Connection = await asyncpg.connect(server_dsn)
+    await conn.execute(f'CREATE DATABASE "{name}"')
+    await conn.close()
+    conn = await asyncpg.connect(on_database(server_dsn, name))
+    await migrate(conn, FOLDERS)
+    await conn.close()
 
 
 async def drop(server_dsn: str, name: str) -> None:

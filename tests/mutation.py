@@ -13,7 +13,10 @@ import tempfile
 from pathlib import Path
 
 from gateway.local import postgres
-from tests.conftest import answers, free_port
+from tests.conftest import answers, free_port, make_template
+
+TEMPLATE = "tallylight_mutation"
+"""Migrated once: each mutant is tried by a pytest of its own."""
 
 
 def main() -> int:
@@ -24,7 +27,9 @@ def main() -> int:
         try:
             dsn = cluster.dsn_of("postgres")
             asyncio.run(answers(dsn))
-            environment = {**os.environ, "TALLYLIGHT_TEST_DSN": dsn, "TALLYLIGHT_TEST_HISTORIES": "3"}
+            asyncio.run(make_template(dsn, TEMPLATE))
+            given = {"TALLYLIGHT_TEST_DSN": dsn, "TALLYLIGHT_TEST_TEMPLATE": TEMPLATE, "TALLYLIGHT_TEST_HISTORIES": "3"}
+            environment = {**os.environ, **given}
             tool = [sys.executable, "-m", "mutmut"]
             done = subprocess.run([*tool, "run", "--max-children", "2", *sys.argv[1:]], env=environment, check=False)
             subprocess.run([*tool, "results"], env=environment, check=False)

@@ -1,4 +1,4 @@
-"""Every statement of charges. Locks are taken in this order: holds, volumes, balances (both by id), series (by id)."""
+"""Every statement of charges. Locks are taken in this order: holds, volumes, balances (each by id), documents' lines, series."""
 
 from uuid import UUID
 
@@ -46,6 +46,15 @@ class GivenBack(msgspec.Struct, frozen=True):
     id: UUID
     seconds_ms: int
     amount_micro: int
+
+
+class Billed(msgspec.Struct, frozen=True):
+    """The line of a document that charges a job, and what of that was not given back yet, by refunds or credit notes."""
+
+    subject_id: UUID
+    invoice_id: UUID
+    line: int
+    left_micro: int
 
 
 class Revenue(msgspec.Struct, frozen=True):
@@ -109,6 +118,18 @@ REFUNDS = Query(
     FROM billing.transfer WHERE id = ANY($1::uuid[])
     """,
 )
+BILLED = Query(
+    Billed,
+    """
+    SELECT b.subject_id, b.invoice_id, b.line::int, l.charged_micro - l.refunded_micro - l.credited_micro AS left_micro
+    FROM billing.billed b JOIN billing.billed_line l USING (invoice_id, line) WHERE b.subject_id = ANY($1::uuid[])
+    """,
+)
+REFUND_LINES = Command("""
+    UPDATE billing.billed_line l SET refunded_micro = l.refunded_micro + u.amount
+    FROM unnest($1::uuid[], $2::smallint[], $3::bigint[]) AS u (invoice_id, line, amount)
+    WHERE l.invoice_id = u.invoice_id AND l.line = u.line
+""")
 # What a transfer recognised as revenue; for a usage refund the part of prepaid seconds, for money it has an account of its own.
 REVENUE = Query(
     Revenue,

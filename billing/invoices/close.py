@@ -13,6 +13,7 @@ from billing.customers.model import Customer
 from billing.customers.register import customer
 from billing.errors import BooksDiffer
 from billing.invoices import sql
+from billing.invoices.bill import bill
 from billing.invoices.finalise import Paper, finalise
 from billing.invoices.model import Draft, Invoice, Unit, add_up
 from billing.invoices.sql import ContractRow, Used
@@ -95,15 +96,16 @@ async def _close(conn: Conn, sellers: Sellers, row: ContractRow) -> Invoice | No
 async def _invoice(conn: Conn, sellers: Sellers, closing: Closing) -> Invoice | None:
     past = past_periods(closing)
     bounds = [*(period.starts_at for period in past), closing.period.ends_at]
-    used = await sql.USED.all(conn, closing.account.account_id, closing.period.starts_at, bounds, closing.seen)
+    asked = (closing.account.account_id, closing.period.starts_at, bounds, closing.seen)
+    used = await sql.USED.all(conn, *asked)
     unbilled_micro = sum(line.amount_micro for line in used)
     if unbilled_micro != -closing.account.posted:
         raise BooksDiffer(f"{closing.buyer.id} owes {-closing.account.posted} unbilled, the usage is {unbilled_micro}")
-    lines = [draft_of(line, past) for line in used if line.bucket < len(bounds) and (line.amount_micro or line.quantity)]
-    usage_micro = sum(line.amount_micro for line in lines)
+    used = [line for line in used if line.bucket < len(bounds) and (line.amount_micro or line.quantity)]
+    usage_micro = sum(line.amount_micro for line in used)
     owed = await _owed(conn, closing, usage_micro)
     shortfall_micro = sum(draft.amount_micro for draft in owed)
-    if not (lines or owed):
+    if not (used or owed):
         return None
     # A period in which more was given back than used is a credit note, whose amounts are what is given back.
     sign = 1 if usage_micro + shortfall_micro >= 0 else -1
@@ -111,13 +113,14 @@ async def _invoice(conn: Conn, sellers: Sellers, closing: Closing) -> Invoice | 
     paper = Paper(
         id=derived_id("invoice", closing.contract.id, closing.period.starts_at.isoformat()),
         kind="invoice" if sign > 0 else "credit_note",
-        sums=add_up([flipped(draft, sign) for draft in [*lines, *owed]], treatment),
+        sums=add_up([flipped(draft, sign) for draft in [*(draft_of(line, past) for line in used), *owed]], treatment),
         treatment=treatment,
         period=closing.period,
         subscription_id=closing.contract.id,
         counted_micro=usage_micro + shortfall_micro,
     )
     invoice = await finalise(conn, sellers.of(closing.buyer.currency), closing.buyer, paper, closing.now)
+    await bill(conn, invoice, used, asked)
     inside_minor = invoice.tax_minor if treatment.inclusive else 0
     posting = Posting(
         kind="close",

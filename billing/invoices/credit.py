@@ -53,6 +53,7 @@ async def credit(
         if note.id == note_id:
             return note
     sums = _sums(invoice, await _given(conn, invoice, sold, notes), credits)
+    await _take(conn, invoice, credits)
     buyer = await customer(conn, customer_id)
     paper = Paper(
         id=note_id, kind="credit_note", sums=sums, treatment=invoice.treatment, period=invoice.period, corrects=invoice.id,
@@ -81,6 +82,24 @@ async def credit(
         await credited(conn, sold, note.id, note.net_minor, note.tax_minor)
         await sql.MARK_SALE.run(conn, note.id, note.id)
     return note
+
+
+async def _take(conn: Conn, invoice: Invoice, credits: list[Credit]) -> None:
+    """Takes what is credited out of what is left of lines of usage: what was refunded of their jobs is not credited, too.
+
+    Raises CreditRefused.
+    """
+    left_micro = {row.line: row.left_micro for row in await sql.LINES.all(conn, invoice.id)}
+    taken = [one for one in credits if one.line in left_micro]
+    for one in taken:
+        if one.amount_minor * MINOR > left_micro[one.line]:
+            raise CreditRefused(
+                f"line {one.line} of {invoice.number} has {left_micro[one.line] // MINOR} left, not {one.amount_minor}: "
+                "the rest came back with its jobs"
+            )
+    if taken:
+        amounts = [one.amount_minor * MINOR for one in taken]
+        await sql.CREDIT_LINES.run(conn, invoice.id, [one.line for one in taken], amounts)
 
 
 class _Given(msgspec.Struct, frozen=True):

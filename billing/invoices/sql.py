@@ -1,4 +1,4 @@
-"""Every statement of invoices. Locks are taken in this order: subscriptions or sales, balances, invoice numbers."""
+"""Every statement of invoices. Locks are taken in this order: subscriptions or sales, balances, invoice numbers, lines."""
 
 from datetime import date, datetime
 from uuid import UUID
@@ -27,7 +27,10 @@ class ContractRow(msgspec.Struct, frozen=True):
 
 
 class Used(msgspec.Struct, frozen=True):
-    """Usage on account of one kind, price and period: `bucket` counts the boundaries before it was ordered."""
+    """Usage on account of one kind, price and period: `bucket` counts the boundaries before it was ordered.
+
+    `amount_micro` is `charged_micro` less `refunded_micro`, and less what came back of jobs that an earlier document charges.
+    """
 
     bucket: int
     model: str
@@ -37,6 +40,15 @@ class Used(msgspec.Struct, frozen=True):
     price_micro: int
     quantity: int
     amount_micro: int
+    charged_micro: int
+    refunded_micro: int
+
+
+class LineLeft(msgspec.Struct, frozen=True):
+    """What of a line of usage was not given back yet."""
+
+    line: int
+    left_micro: int
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -78,32 +90,63 @@ SAW = Command("UPDATE billing.subscription SET closed_through = $2::text::pg_sna
 
 # Everything on account $1 that no invoice stands for yet: ordered since $2, or not seen by the last close, which saw $4. Each
 # charge is counted by the seconds or images that this account paid for. The price is what one cost, rounded up.
-USED = Query(
-    Used,
-    """
+_TOLD = """
     WITH moved AS (
-        SELECT t.subject_id, -e.amount AS amount, width_bucket(h.created_at, $3::timestamptz[]) AS bucket
+        SELECT t.subject_id, width_bucket(h.created_at, $3::timestamptz[]) AS bucket, -sum(e.amount)::bigint AS amount,
+               coalesce(-sum(e.amount) FILTER (WHERE t.kind = 'capture'), 0)::bigint AS charged
         FROM billing.entry e
         JOIN billing.transfer t ON t.id = e.transfer_id AND t.kind IN ('capture', 'refund')
         JOIN billing.hold h ON h.id = t.subject_id AND h.account_id = e.account_id
         WHERE e.account_id = $1 AND (h.created_at >= $2 OR $4::text IS NULL
                                      OR NOT pg_visible_in_snapshot(t.xid, $4::text::pg_snapshot))
+        GROUP BY t.subject_id, h.created_at
     ), told AS (
-        SELECT m.bucket, m.amount, coalesce(s.model, '') AS model, coalesce(s.resolution, '') AS resolution,
+        SELECT m.subject_id, m.bucket, m.amount, m.charged, coalesce(s.model, '') AS model,
+               coalesce(s.resolution, '') AS resolution,
                coalesce(s.tier, '') AS tier, CASE WHEN u.images > 0 THEN 'image' ELSE 'ms' END AS unit,
-               CASE WHEN u.images > 0 THEN u.gross_micro + u.images - 1 ELSE u.gross_micro * 1000 + u.billed_ms - 1 END
-                   / nullif(CASE WHEN u.images > 0 THEN u.images ELSE u.billed_ms END, 0) AS price_micro,
+               coalesce(
+                   CASE WHEN u.images > 0 THEN u.gross_micro + u.images - 1 ELSE u.gross_micro * 1000 + u.billed_ms - 1 END
+                   / nullif(CASE WHEN u.images > 0 THEN u.images ELSE u.billed_ms END, 0), 0)::bigint AS price_micro,
                (CASE WHEN u.images > 0 THEN u.images ELSE u.billed_ms - u.seconds_ms END)::numeric * m.amount
                    / nullif(u.granted_micro + u.net_micro, 0) AS quantity
         FROM moved m
         LEFT JOIN (billing.usage u JOIN billing.usage_series s ON s.id = u.series_id AND s.kind = 'charge')
             ON u.subject_id = m.subject_id
     )
-    SELECT bucket, model, resolution, tier, unit, coalesce(price_micro, 0)::bigint AS price_micro,
-           coalesce(trunc(sum(quantity)), 0)::bigint AS quantity, sum(amount)::bigint AS amount_micro
+"""
+USED = Query(
+    Used,
+    _TOLD + """
+    SELECT bucket, model, resolution, tier, unit, price_micro, coalesce(trunc(sum(quantity)), 0)::bigint AS quantity,
+           sum(amount)::bigint AS amount_micro, sum(charged)::bigint AS charged_micro,
+           coalesce(sum(charged - amount) FILTER (WHERE charged > 0), 0)::bigint AS refunded_micro
     FROM told GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1 DESC, 2, 3, 4, 5, 6
     """,
+)  # fmt: skip
+# On which line each of these jobs is charged: $5 the document, then for each line its number and what it is of.
+BILL = Command(
+    _TOLD + """
+    INSERT INTO billing.billed (subject_id, invoice_id, line)
+    SELECT subject_id, $5, l.line
+    FROM told JOIN unnest($6::smallint[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[])
+        AS l (line, bucket, model, resolution, tier, unit, price_micro) USING (bucket, model, resolution, tier, unit, price_micro)
+    WHERE charged > 0
+    """
+)  # fmt: skip
+ADD_LINES = Command("""
+    INSERT INTO billing.billed_line (invoice_id, line, charged_micro, refunded_micro)
+    SELECT $1, * FROM unnest($2::smallint[], $3::bigint[], $4::bigint[])
+""")
+LINES = Query(
+    LineLeft,
+    """
+    SELECT line::int, charged_micro - refunded_micro - credited_micro AS left_micro FROM billing.billed_line WHERE invoice_id = $1
+    """,
 )
+CREDIT_LINES = Command("""
+    UPDATE billing.billed_line l SET credited_micro = l.credited_micro + u.amount
+    FROM unnest($2::smallint[], $3::bigint[]) AS u (line, amount) WHERE l.invoice_id = $1 AND l.line = u.line
+""")
 COUNTED = Query(
     Amount,
     """

@@ -174,10 +174,15 @@ async def expire(conn: Conn, limit: int = 500) -> list[UUID]:
 
 async def lock_grant(conn: Conn, account_id: UUID) -> Balance:
     """Raises UnknownAccount."""
-    found = await sql.LOCK_ACCOUNTS.all(conn, [account_id])
+    found = await lock_grants(conn, {account_id})
     if not found:
         raise UnknownAccount(str(account_id))
     return found[0]
+
+
+async def lock_grants(conn: Conn, account_ids: set[UUID]) -> list[Balance]:
+    """Those there are, in the order of their ids."""
+    return await sql.LOCK_ACCOUNTS.all(conn, list(account_ids))
 
 
 def earned_micro(balance: Balance, amount: int) -> int:

@@ -179,12 +179,16 @@ class Released(msgspec.Struct, frozen=True):
 
 
 class RefundRequest(msgspec.Struct, frozen=True):
-    """Give part of a captured hold back. A hold is refunded once per `reason`, which is an id such as that of a finding."""
+    """Give part of a captured hold back. A hold is refunded once per `reason`, which is an id such as that of a finding.
+
+    `owed_micro`: the most that may go back to an account that is owed; a document has given the rest back already.
+    """
 
     hold_id: UUID
     seconds_ms: int
     amount_micro: int
     reason: str
+    owed_micro: int | None = None
 
 
 class Refunded(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Refund: give back part of what a capture charged, to the grants it was drawn from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -58,6 +58,18 @@ async def refund(conn: Conn, requests: Sequence[RefundRequest]) -> list[Refunded
     return outcomes
 
 
+def shares_of(found: OpenHold, given: Mapping[tuple[UUID, int], int], request: RefundRequest) -> list[tuple[HoldRow, int]] | None:
+    """How a refund falls on the draws of a hold, the last first; None where not so much is left. `given`: so far, by draw."""
+    rows, most = found.draws[::-1], request.owed_micro
+    left = [
+        (row.part, rest if most is None or row.kind != "credit" else min(rest, most))
+        for row in rows
+        for rest in (row.captured - given[row.id, row.seq],)
+    ]
+    shares = split(left, {"seconds": request.seconds_ms, "money": request.amount_micro, "sponsor": 0})
+    return None if shares is None else list(zip(rows, shares, strict=True))
+
+
 def _id(request: RefundRequest) -> UUID:
     return derived_id("refund", request.hold_id, request.reason)
 
@@ -83,17 +95,15 @@ class _Turn:
         found = self._held.get(request.hold_id)
         if found is None or found.state != "captured":
             return RefundExceedsCapture(f"hold {request.hold_id} is {found.state if found else 'missing'}")
-        rows = found.draws[::-1]
-        left = [(row.part, row.captured - self._given[row.id, row.seq]) for row in rows]
-        shares = split(left, {"seconds": request.seconds_ms, "money": request.amount_micro, "sponsor": 0})
+        shares = shares_of(found, self._given, request)
         if shares is None:
             return RefundExceedsCapture(f"hold {request.hold_id}")
         legs: list[Entry] = []
-        for row, share in zip(rows, shares, strict=True):
+        for row, share in shares:
             self._given[row.id, row.seq] += share
             self._shares[row.id, row.seq] = self._shares.get((row.id, row.seq), 0) + share
             legs += self._legs(row, share, _id(request))
-        promo_micro = sum(share for row, share in zip(rows, shares, strict=True) if row.kind == "promo")
+        promo_micro = sum(share for row, share in shares if row.kind == "promo")
         kept = _Kept(request.reason, request.seconds_ms, request.amount_micro, promo_micro)
         payload, entries = msgspec.json.encode(kept), tuple(merged(legs))
         self._moves.append(Move(_id(request), "refund", request.hold_id, payload, found.draws[0].book, entries))

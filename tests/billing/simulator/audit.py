@@ -22,6 +22,10 @@ START = datetime(2000, 1, 1, tzinfo=UTC)
 HOLDS = """
     SELECT h.id, h.seq, h.account_id, h.amount, h.captured, h.refunded, h.state FROM billing.hold h ORDER BY h.id, h.seq
 """
+BILLED = """
+    SELECT b.subject_id, b.line, l.refunded_micro, l.credited_micro
+    FROM billing.billed b JOIN billing.billed_line l USING (invoice_id, line)
+"""
 AGREEMENTS = """
     SELECT customer_id, plan ->> 'name', state, starts_at, ends_at, period_starts_at, period_ends_at FROM billing.subscription
 """
@@ -37,6 +41,7 @@ INVOICED = """
 
 async def audit(world: World, customers: tuple[UUID, ...]) -> None:
     conn, oracle = world.conn, world.oracle
+    await world.look()
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         findings = await verify(conn)
         assert not findings, f"verify finds {findings}"
@@ -69,6 +74,9 @@ async def holds(conn: Conn, oracle: Oracle) -> None:
         for seq, draw in enumerate(hold.draws)
     ]
     assert stored == expected, "the holds"
+    billed = sorted(tuple(row) for row in await conn.fetch(BILLED))
+    charged = [(key, hold.line) for key, hold in sorted(oracle.holds.items()) if hold.line]
+    assert billed == [(key, nth, line.refunded, line.credited) for key, (nth, line) in charged], "the jobs of documents' lines"
 
 
 async def agreements(conn: Conn, oracle: Oracle) -> None:

@@ -29,7 +29,7 @@ AUDIT_EVERY = 250
 @pytest.fixture
 async def acting(dsn: str) -> AsyncIterator[Pool]:
     """Acts as the processes do: what they may not, the verbs may not."""
-    async with await open_pool(dsn, name="simulator", size_min=1, size_max=1, role="tallylight_app") as pool:
+    async with await open_pool(dsn, name="simulator", size_min=1, size_max=1, role="tallylight_app", plans_once=True) as pool:
         yield pool
 
 

@@ -97,12 +97,13 @@ class PlanCalls(Dice):
         line = invoice.lines[nth - 1].amount_minor
         amount = self.choose.choice([1, 7, line // 2, line, line + 1])
         grant = await self.world.conn.fetchval(SOLD, invoice.id)
+        of = grant or (invoice.period and invoice.period.starts_at)
         return Call(
             "credit", (customer,),
             lambda conn: credit(
                 conn, SELLERS, customer_id=customer, invoice_id=invoice.id, credits=[Credit(nth, amount)], reason="", source=source
             ),
-            lambda oracle: oracle.credit_note(customer, (invoice.id, source), (nth, line), amount, grant),
+            lambda oracle: oracle.credit_note(customer, (invoice.id, source), (nth, line), amount, of),
         )  # fmt: skip
 
     # -- janitors ------------------------------------------------------------------------------------------------------

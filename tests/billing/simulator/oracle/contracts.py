@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 from uuid import UUID
@@ -10,15 +10,18 @@ from uuid import UUID
 from billing.plans.model import ContractPlan
 from tests.billing.simulator.oracle.books import Refused
 from tests.billing.simulator.oracle.calendars import half_up
-from tests.billing.simulator.oracle.jobs import Outcome
+from tests.billing.simulator.oracle.jobs import Line, OnAccount, Outcome
 from tests.billing.simulator.oracle.plans import MINOR, Agreement, Plans
 
 
 @dataclass
 class Oracle(Plans):
-    """All of it. `credited`: what was given back, by invoice and line."""
+    """All of it. `credited`: what was given back, by invoice and line. `documents`: by customer and beginning of the period,
+    their lines of usage.
+    """
 
     credited: dict[UUID, Counter[int]] = field(default_factory=dict)
+    documents: dict[tuple[UUID, datetime], list[Line]] = field(default_factory=dict)
 
     def close_due(self) -> list[Outcome]:
         """What each invoice must say: the customer, net, tax and total in minor units."""
@@ -37,6 +40,7 @@ class Oracle(Plans):
         lines = [line for line in self.on_account if line.account is account and not line.invoiced and line.ordered < period[1]]
         usage = sum(line.amount for line in lines)
         owed = self._owed(one, usage)
+        self.documents[one.customer, period[0]] = self._bill(one, lines)
         for line in lines:
             line.invoiced = True
         one.counted.append((period[0], usage + owed))
@@ -48,6 +52,46 @@ class Oracle(Plans):
                 return told
         self._go_on(one, one.period_at(period[1]))
         return told
+
+    def _bill(self, one: Agreement, moved: list[OnAccount]) -> list[Line]:
+        """The lines of usage in their order: the latest period first, then by model and price."""
+        of_job: dict[UUID, list[OnAccount]] = {}
+        for part in moved:
+            of_job.setdefault(part.job, []).append(part)
+        kinds: dict[tuple[Any, ...], list[UUID]] = {}
+        starts = self._starts(one)
+        for job, parts in of_job.items():
+            row = self.usage[job][0]
+            count, price = (row["images"], row["gross"]) if row["images"] else (row["billed"], row["gross"] * 1000)
+            bucket = sum(at <= parts[0].ordered for at in starts)
+            unit = "image" if row["images"] else "ms"
+            kinds.setdefault((-bucket, row["model"], unit, -(-price // count) if count else 0), []).append(job)
+        lines: list[Line] = []
+        for _, jobs in sorted(kinds.items()):
+            line, quantity = Line(), Fraction(0)
+            for job in jobs:
+                row, amounts = self.usage[job][0], [part.amount for part in of_job[job]]
+                charged = sum(amount for amount in amounts if amount > 0)
+                line.exact += sum(amounts)
+                line.charged += charged
+                line.refunded += charged - sum(amounts) if charged else 0
+                whole = row["granted"] + row["net"]
+                quantity += Fraction((row["images"] or row["billed"] - row["seconds"]) * sum(amounts), whole) if whole else 0
+            if not (line.exact or int(quantity)):
+                continue
+            lines.append(line)
+            for job in jobs:
+                if any(part.amount > 0 for part in of_job[job]):
+                    self.holds[job].line = len(lines), line
+        return lines
+
+    def _starts(self, one: Agreement) -> list[datetime]:
+        """When the contract's periods up to the one that is closed began."""
+        assert one.period is not None
+        starts = [one.period[0]]
+        while starts[0] > one.starts:
+            starts.insert(0, max(one.period_at(starts[0] - timedelta(microseconds=1))[0], one.starts))
+        return starts
 
     def _charge(self, one: Agreement, account: Any, usage: int, owed: int) -> Outcome:
         price, inside = half_up(Fraction(usage + owed, MINOR)), self.taxes[account.asset][1]
@@ -90,22 +134,28 @@ class Oracle(Plans):
         return first, nth
 
     def credit_note(
-        self, customer: UUID, source: tuple[UUID, str], line: tuple[int, int], amount: int, grant: UUID | None
+        self, customer: UUID, source: tuple[UUID, str], line: tuple[int, int], amount: int, of: UUID | datetime | None
     ) -> Outcome:
         """Gives back so much of a line (its number, its amount) of an invoice; the tax of all notes together is right.
 
-        `grant`: the seconds whose sale it invoices, of which some may have come back.
+        `of`: the seconds whose sale it invoices, of which some may have come back, or the beginning of its period.
         """
         if ("credit_note", source) in self.posted:
             return self.posted["credit_note", source]
         account = self.credit(customer)
         assert account is not None
-        sold = next((one for one in self.sales.values() if not one.back and one.grant.id == grant), None) if grant else None
+        sold = next((one for one in self.sales.values() if not one.back and one.grant.id == of), None)
+        usage = self.documents.get((customer, of), [])[line[0] - 1 : line[0]] if isinstance(of, datetime) else []
         given, inside = self.credited.setdefault(source[0], Counter()), self.taxes[account.asset][1]
         if sold is not None:
             given = Counter({1: sum(sold.given) if inside else sold.given[0]})
         if not 0 < amount <= line[1] - given[line[0]]:
             raise Refused("credit_refused")
+        for one in usage:
+            one.rounded = max(line[1] * MINOR - one.exact, 0)
+            if amount * MINOR > one.left:
+                raise Refused("credit_refused")
+            one.credited += amount * MINOR
         before = sum(given.values())
         taxed_before = sold.given[1] if sold is not None else self.taxed(account.asset, before)[1]
         tax = max(self.taxed(account.asset, before + amount)[1] - taxed_before, 0)

@@ -39,6 +39,21 @@ class Draw:
 
 
 @dataclass
+class Line:
+    """A line of a document: what its jobs were charged on account, what rounding added, and what of it came back."""
+
+    charged: int = 0
+    exact: int = 0
+    rounded: int = 0
+    refunded: int = 0
+    credited: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.charged + self.rounded - self.refunded - self.credited
+
+
+@dataclass
 class Hold:
     order: Order
     asked: tuple[Any, ...]
@@ -47,12 +62,15 @@ class Hold:
     starts: datetime | None
     state: str = "held"
     delivered: int = 0
+    line: tuple[int, Line] | None = None
+    """Which line of a document charges it."""
 
     def sum(self, kinds: Sequence[str], of: str = "amount") -> int:
         return sum(getattr(draw, of) for draw in self.draws if draw.grant.kind in kinds)
 
 
 MONEY = ("promo", "paid", "credit")
+NO_END = 2**63
 
 
 @dataclass
@@ -60,6 +78,7 @@ class OnAccount:
     """What a job moved on an account that is owed; `invoiced` by a close."""
 
     account: Grant
+    job: UUID
     ordered: datetime
     amount: int
     invoiced: bool = False
@@ -166,7 +185,7 @@ class Jobs(Books):
             draw.grant.held -= draw.amount
             prepaid += self.use(draw.grant, draw.captured) if draw.captured else 0
             if draw.grant.kind == "credit" and draw.captured:
-                self.on_account.append(OnAccount(draw.grant, kept.at, draw.captured))
+                self.on_account.append(OnAccount(draw.grant, kept.order.id, kept.at, draw.captured))
         assert not any(left.values())
         return prepaid
 
@@ -202,13 +221,16 @@ class Jobs(Books):
         if kept is None or kept.state != "captured":
             return "refused", "refund_exceeds_capture"
         left = {name: sum(row[name] for row in rows) for name in ("gross", "requested", "delivered", "billed", "images")}
-        money = kept.sum(MONEY, "captured") - kept.sum(MONEY, "refunded")
+        credited = (
+            max(kept.sum(["credit"], "captured") - kept.sum(["credit"], "refunded") - kept.line[1].left, 0) if kept.line else 0
+        )
+        money = kept.sum(MONEY, "captured") - kept.sum(MONEY, "refunded") - credited
         seconds = kept.sum(SECONDS, "captured") - kept.sum(SECONDS, "refunded")
         if one.amount_micro is not None:
             if not 0 < one.amount_micro <= money:
                 return "refused", "refund_exceeds_capture"
             money, seconds, left = one.amount_micro, 0, {"gross": one.amount_micro}
-        elif not (money or seconds or any(left.values())):
+        elif not (money or seconds or (any(left.values()) and not credited)):
             return "refused", "refund_exceeds_capture"
         promo, prepaid = self._give_back(kept, seconds, money)
         self._record(
@@ -227,7 +249,8 @@ class Jobs(Books):
             if grant.kind == "budget":
                 continue
             part = "seconds" if grant.kind in SECONDS else "money"
-            share = min(draw.captured - draw.refunded, left[part])
+            line = kept.line[1] if kept.line and grant.kind == "credit" else None
+            share = min(draw.captured - draw.refunded, left[part], line.left if line else NO_END)
             if not share:
                 continue
             left[part] -= share
@@ -237,8 +260,10 @@ class Jobs(Books):
                 prepaid += self.use(grant, -share)
             else:
                 prepaid += self._grace(grant, share)
+            if line:
+                line.refunded += share
             if grant.kind == "credit":
-                self.on_account.append(OnAccount(grant, kept.at, -share))
+                self.on_account.append(OnAccount(grant, kept.order.id, kept.at, -share))
         assert not any(left.values())
         return promo, prepaid
 
