@@ -33,7 +33,7 @@ class Current:
         """Begins with the files of `folder`, empty for the packaged ones. Raises CatalogueError."""
         self._home = Path(folder) if folder else PACKAGED
         self._folder = folder
-        self._stamp = _stamp(self._home)
+        self._stamped: tuple[tuple[int, int], ...] = _stamp(self._home)
         self._files = self._published = read_catalogue(folder)
         self._complaint = ""
         self.wake = Wake()
@@ -87,10 +87,10 @@ class Current:
     def _reread(self) -> None:
         """Takes over files that have changed. Raises CatalogueError, until they are sound."""
         stamp = _stamp(self._home)
-        if stamp != self._stamp:
+        if stamp != self._stamped:
             files = read_catalogue(self._folder)
             chips_of(files, self._home)
-            self._files, self._stamp = files, stamp
+            self._files, self._stamped = files, stamp
 
     def _take(self, edition: Edition) -> None:
         """Raises CatalogueError, before anything changes."""
