@@ -16,6 +16,7 @@ from gateway.api.deliveries import (
     trigger_webhook,
 )
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.editions import edit_catalogue, get_catalogue
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invitations import accept_invitation, create_invitation, list_all_invitations, revoke_one_invitation
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
@@ -144,6 +145,8 @@ router = Router(
         get_one,
         register_one,
         change_one,
+        get_catalogue,
+        edit_catalogue,
         get_organization,
         change_organization,
         list_all_projects,

@@ -5,6 +5,7 @@ A management key, or a person who has signed in. A request that has both is the 
 
 from typing import cast
 
+from billing.kit.pool import tenant
 from gateway.access.managers import find_manager
 from gateway.access.model import Manager, Reader, well_formed
 from gateway.access.organizations import read_organization
@@ -39,7 +40,7 @@ async def _by_key(request: HttpRequest) -> Manager:
     token = bearer(request)
     if well_formed(token):
         raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with gateway_of(request).pool.acquire(timeout=5) as conn:  # whose key it is, is what is asked
         return await find_manager(conn, token)
 
 
@@ -52,7 +53,7 @@ async def reader(request: HttpRequest) -> Reader:
         caller = await authenticate(request)
         return Reader(caller.org_id, caller.livemode, caller.currency)
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return Reader(who.org_id, livemode=True, currency=(await read_organization(conn, who.org_id)).currency)
 
 
