@@ -1,4 +1,4 @@
-"""/v1/members, for managers: an organization's people and their roles. How they are invited and sign in is not told here."""
+"""/v1/members, for managers: an organization's people and their roles. They are invited in invitations.py, and sign in at sign_in.py."""
 
 from typing import Literal
 
