@@ -1,4 +1,4 @@
-"""/v1/members, for managers: an organization's people and their roles. They are invited in invitations.py, and sign in at sign_in.py."""
+"""/v1/members, for managers: an organization's people and their roles; invitations.py lets them in, sign_in.py signs them in."""
 
 from typing import Literal
 
