@@ -15,11 +15,13 @@ from billing.kit.ids import derived_id
 
 WHOLE_PPM = 1_000_000
 PROBLEMS_MAX = 100
+AMOUNT_MICRO_MAX = 10**15
 NETWORK = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 """Names of networks and pools: they become part of accounts' names."""
 
 IncomeKind: TypeAlias = Literal["ad", "drama"]
 PayoutState: TypeAlias = Literal["due", "sent", "paid", "failed"]
+Waiting: TypeAlias = Literal["", "held", "destination", "verification", "balance"]
 PAYOUT_CHANGES: dict[PayoutState, tuple[PayoutState, ...]] = {
     "due": ("sent", "failed"),
     "sent": ("paid", "failed"),
@@ -50,7 +52,7 @@ class Payee(msgspec.Struct, frozen=True):
     version: int
 
     @property
-    def waits_for(self) -> str:
+    def waits_for(self) -> Waiting:
         """Why it is not paid whatever it is owed, in a word; empty where only the threshold is in the way."""
         if self.held is not None:
             return "held"
@@ -158,6 +160,31 @@ class Payout(msgspec.Struct, frozen=True):
     ended_at: datetime | None
     connected: bool
     reversed_micro: int
+
+
+class Accrual(msgspec.Struct, frozen=True):
+    """What a payee got of an income, about a subject, or of a pool's revision; below zero where it gave back."""
+
+    id: UUID
+    created_at: datetime
+    amount_micro: int
+    basis: str
+    subject: str | None
+    pool_id: UUID | None
+    revision: int | None
+
+
+class TakenIn(msgspec.Struct, frozen=True):
+    """A statement as it was taken in; `settled`: the network has paid it."""
+
+    id: UUID
+    network: str
+    reference: str
+    currency: str
+    total_micro: int
+    settled: bool
+    created_at: datetime
+    rows: int
 
 
 def statement_id(network: str, reference: str) -> UUID:

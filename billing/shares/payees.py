@@ -135,7 +135,7 @@ async def agree(
                 raise AgreementInvalid(f"{subject}: {known[party.payee].reference} is paid in {known[party.payee].currency}")
     encoded = None if parties is None else msgspec.json.encode(parties)
     await sql.ADD_AGREEMENT.run(conn, new_id(), subject, kind, currency, effective_on, encoded)
-    found = _agreement(await sql.AGREEMENT_ON.one(conn, subject, effective_on))
+    found = agreement_of(await sql.AGREEMENT_ON.one(conn, subject, effective_on))
     asked = (kind, currency, None if parties is None else tuple(parties))
     if (found.kind, found.currency, found.parties) != asked:
         raise AgreementInvalid(f"{subject}: another agreement begins on {effective_on}; begin this one on another day")
@@ -146,7 +146,7 @@ async def agreements(conn: Conn, subjects: Iterable[str]) -> dict[str, list[Agre
     """The agreements of each subject, by the day they take effect."""
     found: dict[str, list[Agreement]] = {}
     for row in await sql.AGREEMENTS.all(conn, list(set(subjects))):
-        found.setdefault(row.subject, []).append(_agreement(row))
+        found.setdefault(row.subject, []).append(agreement_of(row))
     return found
 
 
@@ -154,6 +154,6 @@ def parties_of(encoded: str) -> tuple[Party, ...]:
     return _parties.decode(encoded)
 
 
-def _agreement(row: sql.AgreementRow) -> Agreement:
+def agreement_of(row: sql.AgreementRow) -> Agreement:
     parties = None if row.parties is None else parties_of(row.parties)
     return Agreement(row.id, row.subject, row.kind, row.currency, row.effective_on, parties)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from billing.errors import PayoutConflict
+from billing.errors import PayoutConflict, UnknownPayout
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from billing.ledger.post import Posting, post_all
@@ -67,6 +67,14 @@ async def payouts_of(conn: Conn, payee_id: UUID) -> list[Payout]:
 async def payout_page(conn: Conn, payee_id: UUID | None, *, after: UUID | None, limit: int) -> list[Payout]:
     """The newest first, from the one after `after` on; of everybody where no payee is named."""
     return await sql.PAYOUT_PAGE.all(conn, payee_id, after, limit)
+
+
+async def payout_by_id(conn: Conn, payout_id: UUID) -> Payout:
+    """Raises UnknownPayout."""
+    found = await sql.PAYOUTS.all(conn, [payout_id])
+    if not found:
+        raise UnknownPayout(str(payout_id))
+    return found[0]
 
 
 async def mark_sent(conn: Conn, payout_id: UUID, outside_id: str) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from billing.shares.model import IncomeKind, Payee, Payout, ViewPool
+from billing.shares.model import Accrual, IncomeKind, Payee, Payout, TakenIn, ViewPool
 
 
 class AgreementRow(msgspec.Struct, frozen=True):
@@ -105,6 +105,14 @@ LOCK_PAYEE = Query(Payee, "SELECT " + _PAYEE + " FROM billing.payee WHERE refere
 PAYEES = Query(Payee, "SELECT " + _PAYEE + " FROM billing.payee WHERE reference = ANY($1::text[])")
 ALL_PAYEES = Query(Payee, "SELECT " + _PAYEE + " FROM billing.payee ORDER BY reference")
 HAS_CUSTOMER = Query(Known, "SELECT true AS known FROM billing.customer WHERE id = $1")
+OWED = Query(
+    Owed,
+    """
+    SELECT p.id AS payee_id, b.posted FROM billing.payee p
+    JOIN billing.wallet w ON w.customer_id = p.id AND w.book = 'live' AND w.asset = p.currency
+    JOIN billing.balance b ON b.wallet_id = w.id WHERE p.id = ANY($1::uuid[])
+    """,
+)
 # Newest first, those of customer $1 or, where that is null, everybody.
 PAYEE_PAGE = Query(
     Payee,
@@ -135,9 +143,27 @@ AGREEMENTS = Query(
 )
 AGREEMENT_ON = Query(AgreementRow, "SELECT " + _AGREEMENT + " FROM billing.agreement WHERE subject = $1 AND effective_on = $2")
 
+# Newest first, about subject $1 or, where that is null, about all.
+AGREEMENT_PAGE = Query(
+    AgreementRow,
+    "SELECT " + _AGREEMENT + """ FROM billing.agreement WHERE ($1::text IS NULL OR subject = $1) AND ($2::uuid IS NULL OR id < $2)
+    ORDER BY id DESC LIMIT $3
+    """,
+)  # fmt: skip
+
 STATEMENT = Query(
     StoredStatement,
     "SELECT id, currency, total_micro, digest, settled FROM billing.income_statement WHERE id = $1",
+)
+STATEMENT_PAGE = Query(
+    TakenIn,
+    """
+    SELECT id, network, reference, currency, total_micro, settled, created_at,
+           (SELECT count(*) FROM billing.income i WHERE i.statement_id = s.id)::int AS rows
+    FROM billing.income_statement s
+    WHERE $1::uuid IS NULL OR (created_at, id) < (SELECT b.created_at, b.id FROM billing.income_statement b WHERE b.id = $1)
+    ORDER BY created_at DESC, id DESC LIMIT $2
+    """,
 )
 ADD_STATEMENT = Command("""
     INSERT INTO billing.income_statement (id, network, reference, currency, total_micro, digest) VALUES ($1, $2, $3, $4, $5, $6)
@@ -172,6 +198,14 @@ ADD_POOL = Command("""
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name, starts_on) DO NOTHING
 """)
 POOLS = Query(ViewPool, "SELECT " + _POOL + " FROM billing.view_pool ORDER BY starts_on, name")
+POOL = Query(ViewPool, "SELECT " + _POOL + " FROM billing.view_pool WHERE id = $1")
+POOL_PAGE = Query(
+    ViewPool,
+    "SELECT " + _POOL + """ FROM billing.view_pool
+    WHERE $1::uuid IS NULL OR (starts_on, id) < (SELECT b.starts_on, b.id FROM billing.view_pool b WHERE b.id = $1)
+    ORDER BY starts_on DESC, id DESC LIMIT $2
+    """,
+)  # fmt: skip
 LOCK_POOL = Query(ViewPool, "SELECT " + _POOL + " FROM billing.view_pool WHERE name = $1 AND starts_on = $2 FOR UPDATE")
 DUE_POOL = Query(
     ViewPool,
@@ -288,6 +322,17 @@ ADD_REVERSAL = Command("""
     INSERT INTO billing.payout_reversal (id, payout_id, amount_micro) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
 """)
 
+# What payee $1 got or gave back, the newest first.
+ACCRUALS = Query(
+    Accrual,
+    """
+    SELECT s.id, s.created_at, s.amount_micro, s.basis, a.subject, s.pool_id, s.revision
+    FROM billing.share s LEFT JOIN billing.income i ON i.id = s.income_id LEFT JOIN billing.agreement a ON a.id = i.agreement_id
+    WHERE s.payee_id = $1
+      AND ($2::uuid IS NULL OR (s.created_at, s.id) < (SELECT b.created_at, b.id FROM billing.share b WHERE b.id = $2))
+    ORDER BY s.created_at DESC, s.id DESC LIMIT $3
+    """,
+)
 BALANCE_BEFORE = Query(
     Sum,
     """
