@@ -15,12 +15,12 @@ from billing.shares.payouts import hold_payee
 from billing.stripe.desk import Desk
 from billing.stripe.reconcile import reconcile
 from tests.billing.plans.shop import YUAN
-from tests.billing.stripe.office import Office
+from tests.billing.simulator.cut import Cut
+from tests.billing.stripe.office import RETURN, Office
 from tests.billing.stripe.payees import NEW_YEAR, earns, fills, onboards, owed, payee, payouts
+from tests.billing.stripe.rewind import rewound
+from tests.billing.stripe.test_cuts import EVERY, Moment, Silence
 from tests.billing.stripe.test_histories import check_account
-
-FEES = 5_000_000
-"""More than Stripe keeps of any payment here."""
 
 
 async def at_stripe(office: Office, kind: str) -> list[dict[str, Any]]:
@@ -241,3 +241,79 @@ async def test_many_clerks_pay_once_and_never_more_than_there_is(office: Office)
     states = [one.state for name in names for one in await payouts(office, name)]
     assert states == ["paid"] * 3 and len(await at_stripe(office, "transfer")) == 3
     assert sorted([(await payee(office, name)).waits_for for name in names]) == [""] * 3 + ["balance"] * 3
+
+
+# -- cuts --------------------------------------------------------------------------------------------------------------
+async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> tuple[Any, int]:
+    """A payee is connected, verified, paid, and its transfer reversed in part; each step is tried again by a new process.
+
+    Returns the end, and how many statements it took.
+    """
+    await office.control.restore(start)
+    at = office.clock.at
+    if isinstance(moment, Silence):
+        await office.control.fault("reset", at=moment.at, method=moment.method, path=moment.path, times=3)
+    async with rewound(office.shop.conn) as past:
+        if isinstance(moment, Moment):
+            past.dies(moment.nth, after=moment.after)
+
+        async def connects(desk: Desk) -> None:
+            await desk.paymaster.onboard("ann", "US", RETURN)
+
+        async def tells(_: Desk) -> None:
+            for account in await at_stripe(office, "account"):
+                await office.control.require(account["id"])
+
+        async def pays(desk: Desk) -> None:
+            await desk.paymaster.pay()
+
+        async def reverses(_: Desk) -> None:
+            for transfer in await at_stripe(office, "transfer"):
+                if not transfer["amount_reversed"]:
+                    await office.posts(f"transfers/{transfer['id']}/reversals", amount=10_00)
+
+        async def reads(desk: Desk) -> None:
+            await desk.read_account()
+
+        for step in (connects, tells, pays, pays, reverses, reads, reads):
+            await office.clock.advance(hours=2)
+            for _ in range(3):
+                try:
+                    await step(Desk(past.pool, office.stripe, office.shop.sellers))
+                except (Cut, StripeAway):
+                    await office.clock.advance(hours=2)
+                    continue
+                break
+        office.desk = Desk(past.pool, office.stripe, office.shop.sellers)
+        await check(office)
+        (made,) = await payouts(office, "ann")
+        found = (
+            made.state,
+            made.reversed_micro,
+            await owed(office, "ann"),
+            (await payee(office, "ann")).waits_for,
+            await office.books(),
+        )
+        assert len(await at_stripe(office, "account")) == 1
+        statements = past.cut.count
+    office.clock.at = at
+    return found, statements
+
+
+async def test_a_cut_at_any_statement_or_request_pays_once(office: Office) -> None:
+    await fills(office, 100_00)
+    await earns(office, "ann", 60 * YUAN)
+    start = await office.control.dump()
+    wanted, statements = await lived(office, start, None)
+    assert wanted[:3] == ("paid", 10 * YUAN, 10 * YUAN) and statements > 40
+    asked = (
+        ("POST", "/v1/accounts"),
+        ("GET", "/v1/accounts/*"),
+        ("GET", "/v1/balance"),
+        ("GET", "/v1/transfers*"),
+        ("POST", "/v1/transfers"),
+    )
+    silences = [Silence(method, path, at) for method, path in asked for at in ("before", "after")]
+    cuts = [Moment(nth, after) for after in (False, True) for nth in range(1 + after, statements + 1, min(EVERY, 11))]
+    for moment in (*silences, *cuts):
+        assert (await lived(office, start, moment))[0] == wanted, moment
