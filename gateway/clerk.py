@@ -223,6 +223,7 @@ def _payments(desk: Desk) -> list[Janitor]:
         Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
         Janitor("poll_payments", 5.0, asking(desk.poll)),
         Janitor("read_stripe_account", 300.0, asking(desk.read_account)),
+        Janitor("pay_payees", 30.0, asking(desk.paymaster.pay)),
         _alone("recharge_wallets", 5.0, note_recharges),
         _alone("collect_invoices", 60.0, collect_due),
     ]

@@ -44,6 +44,7 @@ CALL billing.isolate('billing.invoice', 'customer_id = billing.tenant()');
 CALL billing.isolate('billing.billed_line');
 CALL billing.isolate('billing.billed');
 CALL billing.isolate('billing.volume');
+CALL billing.isolate('billing.payee', 'customer_id = billing.tenant()');
 
 -- The ledger: what hangs on a wallet belongs to whom the wallet does. A customer has a few wallets, so an array of them is
 -- looked up in an index; accounts may be many, so they are hashed.

@@ -129,7 +129,7 @@ PAIRS = Query(
         SELECT a.asset AS currency, coalesce(t.payload -> 'facts' ->> 'transaction', s.id) AS transaction_id,
                CASE WHEN coalesce(t.payload -> 'facts' ->> 'transaction', s.id) IS NULL THEN t.id END AS transfer_id,
                min(t.kind) AS kind, min(coalesce(t.payload -> 'facts' ->> 'payment', t.subject_id::text)) AS about,
-               bool_or(t.payload -> 'facts' ? 'payment') AS ours,
+               bool_or(t.payload -> 'facts' ?| '{payment,payout}') AS ours,
                coalesce(-sum(e.amount) FILTER (WHERE t.created_at < $1), 0)::bigint AS micro,
                -sum(e.amount)::bigint AS ever_micro,
                min(t.created_at) AS at

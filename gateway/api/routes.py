@@ -16,6 +16,7 @@ from gateway.api.deliveries import (
     trigger_webhook,
 )
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.earnings import get_earnings_statement, list_earnings, list_earnings_accruals, list_earnings_payouts
 from gateway.api.editions import edit_catalogue, get_catalogue
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
@@ -23,6 +24,17 @@ from gateway.api.keys import change_one_key, create_one_key, get_one_key, list_a
 from gateway.api.leaked_keys import report_leaked_keys
 from gateway.api.members import add_one_member, change_one_member, get_one_member, list_all_members, remove_one_member
 from gateway.api.organizations import change_organization, get_organization
+from gateway.api.payees import (
+    change_one_payee,
+    connect_payee,
+    create_payee,
+    get_payee,
+    get_payee_statement,
+    get_payout,
+    list_payee_accruals,
+    list_payees,
+    list_payouts,
+)
 from gateway.api.payments import (
     change_paying,
     create_payment,
@@ -39,6 +51,16 @@ from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
 from gateway.api.quotas import change_one_quota, create_one_quota, delete_one_quota, get_one_quota, list_all_quotas
 from gateway.api.requests import group_requests, list_requests
+from gateway.api.shares import (
+    count_pool_views,
+    create_agreement,
+    create_pool,
+    list_agreements,
+    list_income,
+    list_pools,
+    settle_statement,
+    take_income,
+)
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.api.webhooks import (
     change_webhook,
@@ -161,5 +183,26 @@ router = Router(
         forget_method,
         open_portal,
         take_event,
+        list_payees,
+        create_payee,
+        get_payee,
+        change_one_payee,
+        connect_payee,
+        get_payee_statement,
+        list_payee_accruals,
+        list_payouts,
+        get_payout,
+        list_agreements,
+        create_agreement,
+        list_income,
+        take_income,
+        settle_statement,
+        list_pools,
+        create_pool,
+        count_pool_views,
+        list_earnings,
+        get_earnings_statement,
+        list_earnings_accruals,
+        list_earnings_payouts,
     ],
 )

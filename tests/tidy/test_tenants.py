@@ -14,8 +14,8 @@ NOBODYS = {
     "billing.income": "payees are no customers",
     "billing.income_statement": "payees are no customers",
     "billing.invoice_number": "a counter of each legal entity",
-    "billing.payee": "payees are no customers",
     "billing.payout": "payees are no customers",
+    "billing.payout_reversal": "payees are no customers",
     "billing.reconciliation": "the platform's account at Stripe",
     "billing.share": "payees are no customers",
     "billing.stripe_event": "Stripe's messages, of whomever",
@@ -127,6 +127,7 @@ SEES_ALL = {
     ("gateway.api.fleet", "register_one"): "the fleet is nobody's",
     ("gateway.api.leaked_keys", "report_leaked_keys"): "whose keys they are, is what is asked",
     ("gateway.api.payments", "take_event"): "Stripe's messages, of whomever",
+    ("gateway.api.payees", "operate"): "payees are no customers",
     ("gateway.api.routes", "ready"): "asks nothing",
     ("gateway.edge.manager", "manager"): "whose key it is, is what is asked",
 }
