@@ -137,7 +137,7 @@ class MoneyCalls(Dice):
         )  # fmt: skip
 
     async def limits(self) -> Call:
-        customer, source, limit = self.customer(), self.source(), self.choose.choice([0, 10_000_000, 40_000_000])
+        customer, source, limit = self.customer(), self.source(), self.choose.choice([0, 10_000_000, 40_000_000, 90_000_000])
         asset = self.asset(customer)
         return Call(
             "limit", (customer,),

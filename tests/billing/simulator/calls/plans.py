@@ -3,11 +3,13 @@
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
+
 from billing.charges.months import add_months
 from billing.charges.rollup import roll_up
 from billing.invoices.close import close_due
 from billing.invoices.credit import Credit, credit
-from billing.invoices.read import invoices
+from billing.invoices.model import Invoice
 from billing.invoices.sales import invoice_sales
 from billing.ledger.chain import seal
 from billing.plans.budgets import open_budget_days
@@ -22,6 +24,10 @@ from tests.billing.simulator.oracle.contracts import Oracle
 from tests.billing.simulator.world import Call
 
 SOLD = "SELECT grant_id FROM billing.sale WHERE invoice_id = $1"
+OWED = """
+    SELECT document FROM billing.invoice WHERE kind = 'invoice' AND paid_minor = 0 AND total_minor > 0
+    ORDER BY position DESC LIMIT 30
+"""
 
 
 class PlanCalls(Dice):
@@ -43,6 +49,7 @@ class PlanCalls(Dice):
     def _plan(self, customer: UUID) -> str:
         currency = self.asset(customer).lower()
         fit = [plan.name for plan in CATALOGUE.plans if plan.name.endswith(currency) or plan.name == "free"]
+        fit += [f"credit-{currency}"] * 3  # what is owed can be credited
         return self.choose.choice(fit if self.choose.random() < 0.95 else [plan.name for plan in CATALOGUE.plans])
 
     async def subscribes(self) -> Call:
@@ -65,8 +72,8 @@ class PlanCalls(Dice):
     async def changes(self) -> Call:
         running = [one for one in self.customers if self._runs(one)]
         customer = self.credited or self.choose.choice(running if running and self.choose.random() < 0.7 else self.customers)
-        self.credited, source = None, self.source()
-        plan = self._plan(customer)
+        self.credited, source = self.credited if self.choose.random() < 0.5 else None, self.source()
+        plan = self._plan(customer) if self.choose.random() < 0.7 else "free"
         return Call(
             "change", (customer,), lambda conn: change_plan(conn, SELLERS, customer_id=customer, plan=plan, source=source),
             lambda oracle: oracle.change(customer, plan, source),
@@ -82,20 +89,23 @@ class PlanCalls(Dice):
         Often of a period that goes on, so that its seconds may come back afterwards.
         """
         source = self.source()
-        found = [one for customer in self.customers for one in await invoices(self.world.conn, customer)]
-        owed = [one for one in found if one.kind == "invoice" and not one.paid_minor]
+        if any(one.payer == "account" and not (one.back or one.invoiced) for one in self.world.oracle.sales.values()):
+            return Call("sales", (), lambda conn: invoice_sales(conn, SELLERS), Oracle.invoice_sales)
+        owed = [msgspec.json.decode(row["document"], type=Invoice) for row in await self.world.conn.fetch(OWED)]
         if not owed:
             return None
+        used = [one for one in owed if one.lines[0].kind == "usage"][:8]
         sold = [
             one for one in owed if one.lines[0].kind in ("subscription", "rest") and one.period and self.world.at in one.period
         ]
         running = [one for one in sold if self._runs(one.customer_id)]
-        invoice = self.choose.choice(running if running and self.choose.random() < 0.7 else owed)
+        dice = self.choose.random()
+        invoice = self.choose.choice(running if running and dice < 0.5 else used if used and dice < 0.8 else owed)
         customer = invoice.customer_id
         self.credited = customer if invoice in running else self.credited
         nth = self.choose.randint(1, len(invoice.lines))
         line = invoice.lines[nth - 1].amount_minor
-        amount = self.choose.choice([1, 7, line // 2, line, line + 1])
+        amount = self.choose.choice([1, 7, line // 2, line // 2, line, line, line + 1])
         grant = await self.world.conn.fetchval(SOLD, invoice.id)
         of = grant or (invoice.period and invoice.period.starts_at)
         return Call(
