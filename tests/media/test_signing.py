@@ -57,6 +57,9 @@ def test_no_query_breaks_it(query: str) -> None:
         QUERY + "é",
         "expires=1&key=k2&signature=%ff",
         "expires=1&key=k2&signature=" + "a" * 600,
+        f"expires={EXPIRES}&key=k2&signature=",
+        f"expires={EXPIRES}&key=unknown&signature=",
+        f"expires={EXPIRES}&key=&signature=",
     ],
 )
 def test_malformed_queries(query: str) -> None:
