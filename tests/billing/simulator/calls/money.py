@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from billing.kit.ids import derived_id
-from billing.ledger.grants import Issue, issue, take_back
+from billing.ledger.grants import Issue, issue
 from billing.ledger.model import credit_account_id, paid_account_id, wallet_id
 from billing.ledger.post import Posting, post_all
 from billing.ledger.reverse import reverse
@@ -122,18 +122,6 @@ class MoneyCalls(Dice):
         return Call(
             "reverse", (customer,), lambda conn: reverse(conn, derived_id("top_up", source), "wrong"),
             lambda oracle: oracle.reverse_top_up(customer, source),
-        )  # fmt: skip
-
-    async def returns(self) -> Call | None:
-        sold = [grant for grant in self.world.oracle.grants if grant.kind == "pack" and grant.id is not None]
-        if not sold:
-            return None
-        grant, source, amount = self.choose.choice(sold[-10:]), self.source(), self.choose.choice([1, 500, 4_000])
-        account = grant.id
-        assert account is not None
-        return Call(
-            "take_back", (grant.customer,), lambda conn: take_back(conn, account, source=source, amount=amount),
-            lambda oracle: oracle.take_back(grant, source, amount),
         )  # fmt: skip
 
     async def limits(self) -> Call:

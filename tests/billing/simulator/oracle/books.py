@@ -164,14 +164,6 @@ class Books:
 
         self.once(kind, (new.customer, new.asset, source), terms, write, (payer, total) if payer else None)
 
-    def take_back(self, grant: Grant, source: str, amount: int) -> None:
-        """Unused seconds for cash."""
-
-        def write() -> None:
-            self.use(grant, amount, to="units:issued", earned="liability:refund_transit")
-
-        self.once("pack_refund", (grant.id, source), amount, write, (grant, amount))
-
     def cash_refund(self, customer: UUID, source: str, amount: int, *, then: str) -> None:
         """`then`: whether the payment was given back ("paid") or came home ("failed")."""
         paid, transit = self.paid(customer), "liability:refund_transit"
