@@ -13,8 +13,8 @@ from billing.pricing.book import publish
 from billing.pricing.model import RateCard
 from tests.billing.simulator.calls.dice import Dice, none, nothing
 from tests.billing.simulator.offers import CURRENCIES, some_card
+from tests.billing.simulator.oracle.bank import Oracle
 from tests.billing.simulator.oracle.books import Grant, Refused
-from tests.billing.simulator.oracle.contracts import Oracle
 from tests.billing.simulator.world import Call, World
 
 
@@ -83,7 +83,7 @@ class MoneyCalls(Dice):
 
     async def pays(self) -> Call | None:
         customer, source = self.customer(), self.source()
-        kind = self.choose.choice(["payment", "payment", "payment_from_wallet", "write_off"])
+        kind = self.choose.choice(["payment", "payment_from_wallet"])
         amount = self.choose.choice([10_000, 5_000_000, 31_000_000])
         asset = self.asset(customer)
         wallet = wallet_id(customer, "live", asset)

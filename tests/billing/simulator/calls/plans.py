@@ -3,13 +3,10 @@
 from datetime import timedelta
 from uuid import UUID
 
-import msgspec
-
 from billing.charges.months import add_months
 from billing.charges.rollup import roll_up
 from billing.invoices.close import close_due
 from billing.invoices.credit import Credit, credit
-from billing.invoices.model import Invoice
 from billing.invoices.sales import invoice_sales
 from billing.ledger.chain import seal
 from billing.plans.budgets import open_budget_days
@@ -18,19 +15,16 @@ from billing.plans.model import ContractPlan, Payer
 from billing.plans.renew import expire_grants, renew_due
 from billing.plans.sell import buy_pack
 from billing.plans.subscribe import subscribe
-from tests.billing.simulator.calls.dice import Dice, in_order, none, nothing
+from tests.billing.simulator.calls.bank import BankCalls
+from tests.billing.simulator.calls.dice import in_order, none, nothing
 from tests.billing.simulator.offers import CATALOGUE, SELLERS
-from tests.billing.simulator.oracle.contracts import Oracle
+from tests.billing.simulator.oracle.bank import Oracle
 from tests.billing.simulator.world import Call
 
 SOLD = "SELECT grant_id FROM billing.sale WHERE invoice_id = $1"
-OWED = """
-    SELECT document FROM billing.invoice WHERE kind = 'invoice' AND paid_minor = 0 AND total_minor > 0
-    ORDER BY position DESC LIMIT 30
-"""
 
 
-class PlanCalls(Dice):
+class PlanCalls(BankCalls):
     """`credited`: who was just given some of a running period back, and may now want its seconds' price back, too."""
 
     credited: UUID | None = None
@@ -91,7 +85,7 @@ class PlanCalls(Dice):
         source = self.source()
         if any(one.payer == "account" and not (one.back or one.invoiced) for one in self.world.oracle.sales.values()):
             return Call("sales", (), lambda conn: invoice_sales(conn, SELLERS), Oracle.invoice_sales)
-        owed = [msgspec.json.decode(row["document"], type=Invoice) for row in await self.world.conn.fetch(OWED)]
+        owed = await self.owed()
         if not owed:
             return None
         used = [one for one in owed if one.lines[0].kind == "usage"][:8]
