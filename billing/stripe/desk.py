@@ -52,6 +52,7 @@ class Desk:
         payment = await transact(
             self._pool,
             lambda conn: note_payment(conn, self._sellers, customer_id=customer_id, order=order, source=source),
+            of=customer_id,
         )
         if payment.state in ("succeeded", "failed"):
             return Started(payment)
@@ -71,16 +72,16 @@ class Desk:
 
     async def payer(self, customer_id: UUID) -> tuple[Payer, str]:
         """The customer as Stripe knows it, made there and told of its billing details where that is new; and Stripe's id."""
-        buyer, payer = await transact(self._pool, lambda conn: _payer(conn, customer_id))
+        buyer, payer = await transact(self._pool, lambda conn: _payer(conn, customer_id), of=customer_id)
         if payer.stripe_id is None:
             stripe_id = await self._stripe.create_customer(buyer, payer.lost)
-            await transact(self._pool, lambda conn: sql.PAYER_KNOWN_AS.run(conn, customer_id, stripe_id))
-            _, payer = await transact(self._pool, lambda conn: _payer(conn, customer_id))
+            await transact(self._pool, lambda conn: sql.PAYER_KNOWN_AS.run(conn, customer_id, stripe_id), of=customer_id)
+            _, payer = await transact(self._pool, lambda conn: _payer(conn, customer_id), of=customer_id)
         assert payer.stripe_id is not None
         if payer.told != (now := _digest(buyer)):
             await self._stripe.tell_customer(payer.stripe_id, buyer)
             said = await self._stripe.tell_tax_id(payer.stripe_id, buyer)
-            await transact(self._pool, lambda conn: sql.PAYER_TOLD.run(conn, customer_id, now, said))
+            await transact(self._pool, lambda conn: sql.PAYER_TOLD.run(conn, customer_id, now, said), of=customer_id)
         return payer, payer.stripe_id
 
     async def save_method(self, customer_id: UUID, return_url: str, source: str) -> str:
@@ -91,7 +92,7 @@ class Desk:
 
     async def forget_method(self, customer_id: UUID, method_id: str) -> None:
         """Removes a saved method. Raises UnknownPayment for one that is not the customer's, and StripeAway."""
-        if await transact(self._pool, lambda conn: method_owner(conn, method_id)) != customer_id:
+        if await transact(self._pool, lambda conn: method_owner(conn, method_id), of=customer_id) != customer_id:
             raise UnknownPayment(method_id)
         _, stripe_id = await self.payer(customer_id)
         await self._stripe.detach(method_id)

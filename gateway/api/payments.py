@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from billing import errors as billing
 from billing.kit.ids import new_id
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from billing.stripe import inbox
 from billing.stripe.desk import Desk
@@ -208,7 +208,7 @@ async def create_payment(request: HttpRequest) -> Response[bytes]:
     if started.payment.state == "failed":
         raise PaymentRefused(f"the payment has failed: {started.payment.failure}")
     view = _view(started.payment)
-    await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, view.id, after=view)))
+    await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, view.id, after=view)), of=who.org_id)
     return json_reply(_encode(msgspec.structs.replace(view, url=started.url, client_secret=started.client_secret)), 201)
 
 
@@ -216,7 +216,7 @@ async def create_payment(request: HttpRequest) -> Response[bytes]:
 async def list_payments(request: HttpRequest) -> Response[bytes]:
     """List the payments, newest first."""
     who, (limit, after) = await manager(request), page_of(query_of(request, "limit", "cursor"))
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         page, cursor = cut(await payments(conn, who.org_id, after=after, limit=limit + 1), limit)
     views = tuple(map(_view, page))
     return json_reply(_encode(PaymentList(data=views, has_more=cursor is not None, next_cursor=cursor)))
@@ -226,7 +226,7 @@ async def list_payments(request: HttpRequest) -> Response[bytes]:
 async def get_payment(request: HttpRequest, payment_id: str) -> Response[bytes]:
     """One payment."""
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return json_reply(_encode(_view(await _asked(find_payment(conn, who.org_id, uuid_of(payment_id))))))
 
 
@@ -234,7 +234,8 @@ async def get_payment(request: HttpRequest, payment_id: str) -> Response[bytes]:
 async def get_paying(request: HttpRequest) -> Response[bytes]:
     """How the organization pays."""
     who = await manager(request)
-    return json_reply(_encode(_paying_view(await transact(gateway_of(request).pool, lambda conn: paying(conn, who.org_id)))))
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
+        return json_reply(_encode(_paying_view(await paying(conn, who.org_id))))
 
 
 @put("/v1/paying", operation_id="change_paying", opt={"described": _PUT_PAYING})
@@ -252,14 +253,14 @@ async def change_paying(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, who.org_id, before=before, after=after))
         return after
 
-    return json_reply(_encode(await transact(gateway_of(request).pool, write)))
+    return json_reply(_encode(await transact(gateway_of(request).pool, write, of=who.org_id)))
 
 
 @get("/v1/payment-methods", operation_id="list_payment_methods", opt={"described": _METHODS})
 async def list_methods(request: HttpRequest) -> Response[bytes]:
     """List what may be charged while nobody is there."""
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return json_reply(_encode(MethodList(data=tuple(await methods(conn, who.org_id)))))
 
 
@@ -278,7 +279,7 @@ async def forget_method(request: HttpRequest, method_id: str) -> None:
     if not _METHOD.fullmatch(method_id):
         raise NotFound
     await _asked(_desk(request).forget_method(who.org_id, method_id))
-    await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, method_id)))
+    await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, method_id)), of=who.org_id)
 
 
 @post("/v1/paying/portal", operation_id="open_paying_portal", opt={"described": _PAGE})

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from billing.kit.pool import tenant
 from gateway.access.managers import find_manager
 from gateway.access.model import Manager, Reader, well_formed
 from gateway.access.organizations import read_organization
@@ -17,7 +18,7 @@ async def manager(request: HttpRequest) -> Manager:
     token, gateway = bearer(request), gateway_of(request)
     if well_formed(token):
         raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with gateway.pool.acquire(timeout=5) as conn:  # whose key it is, is what is asked
         found = await find_manager(conn, token)
     noted.get().by = found
     if found.restrictions is not None:
@@ -36,7 +37,7 @@ async def reader(request: HttpRequest) -> Reader:
         caller = await authenticate(request)
         return Reader(caller.org_id, caller.livemode, caller.currency)
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return Reader(who.org_id, livemode=True, currency=(await read_organization(conn, who.org_id)).currency)
 
 
