@@ -69,6 +69,7 @@ CALL billing.isolate('billing.payment_refund', 'EXISTS (SELECT FROM billing.paym
 CALL billing.isolate('billing.dispute', 'EXISTS (SELECT FROM billing.payment p WHERE p.id = payment_id)');
 CALL billing.isolate('billing.payment_method', 'customer_id = billing.tenant()');
 CALL billing.isolate('billing.collection');
+CALL billing.isolate('billing.settlement', 'customer_id = billing.tenant()');
 
 -- The same for everybody: what is on offer, and how far the roll-up has come.
 GRANT SELECT ON billing.catalogue, billing.usage_mark TO tallylight_tenant;

@@ -20,6 +20,7 @@ NOBODYS = {
     "billing.share": "payees are no customers",
     "billing.stripe_event": "Stripe's messages, of whomever",
     "billing.stripe_transaction": "the platform's account at Stripe",
+    "billing.supplier_bill": "what compute is bought for",
     "billing.usage_mark": "how far the roll-up has come",
     "billing.view_count": "payees are no customers",
     "billing.view_pool": "payees are no customers",
