@@ -222,13 +222,13 @@ _request = msgspec.json.Decoder(VideoRequest)
 _artifacts = msgspec.json.Decoder(tuple[Artifact, ...])
 
 
-def job_of(row: JobRow, queue_position: int | None = None) -> Job:
+def job_of(row: JobRow) -> Job:
     """The canonical job of a row."""
     fields = msgspec.structs.asdict(row)
     fields["terms"] = decode_terms(row.terms)
     fields["request"] = _request.decode(row.request)
     fields["artifacts"] = _artifacts.decode(row.artifacts)
-    return Job(**fields, queue_position=queue_position)
+    return Job(**fields)
 
 
 def fingerprint(request: VideoRequest, encoded: bytes) -> bytes:

@@ -145,13 +145,6 @@ EVENTS = Query(
     ORDER BY e.org_id, e.job_id, e.seq
     """,
 )
-QUEUE = Query(
-    JobRef,
-    """
-    SELECT org_id, id FROM gateway.job WHERE state = 'queued'
-    ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id LIMIT $1
-    """,
-)
 
 # -- what a client may do ----------------------------------------------------------------------------------------------
 CANCEL = Query(

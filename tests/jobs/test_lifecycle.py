@@ -11,7 +11,7 @@ from gateway.jobs.cancel import cancel
 from gateway.jobs.delete import delete
 from gateway.jobs.janitors import expire_queued, forget_answers, rescue_lost_leases
 from gateway.jobs.lease import heartbeat
-from gateway.jobs.model import TRANSITIONS, JobRef
+from gateway.jobs.model import TRANSITIONS, JobRef, cost_micro_usd
 from tests.jobs.shop import FUNDS_MICRO, Shop
 
 
@@ -214,8 +214,6 @@ async def test_every_transition_in_the_table_is_one_that_happens(shop: Shop) -> 
 @pytest.mark.parametrize(
     "statement, index",
     [
-        ("SELECT id FROM gateway.job WHERE state = 'queued' AND available_at <= billing.now() ORDER BY CASE tier WHEN"
-         " 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id LIMIT 2", "job_queue"),
         ("SELECT id FROM gateway.job WHERE state IN ('running', 'cancelling') AND lease_expires_at < billing.now()"
          " ORDER BY lease_expires_at LIMIT 5", "job_leases"),
         ("SELECT id FROM gateway.job WHERE state = 'queued' AND queue_deadline_at < billing.now()"
