@@ -35,7 +35,6 @@ from gateway.egress.guard import Egress
 from gateway.fleet.editions.current import Current
 from gateway.fleet.offers import load_sellers
 from gateway.fleet.promises.quotes import Quotes
-from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
@@ -120,7 +119,6 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             reads=ReadPace(settings.reads_per_s),
             admission=admission,
             reader=JobReader(hot),
-            queue=QueueView(pool),
             quotes=quotes,
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
