@@ -32,6 +32,16 @@ BATCHED: Mapping[str, Mapping[str, str]] = {
 }
 """Module, statements, when. In the plan of each, every table that leads with an organization or a customer is compared by it."""
 
+HOT: Mapping[str, str] = {
+    "gateway.access.sql": "VALID_KEYS NO_LONGER_VALID",
+    "gateway.jobs.sql": "LOCK_TOKENS STORED_ANSWERS REMEMBER INSERT_JOBS CREATED CLAIM_RETRIED READ EVENTS",
+    "gateway.quotas.sql": "COUNT DEFINITIONS BEGIN RESERVE",
+    "billing.pricing.sql": "IN_FORCE CARDS",
+    "billing.plans.sql": "STANDINGS",
+    "billing.ledger.sql": "LOCK_WALLETS FIND_HOLDS INSERT_HOLDS",
+}
+"""What the API runs for its load, as a role of its own that may do this and nothing else."""
+
 BY_SECRET: Mapping[str, Mapping[str, str]] = {
     "gateway.access.sql": {
         "VALID_KEYS MANAGER REVOKE_LEAKED": "whose key it is, is the answer: the hash of its secret finds one row"

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from billing.kit.pool import APP_ROLE
+from billing.kit.pool import APP_ROLE, BATCH_ROLE
 from billing.kit.query import Command, Conn, Query
-from tests.tenants.registry import BATCHED, EVERY, registered, stands_in
+from tests.tenants.registry import BATCHED, EVERY, HOT, registered, stands_in
 from tests.tenants.watch import TENANT
 from tests.tidy.test_sql import import_statements
 
@@ -67,6 +67,46 @@ async def test_every_statement_has_its_place(database: Conn) -> None:
                 " that its table has in 0010_tenants.sql; if not, give it a line in tests/tenants/registry.py"
             )
     assert wrong == [], "\n".join(wrong)
+
+
+RIGHTS = """
+    SELECT c.oid::regclass::text AS table, a.privilege_type AS right, NULL AS column
+    FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a WHERE a.grantee = $1::regrole AND c.relnamespace::regnamespace::text IN ('gateway', 'billing')
+    UNION ALL
+    SELECT c.attrelid::regclass::text, a.privilege_type, c.attname
+    FROM pg_attribute c CROSS JOIN LATERAL aclexplode(c.attacl) a WHERE a.grantee = $1::regrole
+"""
+
+
+async def refused(conn: Conn, every: list[Statement]) -> str | None:
+    """The first of them that the role of the load may not run."""
+    for one in every:
+        try:
+            async with conn.transaction():
+                await conn.execute("SET LOCAL ROLE " + BATCH_ROLE)
+                await explained(conn, one.sql)
+                if "count_quotas" in one.sql:  # what a function takes, only a run tells
+                    await conn.fetch(one.sql, *[None] * 6)
+        except asyncpg.InsufficientPrivilegeError:
+            return one.name
+    return None
+
+
+async def test_the_load_runs_with_the_rights_it_takes(database: Conn) -> None:
+    """Each statement of HOT may be run, and without any one right of the role some may not."""
+    hot = [one for one in statements() if one.name in HOT.get(one.module, "").split()]
+    assert len(hot) == sum(len(names.split()) for names in HOT.values()) and await refused(database, hot) is None
+    needless: list[str] = []
+    for table, right, column in [tuple(row) for row in await database.fetch(RIGHTS, BATCH_ROLE)]:
+        held = f"{right} ({column})" if column else right
+        name = table.partition(".")[2].strip('"')
+        undone = database.transaction()
+        await undone.start()
+        await database.execute("REVOKE " + held + " ON " + table + " FROM " + BATCH_ROLE)  # names from the catalogue
+        if await refused(database, [one for one in hot if name in one.sql or "count_quotas" in one.sql]) is None:
+            needless.append(f"{held} ON {table}")
+        await undone.rollback()
+    assert needless == [], "\n".join(needless)
 
 
 def shape(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
