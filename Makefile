@@ -10,7 +10,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
 SYNC := UV_PROJECT_ENVIRONMENT=.venv VIRTUAL_ENV= $(UV) sync --frozen --inexact --quiet
 BIN := .venv/bin
 
-.PHONY: up test check bench mutate fmt clean lock
+.PHONY: up test check bench mutate fuzz fmt clean lock
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -33,6 +33,11 @@ bench: .venv/.synced-dev
 
 mutate: .venv/.synced-dev
 	@exec $(BIN)/python -m tests.mutation $(ARGS)
+
+# The fuzzer is no part of `dev`: it is large, and only this target runs it.
+fuzz: .venv/.synced-dev
+	@$(SYNC) --group fuzz
+	@exec $(BIN)/python -m tests.fuzz $(NAME) $(ARGS)
 
 fmt: .venv/.synced-dev
 	$(BIN)/ruff check --fix .

@@ -32,9 +32,7 @@ from gateway.edge.trail import note_refusal
 from gateway.egress.addresses import networks
 from gateway.egress.fetch import Fetcher
 from gateway.egress.guard import Egress
-from gateway.fleet.catalogue import load_models
-from gateway.fleet.chips import load_chips
-from gateway.fleet.costs import ComputeCosts
+from gateway.fleet.editions.current import Current
 from gateway.fleet.offers import load_sellers
 from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.queue import QueueView
@@ -85,16 +83,19 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         key_uses.start()
         stack.push_async_callback(key_uses.close)
         authenticator = Authenticator(hot, key_uses, ttl_s=settings.auth_ttl_ms / 1000)
-        channels = {"tallylight_events": changes.ring, "tallylight_keys": authenticator.forget}
+        catalogue = await stack.enter_async_context(_catalogue(settings, pool))
+        channels = {
+            "tallylight_events": changes.ring,
+            "tallylight_keys": authenticator.forget,
+            "tallylight_catalogue": catalogue.wake.ring,
+        }
         listener = Listener(settings.dsn.reveal(), channels)
         listener.start()
         stack.push_async_callback(listener.close)
         prices = PriceBook()
-        costs = ComputeCosts.of(load_chips(settings.catalogue_dir))
-        models = load_models(settings.catalogue_dir)
-        quotes = Quotes(pool, {model.name: model.steps_default for model in models.models})
+        quotes = Quotes(pool, catalogue.steps)
         await stack.enter_async_context(quotes.following())
-        admission = Admission(hot, prices, costs, quotes, waiting_max=settings.admission_waiting_max)
+        admission = Admission(hot, prices, catalogue.costs, quotes, waiting_max=settings.admission_waiting_max)
         stack.push_async_callback(admission.close)
         decoders = DecoderPool(size=1)
         stack.push_async_callback(decoders.close)
@@ -111,8 +112,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
         yield Gateway(
             settings=settings,
-            models=models.by_name(),
-            default_model=models.default_model,
+            catalogue=catalogue,
             pool=pool,
             prices=prices,
             authenticator=authenticator,
@@ -134,6 +134,20 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             changes=changes,
             closing=closing,
         )
+
+
+@asynccontextmanager
+async def _catalogue(settings: Settings, pool: Pool) -> AsyncGenerator[Current]:
+    """The catalogue in force, followed while inside."""
+    catalogue = Current(settings.catalogue_dir)
+    async with pool.acquire(timeout=5) as conn:
+        await catalogue.begin(conn)
+    following = asyncio.create_task(catalogue.follow(pool))
+    try:
+        yield catalogue
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 async def _pool(settings: Settings, name: str, role: str, *, plans_once: bool = False) -> Pool:

@@ -12,6 +12,7 @@ from gateway.access.authenticate import Authenticator
 from gateway.access.uses import KeyUses
 from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
+from gateway.fleet.editions.current import Current
 from gateway.fleet.promises.quotes import Quotes
 from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
@@ -32,8 +33,7 @@ class Gateway:
     """One API process."""
 
     settings: Settings
-    models: Mapping[str, ModelLimits]
-    default_model: str
+    catalogue: Current
     pool: Pool
     prices: PriceBook
     authenticator: Authenticator
@@ -58,3 +58,12 @@ class Gateway:
     """Rings when some job changed."""
     closing: asyncio.Event
     """Set when the process is asked to stop: streams end themselves."""
+
+    @property
+    def models(self) -> Mapping[str, ModelLimits]:
+        """Those that can be asked for, by name."""
+        return self.catalogue.models
+
+    @property
+    def default_model(self) -> str:
+        return self.catalogue.default_model

@@ -27,7 +27,7 @@ from billing.kit.query import Pool
 from gateway import intake
 from gateway.attempts import Attempt, Attempts
 from gateway.fleet.attend import Attendant
-from gateway.fleet.chips import load_chips
+from gateway.fleet.editions.current import Current
 from gateway.fleet.events import FleetEvent
 from gateway.fleet.leadership import leadership
 from gateway.fleet.planner import Planner
@@ -96,14 +96,13 @@ class Dispatcher:
         self._settings, self._pool, self._studio = settings, pool, studio
         self._headroom = Headroom(studio.spool, settings.disk_free_min_bytes)
         self._owner = new_id()
-        self._chips = load_chips(settings.catalogue_dir)
-        self._models = {model.name: model for model in self._chips.models}
+        self._catalogue = Current(settings.catalogue_dir)
         # A job has one lease, and so one attempt at a time; and a breaker's pause is a setting.
         self._parameters = msgspec.structs.replace(parameters, hedge_share=0.0, breaker_pause_s=settings.breaker_pause_s)
         self._wake = Wake()
-        triton_models = {name: model.triton_model for name, model in self._models.items()}
+        triton_models = self._catalogue.triton_models
         self._attendant = Attendant(
-            settings, pool, triton_models, lambda row: fit(self._chips, row), changed=self._wake.ring, tell=self._told
+            settings, pool, triton_models, lambda row: fit(self._catalogue.chips, row), changed=self._wake.ring, tell=self._told
         )
         self._fleet = self._attendant.fleet
         self._attempts = Attempts(
@@ -121,6 +120,7 @@ class Dispatcher:
             "tallylight_queue": self._wake.ring,
             "tallylight_cancel": self._cancelled,
             "tallylight_fleet": self._attendant.wake.ring,
+            "tallylight_catalogue": self._catalogue.wake.ring,
         }
         listener = Listener(self._settings.dsn.reveal(), channels)
         listener.start()
@@ -137,7 +137,7 @@ class Dispatcher:
             await asyncio.shield(attending)
 
         try:
-            await run_until(stop, self._lead(), self._beat(), attended())
+            await run_until(stop, self._lead(), self._beat(), self._follow_catalogue(), attended())
         finally:
             await self._attempts.hand_back()
             attending.cancel()  # not before: it holds the connections of what was handed back
@@ -165,6 +165,9 @@ class Dispatcher:
 
     async def _take_over(self) -> tuple[int, Planner]:
         """Leads from here on, with a scheduler that knows what the database says, and nothing else."""
+        async with self._pool.acquire(timeout=5) as conn:
+            if await self._catalogue.look(conn, leading=True):
+                self._fleet.refit()
         await self._attendant.take_over()
         self._inbox = Inbox()
         async with self._pool.acquire(timeout=5) as conn:
@@ -174,12 +177,22 @@ class Dispatcher:
             async with conn.transaction(isolation="repeatable_read", readonly=True):
                 flows = await self._inbox.read_whole(conn)
         with quiet():
-            planner = Planner(self._chips, self._fleet, self._parameters, self._clock)
-            planner.restore(intake.backlog(flows, self._models), memory)
+            planner = Planner(self._catalogue.chips, self._fleet, self._parameters, self._clock)
+            planner.restore(intake.backlog(flows, self._catalogue.rows), memory)
         for key, attempt in self._attempts.running.items():  # of an earlier leadership of ours
             planner.withhold(key, attempt.replica.name, attempt.model)
         self._attempts.planner, self._kept_at = planner, monotonic()
         return term, planner
+
+    async def _follow_catalogue(self) -> None:
+        await self._catalogue.follow(self._pool, leading=lambda: self._attendant.leading, changed=self._new_catalogue)
+
+    def _new_catalogue(self) -> None:
+        """What runs goes on; a replica that may hold none of its models any more, or has no price, gets no more work."""
+        if self._attempts.planner is not None:
+            self._attempts.planner.reload(self._catalogue.chips)
+        self._fleet.refit()
+        self._wake.ring()
 
     def _clock(self) -> float:
         """The database's time, or a little less: what was committed before is seen by a reading that begins now."""
@@ -208,7 +221,7 @@ class Dispatcher:
         async with self._pool.acquire(timeout=5) as conn:
             await self._inbox.read(conn, lambda key: key in self._attempts.running or planner.knows(key))
         for row in self._inbox.due(self._clock()):
-            planner.submit(intake.queued(row, self._models), again=row.attempt > 0)
+            planner.submit(intake.queued(row, self._catalogue.rows), again=row.attempt > 0)
         self._read_at = began_at
         if self._headroom.short():
             log.error("spool_full", folder=str(self._studio.spool))
@@ -276,7 +289,10 @@ class Dispatcher:
         """At the replica's own price, else what the catalogue says of its chip."""
         row = attempt.replica.row
         return Placed(
-            attempt.held, row.name, row.accelerator, price_of(self._chips, row.accelerator, row.price_micro_usd_per_hour)
+            attempt.held,
+            row.name,
+            row.accelerator,
+            price_of(self._catalogue.chips, row.accelerator, row.price_micro_usd_per_hour),
         )
 
     # -- settle ------------------------------------------------------------------------------------------------------------

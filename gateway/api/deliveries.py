@@ -15,7 +15,7 @@ from gateway.api.webhooks import id_after, webhook_manager, webhook_of
 from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.follow import next_change
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import json_reply
@@ -77,8 +77,10 @@ _DELIVERIES = Described(
         _ID,
         Parameter("state", "Only those in this state.", State),
         Parameter("after", "Only those behind the one with this id."),
-        Parameter("limit", "At most this many, 1 to 100; default 20.", int),
-        Parameter("wait", f"Be answered only when there is one, or after so many seconds, {WAIT_MAX_S} at most.", int),
+        Parameter("limit", "At most this many, 1 to 100; default 20.", between(1, 100)),
+        Parameter(
+            "wait", f"Be answered only when there is one, or after so many seconds, {WAIT_MAX_S} at most.", between(0, WAIT_MAX_S)
+        ),
     ),
     errors=(InvalidRequest, UnsupportedField, *_ONE),
     scope=_READS,

@@ -15,9 +15,9 @@ from billing.invoices.words import names_of
 from billing.invoices.xml import to_xml
 from billing.kit.pool import tenant
 from gateway.edge.caller import HttpRequest, gateway_of
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import reader
-from gateway.edge.query import integer, query_of, single
+from gateway.edge.query import integer, query_of, uuid_in
 from gateway.edge.replies import json_reply
 from gateway.errors import InvalidRequest, NotFound, Unavailable, UnsupportedField
 
@@ -37,8 +37,8 @@ _LIST = Described(
     callers=True,
     answers={200: Answer("Invoices and credit notes.", InvoiceList)},
     parameters=(
-        Parameter("after", "Only those older than the one with this id."),
-        Parameter("limit", "At most this many, 1 to 100; default 20.", int),
+        Parameter("after", "Only those older than the one with this id.", UUID),
+        Parameter("limit", "At most this many, 1 to 100; default 20.", between(1, 100)),
     ),
     errors=(InvalidRequest, UnsupportedField),
 )
@@ -74,9 +74,9 @@ async def list_invoices(request: HttpRequest) -> Response[bytes]:
     caller = await reader(request)
     values = query_of(request, "after", "limit")
     limit = integer(values, "limit", default=20, least=1, most=100)
-    after = single(values, "after")
+    after = uuid_in(values, "after")
     async with tenant(gateway_of(request).pool, caller.org_id) as conn:
-        found = await invoices(conn, caller.org_id, after=_uuid(after) if after else None, limit=limit)
+        found = await invoices(conn, caller.org_id, after=after, limit=limit)
     return json_reply(_encode(InvoiceList(data=tuple(found))))
 
 

@@ -175,8 +175,21 @@ def _answer(answer: Answer, method: str, schema_of: Mapping[str, Json]) -> Json:
         return built
     media = (answer.media,) if isinstance(answer.media, str) else answer.media
     schema = {} if answer.of is None else schema_of[repr(answer.of)]
-    built["content"] = {**{kind: {"schema": schema} for kind in media}, **{kind: {} for kind in answer.files}}
+    built["content"] = {
+        **{kind: {"schema": _event(schema) if kind == "text/event-stream" else schema} for kind in media},
+        **{kind: {} for kind in answer.files},
+    }
     return built
+
+
+def _event(data: Json) -> Json:
+    """One event of a stream, as OpenAPI 3.2 describes server-sent events: its data is a string that holds JSON."""
+    holds: Json = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": holds, "retry": {"type": "integer"}},
+    }
 
 
 _HEADERS: Json = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}

@@ -12,7 +12,7 @@ from billing.plans.events import Event, events_after
 from billing.plans.model import FreePlan, Pack, Plan, State
 from billing.plans.read import subscriptions
 from gateway.edge.caller import HttpRequest, gateway_of
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import reader
 from gateway.edge.query import integer, query_of
 from gateway.edge.replies import json_reply
@@ -59,8 +59,8 @@ _EVENTS = Described(
     callers=True,
     answers={200: Answer("Events.", EventList)},
     parameters=(
-        Parameter("after", "Only events after this position; default 0, the beginning.", int),
-        Parameter("limit", "At most this many, 1 to 100; default 20.", int),
+        Parameter("after", "Only events after this position; default 0, the beginning.", between(0, _POSITION_MAX)),
+        Parameter("limit", "At most this many, 1 to 100; default 20.", between(1, 100)),
     ),
     errors=(InvalidRequest, UnsupportedField),
 )

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from billing.kit.pool import tenant
 from gateway.edge.caller import HttpRequest, gateway_of
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of
 from gateway.edge.query import integer, moment, query_of, single
@@ -69,7 +69,7 @@ _LIST = Described(
     parameters=(
         *PAGE,
         _KEY,
-        Parameter("status", "Only calls answered with this status.", int),
+        Parameter("status", "Only calls answered with this status.", between(100, 599)),
         Parameter("code", "Only calls refused with this error code."),
         *_SPAN,
     ),

@@ -16,6 +16,7 @@ from gateway.api.deliveries import (
     trigger_webhook,
 )
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.editions import edit_catalogue, get_catalogue
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
 from gateway.api.keys import change_one_key, create_one_key, get_one_key, list_all_keys, revoke_one_key, rotate_one_key
@@ -125,6 +126,8 @@ router = Router(
         get_one,
         register_one,
         change_one,
+        get_catalogue,
+        edit_catalogue,
         get_organization,
         change_organization,
         list_all_projects,

@@ -23,7 +23,7 @@ from gateway.access.model import Reader
 from gateway.api.reports import JobList, StatementDocument, UsageReport, job_list, statement_document, usage_report
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, header
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.files import Write, send_file
 from gateway.edge.manager import reader
 from gateway.edge.query import integer, query_of, single
@@ -67,7 +67,7 @@ _JOBS = Described(
         *_PERIOD,
         *_WHICH,
         Parameter("cursor", "`next_cursor` of the page before."),
-        Parameter("limit", f"At most this many, 1 to {LIMIT_MAX}; default 100. A file has all of them.", int),
+        Parameter("limit", f"At most this many, 1 to {LIMIT_MAX}; default 100. A file has all of them.", between(1, LIMIT_MAX)),
     ),
     errors=(InvalidRequest, UnsupportedField),
 )

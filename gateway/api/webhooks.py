@@ -12,7 +12,7 @@ from billing.kit.query import Conn
 from gateway.access.model import Manager
 from gateway.audit.record import record
 from gateway.context import Gateway
-from gateway.edge.bodies import decode_json, read_body, read_json
+from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
 from gateway.edge.manager import manager
@@ -42,7 +42,6 @@ from gateway.webhooks.events import EventName
 from gateway.webhooks.model import OVERLAP_S, Endpoint, EndpointForm
 from gateway.webhooks.view import CALLBACKS, Webhook, WebhookList, WebhookSecret, webhook_view
 
-_ROTATE_BYTES_MAX = 4096
 _Url = Annotated[str, Meta(max_length=2048, description="https://, reachable from the internet, answering 2xx within 20 s.")]
 _Events = Annotated[tuple[EventName, ...], Meta(max_length=64, description="Only these; none: all.")]
 _About = Annotated[str, Meta(max_length=200)]
@@ -203,12 +202,10 @@ async def get_webhook_secret(request: HttpRequest, webhook_id: str) -> Response[
 @post("/v1/webhooks/{webhook_id:str}/rotate", status_code=200, operation_id="rotate_webhook_secret", opt={"described": _ROTATE})
 async def rotate_webhook_secret(request: HttpRequest, webhook_id: str) -> Response[bytes]:
     """Replace a secret. For a while messages are signed with both, so that a receiver may change over when it likes."""
-    who, gateway = await webhook_manager(request)
-    body = await read_body(request, _ROTATE_BYTES_MAX)
-    overlap_s = decode_json(body, _rotate).overlap_s if body else OVERLAP_S
+    (who, gateway), body = await webhook_manager(request), await read_json(request, _rotate)
 
     async def write(conn: Conn) -> Endpoint:
-        rotated = await rotate_secret(conn, await webhook_of(conn, who, webhook_id, lock=True), overlap_s=overlap_s)
+        rotated = await rotate_secret(conn, await webhook_of(conn, who, webhook_id, lock=True), overlap_s=body.overlap_s)
         await record(conn, acted(request, who, webhook_id, after=webhook_view(rotated)))
         return rotated
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "webhooks": ("webhooks", "Keep the addresses that are told what happens; look at deliveries and send them again."),
     "listen": ("listen", "Hand what happens on to a program on this machine, signed as a webhook is."),
     "trigger": ("listen", "Send an event that did not happen, to try a receiver."),
-    "fleet": ("fleet", "Check a Triton server against the video contract."),
+    "fleet": ("fleet", "Command the Triton servers, check one against the video contract, change the catalogue."),
 }
 
 

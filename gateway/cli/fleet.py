@@ -2,18 +2,26 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.catalogue import catalogue
 from gateway.cli.command import as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_transaction
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from billing.kit.query import Conn
+    from gateway.fleet.registry.model import SeenRow
 
 
 @click.group()
 def fleet() -> None:
     """List, register and command the Triton servers; check one against the video contract."""
+
+
+fleet.add_command(catalogue)
 
 
 @fleet.command("check")
@@ -62,7 +70,7 @@ def register(name: str, url: str, settings: Settings, *, as_json: bool, price: i
     import msgspec
 
     from gateway.errors import InvalidRequest
-    from gateway.fleet.catalogue import load_models
+    from gateway.fleet.editions.current import Current
     from gateway.fleet.registry.declare import register
     from gateway.settings import ReplicaSettings
 
@@ -72,8 +80,13 @@ def register(name: str, url: str, settings: Settings, *, as_json: bool, price: i
             wanted = msgspec.convert(fields, ReplicaSettings)
         except msgspec.ValidationError as error:
             raise InvalidRequest(str(error)) from error
-        models = load_models(settings.catalogue_dir).by_name()
-        _show([asyncio.run(in_transaction(settings, lambda conn: register(conn, wanted, models)))], as_json)
+
+        async def add(conn: "Conn") -> "SeenRow":
+            known = Current(settings.catalogue_dir)
+            await known.begin(conn)
+            return await register(conn, wanted, known.models)
+
+        _show([asyncio.run(in_transaction(settings, add))], as_json)
 
 
 def _verb(verb: Any, about: str) -> Callable[..., None]:

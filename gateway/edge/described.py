@@ -6,9 +6,10 @@ with the path, the methods and the docstring.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
+from msgspec import Meta
 
 from gateway.access.scopes import Scope
 from gateway.edge.replies import Renderer
@@ -46,6 +47,11 @@ class Parameter(msgspec.Struct, frozen=True):
     of: Any = str
     where: Literal["query", "header", "path"] = "query"
     required: bool = False
+
+
+def between(least: int, most: int) -> Any:  # noqa: ANN401 – a type made of values
+    """The type of a whole number with its bounds, both included."""
+    return Annotated[int, Meta(ge=least, le=most)]
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,9 +45,24 @@ class Models(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_models(folder: str) -> Models:
     """Reads models.toml of `folder`, empty for the packaged catalogue. Raises CatalogueError."""
     path = file_of(folder, "models.toml")
+    models = read_models(path)
+    check_models(path, models)
+    return models
+
+
+def read_models(path: Path) -> Models:
+    """As it is written. Raises CatalogueError for what cannot be a row."""
     table = read_table(path)
     rows = read_rows(path, table, "models", ModelRow, ("name",))
-    for row in rows:
+    try:
+        return msgspec.convert({**table, "models": rows}, Models)
+    except msgspec.ValidationError as error:
+        raise CatalogueError(f"{path}: {error}") from error
+
+
+def check_models(path: Path, models: Models) -> None:
+    """Raises CatalogueError for a row that contradicts itself, or a default that nobody can ask for."""
+    for row in models.models:
         where = f"{path}: models {row.name}"
         if not 0 < row.seconds_min <= row.seconds_default <= row.seconds_max <= SECONDS_MAX:
             raise CatalogueError(
@@ -55,13 +70,8 @@ def load_models(folder: str) -> Models:
             )
         if row.memory_gib <= 0 or row.load_s < 0:
             raise CatalogueError(f"{where}: memory_gib must be positive and load_s must not be negative")
-    try:
-        models = msgspec.convert({**table, "models": rows}, Models)
-    except msgspec.ValidationError as error:
-        raise CatalogueError(f"{path}: {error}") from error
     if models.default_model not in models.by_name():
         raise CatalogueError(f"{path}: default_model {models.default_model!r} must be one of the models that are offered")
-    return models
 
 
 def read_table(path: Path) -> dict[str, Any]:

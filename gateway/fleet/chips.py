@@ -9,7 +9,17 @@ from typing import Literal
 
 import msgspec
 
-from gateway.fleet.catalogue import PACKAGED, CatalogueError, ModelRow, load_models, read_rows, read_table
+from gateway.fleet.catalogue import (
+    PACKAGED,
+    CatalogueError,
+    ModelRow,
+    Models,
+    check_models,
+    file_of,
+    read_models,
+    read_rows,
+    read_table,
+)
 from gateway.fleet.policy.model import Fleet, ModelSpec, PoolSpec, SpeedSpec
 
 Resolution = Literal["480p", "720p", "1080p"]
@@ -51,6 +61,13 @@ class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str = ""
 
 
+class Catalogue(Models, frozen=True, forbid_unknown_fields=True):
+    """models.toml, accelerators.toml and speeds.toml as they are written."""
+
+    accelerators: tuple[Accelerator, ...]
+    speeds: tuple[Speed, ...]
+
+
 class Chips(msgspec.Struct, frozen=True):
     """The whole catalogue but for prices of videos. `speeds` also holds the rows that models have through `like`."""
 
@@ -61,23 +78,35 @@ class Chips(msgspec.Struct, frozen=True):
 
 def load_chips(folder: str) -> Chips:
     """Reads models.toml, accelerators.toml and speeds.toml of `folder`, empty for the packaged ones. Raises CatalogueError."""
-    home = Path(folder) if folder else PACKAGED
-    models = load_models(folder).models
-    path = home / "accelerators.toml"
+    return chips_of(read_catalogue(folder), Path(folder) if folder else PACKAGED)
+
+
+def read_catalogue(folder: str) -> Catalogue:
+    """The three files of `folder`, empty for the packaged ones, row by row. Raises CatalogueError; `chips_of` checks the rest."""
+    models, path = read_models(file_of(folder, "models.toml")), file_of(folder, "accelerators.toml")
     accelerators = read_rows(path, read_table(path), "accelerators", Accelerator, ("name",))
-    for one in accelerators:
-        _check_accelerator(path, one)
-    _check_memory(home / "models.toml", models, accelerators)
-    path = home / "speeds.toml"
+    path = file_of(folder, "speeds.toml")
     speeds = read_rows(path, read_table(path), "speeds", Speed, ("model", "accelerator", "resolution"))
+    return Catalogue(models.default_model, models.models, accelerators, speeds)
+
+
+def chips_of(catalogue: Catalogue, home: Path) -> Chips:
+    """Checks every row against itself and the others. Raises CatalogueError naming the file in `home` and the row."""
+    models, accelerators, speeds = catalogue.models, catalogue.accelerators, catalogue.speeds
+    check_models(home / "models.toml", catalogue)
+    if not accelerators:
+        raise CatalogueError(f"{home / 'accelerators.toml'}: needs at least one [[accelerators]]")
+    for one in accelerators:
+        _check_accelerator(home / "accelerators.toml", one)
+    _check_memory(home / "models.toml", models, accelerators)
     by_model = {model.name: model for model in models}
     by_name = {one.name: one for one in accelerators}
     for speed in speeds:
-        _check_speed(path, speed, by_model, by_name)
+        _check_speed(home / "speeds.toml", speed, by_model, by_name)
     speeds += _inherited(home / "models.toml", by_model, speeds)
     untimed = [model.name for model in models if model.name not in {one.model for one in speeds}]
     if untimed:
-        raise CatalogueError(f"{path}: the model {untimed[0]} has no speed on any accelerator")
+        raise CatalogueError(f"{home / 'speeds.toml'}: the model {untimed[0]} has no speed on any accelerator")
     return Chips(models, accelerators, speeds)
 
 

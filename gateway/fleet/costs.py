@@ -16,6 +16,12 @@ class ComputeCosts:
 
     @classmethod
     def of(cls, chips: Chips) -> Self:
+        costs = cls({})
+        costs.follow(chips)
+        return costs
+
+    def follow(self, chips: Chips) -> None:
+        """From here on by this catalogue."""
         prices = {one.name: one.price_micro_usd_per_hour for one in chips.accelerators}
         rows: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
         for speed in chips.speeds:
@@ -23,7 +29,7 @@ class ComputeCosts:
             if price is not None:
                 row = (speed.overhead_s, speed.seconds_per_second, price)
                 rows.setdefault((speed.model, speed.resolution), []).append(row)
-        return cls(rows)
+        self._rows = rows
 
     def most_micro_usd(self, model: str, resolution: str, duration_ms: int) -> int:
         """On the chip where it costs most, rounded up; 0 where no chip that runs it has a price."""

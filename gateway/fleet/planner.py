@@ -176,6 +176,10 @@ class Planner:
             case _:
                 pass  # what was decided here, and breakers, which both keep by the same outcomes
 
+    def reload(self, chips: Chips) -> None:
+        """The catalogue is another one: new tables at the next decision. What was promised stays promised."""
+        self._chips, self._stale = chips, True
+
     def _joined(self, name: str, now: float) -> None:
         replica = self._replicas.by_name[name]
         kind = kind_of(self._chips, replica.row, replica.models)
@@ -246,7 +250,9 @@ class Planner:
         recall(made.state, before.remember())
         self._load(made, backlog, now)
         for one in running:
-            self._resume(made, one, now)
+            if not self._resume(made, one, now) and one.started_at is None:  # its model will not be loaded there any more
+                self._coming.pop(one.replica, None)
+                self.submit(one.queued, again=True)
         parked, self._parked = self._parked, {}
         for queued, again in parked.values():
             self.submit(queued, again=again)
@@ -254,25 +260,28 @@ class Planner:
 
     def _load(self, made: Scheduler, backlog: Backlog, now: float) -> None:
         known = made.state.fleet.class_index
-        fits = np.array([(model, resolution) in known for model, resolution, _ in backlog.kinds], dtype=bool)[backlog.kind]
+        kinds = np.array([(model, resolution) in known for model, resolution, _ in backlog.kinds], dtype=bool)
+        fits = kinds[backlog.kind]
         if known:
-            made.restore(backlog if fits.all() else part(backlog, fits), (), now)
+            made.restore(backlog if kinds.all() else part(backlog, fits), (), now)
         for queued in jobs_of(part(backlog, ~fits)):
             self._parked[queued.job] = (queued, True)
 
-    def _resume(self, made: Scheduler, one: Running, now: float) -> None:
-        """What runs on a replica that is cordoned or drained goes on, too."""
+    def _resume(self, made: Scheduler, one: Running, now: float) -> bool:
+        """What runs on a replica that is cordoned or drained goes on, too. False where the tables have no place for it."""
         live = made.state.slots.by_name.get(one.replica)
         if live is None:
-            return
+            return False
         state, live.state = live.state, "up"
         try:
             made.resume(one)
         except (KeyError, ValueError) as error:
             log.warning("run_not_counted", replica=one.replica, reason=str(error))
+            return False
         finally:
             live.state = state
             made.state.slots.refresh(live, now)
+        return True
 
     def _run(self, job: Hashable, name: str) -> Run | None:
         return next((run for run in self._scheduler.state.runs.get(job, ()) if run.replica.name == name), None)

@@ -106,14 +106,23 @@ class Replicas:
                 continue
             known.leaving = known.row.url != row.url
             if not known.leaving and known.row.version != row.version:
-                before = _figures(known)
-                known.row, (known.models, known.unfit) = row, self._fit(row)
-                if known.standing != "new" and _figures(known) != before:
-                    self._tell(events.Changed(*_figures(known)))
+                self._figure(known, row)
         names = {row.name for row in rows}
         for known in list(self.by_name.values()):
             known.leaving = known.leaving or known.name not in names
             self._settle(known)
+
+    def refit(self) -> None:
+        """The catalogue is another one. What runs goes on, also on a replica that is now to be given no work."""
+        for replica in list(self.by_name.values()):
+            self._figure(replica, replica.row)
+            self._settle(replica)
+
+    def _figure(self, replica: Replica, row: ReplicaRow) -> None:
+        before = _figures(replica)
+        replica.row, (replica.models, replica.unfit) = row, self._fit(row)
+        if replica.standing != "new" and _figures(replica) != before:
+            self._tell(events.Changed(*_figures(replica)))
 
     def quarantine(self, replica: Replica, reason: str) -> None:
         """At once, before the registry says so too."""

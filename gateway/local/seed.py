@@ -10,6 +10,8 @@ from billing.pricing.book import publish
 from gateway.access.keys import issue_key, issue_management_key
 from gateway.access.organizations import open_organization
 from gateway.access.scopes import ROLES
+from gateway.fleet.chips import read_catalogue
+from gateway.fleet.editions.publish import publish_files
 from gateway.fleet.offers import load_plans, load_prices
 from gateway.local.folder import Credentials
 from gateway.migrations import FOLDERS
@@ -25,7 +27,8 @@ async def migrate_database(conn: Conn) -> list[str]:
 
 
 async def publish_offers(conn: Conn, catalogue_dir: str) -> None:
-    """Puts the catalogue's rate cards and plans in force; the same ones again change nothing."""
+    """Puts the catalogue, its rate cards and plans in force; the same ones again change nothing."""
+    await publish_files(conn, read_catalogue(catalogue_dir))
     for card in load_prices(catalogue_dir):
         await publish(conn, card)
     await publish_catalogue(conn, load_plans(catalogue_dir))

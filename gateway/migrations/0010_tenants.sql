@@ -9,7 +9,7 @@ CALL billing.isolate('gateway.key_use', 'org_id = billing.tenant()');
 CALL billing.isolate('gateway.member', 'org_id = billing.tenant()', 'SELECT, INSERT, UPDATE, DELETE');
 
 CALL billing.isolate('gateway.job', 'org_id = billing.tenant()', 'SELECT, UPDATE');
-CALL billing.isolate('gateway.job_event', 'org_id = billing.tenant()', 'SELECT, INSERT');
+CALL billing.isolate('gateway.job_event', 'org_id = billing.tenant()', 'INSERT');
 CALL billing.isolate('gateway.attempt');
 CALL billing.isolate('gateway.idempotency');
 

@@ -2,33 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
 from gateway.settings import Secret
-from tests.conftest import on_database
-from tests.stack import Stack, beside, running_stack
+from tests.stack import Stack, running_stack
 
 TOKEN = "an operator token of the tests, long enough"
 SERVER = {"name": "one", "url": "gpu-1:8001", "models": ["testcard"], "accelerator": "h100", "slots": 2, "labels": {"rack": "7"}}
 
 
 @pytest.fixture(scope="module")
-def office(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def office(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """An API whose settings name an operator."""
-    name = f"tallylight_{uuid4().hex[:12]}"
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
     folder: Path = tmp_path_factory.mktemp("office")
-    with running_stack(on_database(server_dsn, name), folder, replicas=0, roles=("api",), operator_token=Secret(TOKEN)) as stack:
+    with running_stack(module_dsn, folder, replicas=0, roles=("api",), operator_token=Secret(TOKEN)) as stack:
         yield stack
 
 
@@ -86,6 +75,43 @@ def test_a_state_that_does_not_allow_it_is_said(operator: httpx.Client) -> None:
     assert "three is draining" in answer.json()["detail"]
 
 
+def test_an_operator_edits_the_catalogue(operator: httpx.Client, office: Stack) -> None:
+    first = operator.get("/catalogue")
+    assert (first.status_code, first.headers["etag"], first.json()["edits"]) == (200, '"1"', {})
+    (card,) = [one for one in first.json()["catalogue"]["models"] if one["name"] == "testcard"]
+    twin = {**card, "name": "twin", "like": "testcard"}
+    dear = {"name": "cpu", "title": "x", "vendor": "any", "memory_gib": 8, "price_micro_usd_per_hour": -1}
+
+    def put(edits: object, tag: str | None, **more: object) -> httpx.Response:
+        headers = {} if tag is None else {"if-match": tag}
+        return operator.put("/catalogue", json={"edits": edits, **more}, headers=headers)
+
+    for edits, tag, status, code, said in [
+        ({"models": [twin]}, None, 428, "precondition_required", "If-Match"),
+        ({"models": [twin]}, '"7"', 412, "precondition_failed", "7"),
+        ({"accelerators": [dear]}, '"1"', 400, "invalid_request", "accelerators cpu: a price must be positive"),
+        ({"models": [{**twin, "like": "twin"}]}, '"1"', 400, "invalid_request", "twin: goes in a circle: twin → twin"),
+        ({"models": [{**twin, "like": ""}]}, '"1"', 400, "invalid_request", "the model twin has no speed"),
+        ({"models": [{**twin, "memory_gib": 999}]}, '"1"', 400, "invalid_request", "models twin: needs 999 GiB, and no acc"),
+        ({"models": [{**twin, "colour": 1}]}, '"1"', 400, "unsupported_field", "edits.models[0].colour"),
+    ]:  # fmt: skip
+        refused = put(edits, tag)
+        assert (refused.status_code, refused.json()["code"]) == (status, code), refused.text
+        assert said in refused.json()["detail"]
+    assert put({}, "*", reason="x" * 501).status_code == 400
+    assert operator.get("/catalogue").headers["etag"] == '"1"'  # nothing of all that was written
+
+    made = put({"models": [twin]}, '"1"', reason="a twin for the festival")
+    assert (made.status_code, made.headers["etag"]) == (200, '"2"')
+    assert (made.json()["source"], made.json()["reason"]) == ("operator", "a twin for the festival")
+    registered = {**SERVER, "name": "for-the-twin", "models": ["twin"]}
+    office.wait(lambda: operator.post("/replicas", json=registered).is_success, "the API has the new edition")
+    assert put({}, '"1"').status_code == 412
+    assert put({}, '"2"').json()["catalogue"] == first.json()["catalogue"]
+    trail = office.database(lambda conn: conn.fetch("SELECT object_id FROM gateway.audit_entry WHERE action = 'catalogue.edit'"))
+    assert [entry["object_id"] for entry in trail] == ["2", "3"]
+
+
 @pytest.mark.parametrize("token", ["x", TOKEN[:-1], TOKEN + "x", "é" * 40])
 def test_nobody_else_is_answered(office: Stack, token: str) -> None:
     customer = office.customer()
@@ -93,6 +119,9 @@ def test_nobody_else_is_answered(office: Stack, token: str) -> None:
         for method, path in (("GET", ""), ("POST", ""), ("GET", "/one"), ("POST", "/one/cordon")):
             url = f"{office.base_url}/v1/fleet/replicas{path}"
             answer = httpx.request(method, url, headers={b"authorization": value}, json={} if method == "POST" else None)
+            assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
+        for method in ("GET", "PUT"):
+            answer = httpx.request(method, f"{office.base_url}/v1/fleet/catalogue", headers={b"authorization": value})
             assert (answer.status_code, answer.json()["code"]) == (401, "invalid_api_key")
 
 

@@ -117,6 +117,59 @@ def test_new_kinds_and_other_figures_lose_nothing_that_waits_or_runs() -> None:
     assert not cell.plan.knows("running")
 
 
+def without(chips: Chips, *models: str) -> Chips:
+    return Chips(
+        tuple(one for one in chips.models if one.name not in models),
+        chips.accelerators,
+        tuple(one for one in chips.speeds if one.model not in models),
+    )
+
+
+def test_another_catalogue_drops_nothing_and_cordons_what_no_longer_fits() -> None:
+    cell = Cell(row("r", models=MODELS[:1]), row("s", models=MODELS[1:], loads=True))
+    cell.up("r", loaded=MODELS[:1])
+    cell.up("s", loaded=())
+    for job, model in (("running", MODELS[0]), ("waiting", MODELS[0]), ("loading", MODELS[1])):
+        cell.submit(job, model=model)
+    assert cell.starts() == [("running", "r")]
+    cell.replicas.begin("s", MODELS[1], (), cell.now)
+    cell.chips = without(CHIPS, MODELS[1])
+    cell.plan.reload(cell.chips)
+    cell.replicas.refit()
+    assert cell.replicas.by_name["s"].condition(cell.now).reason == f"the catalogue has no model {MODELS[1]}"
+    assert cell.starts() == []
+    assert all(cell.plan.knows(job) for job in ("running", "waiting", "loading"))
+    cell.replicas.swapped(cell.replicas.by_name["s"], MODELS[1], cell.now)  # too late: nobody wants it there now
+    assert cell.starts() == []
+    cell.plan.ended("running", "r", "delivered")
+    assert cell.starts() == [("waiting", "r")]
+    cell.chips = CHIPS
+    cell.plan.reload(CHIPS)
+    cell.replicas.refit()
+    cell.up("s", loaded=MODELS[1:])
+    assert cell.starts() == [("loading", "s")]
+
+
+def test_a_job_whose_model_has_gone_while_it_runs_goes_on_and_its_slot_is_its_own() -> None:
+    cell = Cell(row("r"))
+    cell.up("r")
+    cell.submit("running", model=MODELS[1])
+    assert cell.starts() == [("running", "r")]
+    slot = cell.replicas.take("r", MODELS[1], cell.now)
+    cell.chips = without(CHIPS, MODELS[1])
+    cell.plan.reload(cell.chips)
+    cell.replicas.refit()
+    cell.submit("next")
+    ((job, name),) = cell.starts()
+    with pytest.raises(LookupError):
+        cell.replicas.take("r", MODELS[0], cell.now)
+    cell.plan.refused(name, MODELS[0], job)
+    cell.plan.ended("running", "r", "delivered")
+    cell.replicas.give_back(slot, MODELS[1])
+    cell.now += 2.0
+    assert cell.starts() == [("next", "r")]
+
+
 def test_a_slot_that_is_still_at_work_is_not_given_even_after_new_tables() -> None:
     cell = Cell(row("r"))
     cell.plan.withhold("ghost", "r", MODELS[0])  # before it has been seen

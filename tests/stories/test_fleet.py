@@ -1,6 +1,7 @@
 """A fleet of unequal servers while jobs run on it: whatever happens to one of them, jobs end elsewhere and are charged once."""
 
 import asyncio
+import re
 import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -109,6 +110,24 @@ async def test_one_is_killed_and_comes_back(yard: dict[str, Chip], fleet_of: Ope
         await fleet.until("steady", "up")
         assert await fleet.ended(await fleet.workshop.order()) == {"steady": 1}
     await costs_are_noted(fleet.workshop, job)
+
+
+async def test_another_catalogue_ends_no_job_and_says_what_no_longer_fits(
+    yard: dict[str, Chip], fleet_of: Opened, tmp_path: Path
+) -> None:
+    async with fleet_of(yard["steady"], yard["swift"]) as fleet:
+        job = await fleet.workshop.order(**LONG)
+        assert await fleet.at_work(job) == "steady"
+        for file, rewritten in (
+            ("models.toml", lambda text: text.replace("memory_gib = 1,", "memory_gib = 2,")),
+            ("accelerators.toml", lambda text: re.sub(r'(name = "SWIFT"[^[]*memory_gib) = 1', r"\1 = 2", text)),
+            ("speeds.toml", lambda text: re.sub(r'\[\[speeds\]\][^[]*"(STEADY|THRIFTY)"[^[]*', "", text)),
+        ):  # until all three are written they contradict each other, and what there was stays in force
+            (tmp_path / file).write_text(rewritten((tmp_path / file).read_text()))
+        row = await fleet.until("steady", "cordoned")
+        assert row.reason == "no model fits: testcard needs 2 GiB, and STEADY has 1"
+        assert await fleet.ended(job) == {"steady": 1}
+        assert await fleet.ended(await fleet.workshop.order()) == {"swift": 1}
 
 
 async def costs_are_noted(workshop: Workshop, job: UUID) -> None:

@@ -23,6 +23,7 @@ NOBODYS = {
     "billing.usage_mark": "how far the roll-up has come",
     "billing.view_count": "payees are no customers",
     "billing.view_pool": "payees are no customers",
+    "gateway.catalogue_edition": "the fleet is nobody's",
     "gateway.demand_curve": "the fleet is nobody's",
     "gateway.quoter": "the fleet is nobody's",
     "gateway.replica": "the fleet is nobody's",
@@ -118,6 +119,8 @@ async def test_a_table_that_mixes_is_found(database: Conn) -> None:
 
 SEES_ALL = {
     ("gateway.api.catalogue", "list_public_prices"): "public",
+    ("gateway.api.editions", "edit_catalogue"): "the fleet is nobody's",
+    ("gateway.api.editions", "get_catalogue"): "the fleet is nobody's",
     ("gateway.api.fleet", "change_one"): "the fleet is nobody's",
     ("gateway.api.fleet", "get_one"): "the fleet is nobody's",
     ("gateway.api.fleet", "list_all"): "the fleet is nobody's",

@@ -17,7 +17,7 @@ from gateway.dialects.native.wire import CreateJob, JobList, JobView
 from gateway.edge.artifacts import linked
 from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
-from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter, between
 from gateway.edge.follow import final_or_later, preferred_wait_s
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import Reply, admitted_reply, json_reply
@@ -84,7 +84,7 @@ _LIST = Described(
     tag="Jobs",
     answers={200: Answer("A page, newest first.", JobList)},
     parameters=(
-        Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", int),
+        Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", between(1, PAGE_MAX)),
         Parameter("cursor", "The `next_cursor` of the page before."),
         Parameter("state", "Only jobs in this state; may be given several times.", State),
         Parameter("model", "Only jobs of this model."),

@@ -26,7 +26,7 @@ from gateway.dialects.openai.wire import CreateVideo, Deleted, FailureDocument, 
 from gateway.edge.artifacts import serve_artifact
 from gateway.edge.bodies import Upload, content_type, convert, nested, read_form, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
-from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter, between
 from gateway.edge.inputs import Image, image_at
 from gateway.edge.replies import Reply, admitted_reply, json_reply
 from gateway.edge.submit import ADMISSION_ERRORS, submit
@@ -73,7 +73,7 @@ _LIST = Described(
     answers={200: Answer("A page.", VideoPage)},
     parameters=(
         Parameter("after", "The last_id of the page before."),
-        Parameter("limit", "1 to 100, 20 if not given.", int),
+        Parameter("limit", "1 to 100, 20 if not given.", between(1, PAGE_MAX)),
         Parameter("order", "asc or desc, newest first if not given.", Literal["asc", "desc"]),
     ),
     errors=(InvalidRequest,),
