@@ -157,6 +157,8 @@ WITHOUT: dict[str, str] = {
     "GET /health/live": "public",
     "GET /health/ready": "public",
     "POST /stripe/webhook": "Stripe's, signed; tests/api/test_payments.py",
+    "GET /v1/fleet/catalogue": "the operator's",
+    "PUT /v1/fleet/catalogue": "the operator's",
     "GET /v1/fleet/replicas": "the operator's",
     "POST /v1/fleet/replicas": "the operator's",
     "GET /v1/fleet/replicas/{name}": "the operator's",

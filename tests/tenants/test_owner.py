@@ -26,8 +26,9 @@ async def owned(server_dsn: str, template: str) -> AsyncIterator[str]:
     await admin.execute(f"GRANT tallylight_app TO {name}")
     await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
     parts = urlsplit(server_dsn)
-    yield urlunsplit(parts._replace(netloc=f"{name}:owner@{parts.hostname}:{parts.port}", path=f"/{name}"))
-    await drop(server_dsn, name)
+    dsn = urlunsplit(parts._replace(netloc=f"{name}:owner@{parts.hostname}:{parts.port}", path=f"/{name}"))
+    yield dsn
+    await drop(dsn, server_dsn)
     await admin.execute(f"DROP ROLE {name}")
     await admin.close()
 
