@@ -94,7 +94,7 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
     },
     "gateway.access.sql": {"ADD_ORGANIZATION ORGANIZATION ORGANIZATIONS": "the command line"},
     "gateway.audit.sql": {"CHAIN CHAINS": "proof over all trails"},
-    "gateway.fleet.editions.sql": {"*": "the catalogue is everybody's"},
+    "gateway.fleet.editions.sql": {"*": "the fleet is nobody's"},
     "gateway.fleet.promises.sql": {"*": "the fleet is nobody's"},
     "gateway.fleet.registry.sql": {"*": "the fleet is nobody's"},
     "gateway.jobs.late.sql": {"*": "the clerk"},

@@ -13,7 +13,7 @@ from billing.ledger.chain import seal
 from billing.ledger.verify import verify
 from gateway.jobs.verify import verify_jobs
 from gateway.migrations import FOLDERS
-from tests.conftest import drop
+from tests.conftest import drop, on_database
 from tests.jobs.shop import open_shop
 
 
@@ -26,9 +26,8 @@ async def owned(server_dsn: str, template: str) -> AsyncIterator[str]:
     await admin.execute(f"GRANT tallylight_app TO {name}")
     await admin.execute(f"CREATE DATABASE {name} OWNER {name}")
     parts = urlsplit(server_dsn)
-    dsn = urlunsplit(parts._replace(netloc=f"{name}:owner@{parts.hostname}:{parts.port}", path=f"/{name}"))
-    yield dsn
-    await drop(dsn, server_dsn)
+    yield urlunsplit(parts._replace(netloc=f"{name}:owner@{parts.hostname}:{parts.port}", path=f"/{name}"))
+    await drop(on_database(server_dsn, name), server_dsn)
     await admin.execute(f"DROP ROLE {name}")
     await admin.close()
 
