@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response, get, post
 from msgspec import UNSET, Meta, UnsetType
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.managers import require_within
 from gateway.access.model import Email, Member
@@ -91,7 +91,7 @@ _ACCEPT = Described(
 async def list_all_invitations(request: HttpRequest) -> Response[bytes]:
     """List the invitations, newest first."""
     who, (limit, after) = await manager(request), page_of(query_of(request, "limit", "cursor"))
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         page, cursor = cut(await list_invitations(conn, who.org_id, limit=limit + 1, after=after), limit)
     listed = InvitationList(data=tuple(map(invitation_view, page)), has_more=cursor is not None, next_cursor=cursor)
     return json_reply(_encode(listed))
@@ -109,7 +109,7 @@ async def create_invitation(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, made.id, after=invitation_view(made)))
         return made, token
 
-    made, token = await transact(gateway_of(request).pool, write)
+    made, token = await transact(gateway_of(request).pool, write, of=who.org_id)
     return json_reply(_encode(new_invitation_view(made, token)), 201, PRIVATE)
 
 
@@ -127,7 +127,7 @@ async def revoke_one_invitation(request: HttpRequest, invitation_id: str) -> Res
         await record(conn, acted(request, who, found.id, before=invitation_view(found), after=invitation_view(revoked)))
         return revoked
 
-    return json_reply(_encode(invitation_view(await transact(gateway_of(request).pool, write))))
+    return json_reply(_encode(invitation_view(await transact(gateway_of(request).pool, write, of=who.org_id))))
 
 
 @post("/v1/invitations/accept", status_code=200, operation_id="accept_invitation", opt={"described": _ACCEPT})

@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response, delete, get, post
 from msgspec import Meta
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.managers import require_within
 from gateway.access.members import read_member
@@ -161,7 +161,7 @@ async def replace_second_factor(request: HttpRequest) -> Response[bytes]:
 async def list_member_sessions(request: HttpRequest, member_id: str) -> Response[bytes]:
     """List where a member is signed in."""
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         person_id = (await read_member(conn, who.org_id, uuid_of(member_id))).person_id
         listed = await list_sessions(conn, person_id, org_id=who.org_id, also_own=True) if person_id else []
     return json_reply(_encode(SessionList(data=tuple(session_view(one, None) for one in listed))))
@@ -181,7 +181,7 @@ async def end_member_sessions(request: HttpRequest, member_id: str) -> Response[
             await record(conn, acted(request, who, found.id))
         return found
 
-    await transact(gateway_of(request).pool, write)
+    await transact(gateway_of(request).pool, write, of=who.org_id)
     return Response(None, status_code=204)
 
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, delete, get, put
 from msgspec import Meta
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.managers import require_within
 from gateway.access.model import Label
@@ -100,7 +100,7 @@ _RETURN = Described(
 async def get_sign_in_provider(request: HttpRequest) -> Response[bytes]:
     """Where the organization's people may sign in."""
     who, door = await manager(request), door_of(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return json_reply(_encode(_view(request, who.org_id, await read_provider(conn, door.seal, who.org_id))))
 
 
@@ -118,7 +118,7 @@ async def set_sign_in_provider(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, who.org_id, after=_view(request, who.org_id, made)))
         return made
 
-    return json_reply(_encode(_view(request, who.org_id, await transact(gateway_of(request).pool, write))))
+    return json_reply(_encode(_view(request, who.org_id, await transact(gateway_of(request).pool, write, of=who.org_id))))
 
 
 @delete("/v1/sign-in-provider", status_code=204, operation_id="remove_sign_in_provider", opt={"described": _REMOVE})
@@ -132,7 +132,7 @@ async def remove_sign_in_provider(request: HttpRequest) -> Response[None]:
         await remove_provider(conn, who.org_id)
         await record(conn, acted(request, who, who.org_id, before=_view(request, who.org_id, found)))
 
-    await transact(gateway_of(request).pool, write)
+    await transact(gateway_of(request).pool, write, of=who.org_id)
     return Response(None, status_code=204)
 
 
@@ -143,10 +143,10 @@ async def sign_in_at_provider(request: HttpRequest, org_id: str) -> Response[Non
 
     async def leave(conn: Conn) -> tuple[Provider, Trip]:
         provider = await read_provider(conn, door.seal, owner)
-        await claim_attempt(conn, {network: FREE_OF_ADDRESS})
         return provider, await begin_trip(conn, owner, provider.issuer)
 
-    provider, trip = await transact(gateway_of(request).pool, leave)
+    await transact(gateway_of(request).pool, lambda conn: claim_attempt(conn, {network: FREE_OF_ADDRESS}))
+    provider, trip = await transact(gateway_of(request).pool, leave, of=owner)
     url = await door.issuers.authorization_url(
         provider, _return_uri(request, owner), state=trip.state, nonce=trip.nonce, challenge=trip.challenge
     )
@@ -171,7 +171,7 @@ async def _entered(request: HttpRequest, owner: UUID) -> str:
     door, pool = door_of(request), gateway_of(request).pool
     given = {name: str(request.query_params.get(name, "")) for name in ("state", "code", "error", "iss")}
     browser = cookie(request, _COOKIE) or ""
-    async with pool.acquire(timeout=5) as conn, conn.transaction():
+    async with tenant(pool, owner) as conn:
         trip = await end_trip(conn, owner, given["state"], browser)
         provider = await read_provider(conn, door.seal, owner)
     if provider.issuer != trip.issuer or given["iss"] not in ("", trip.issuer):

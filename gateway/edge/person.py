@@ -6,6 +6,7 @@ Origin (or Sec-Fetch-Site, where a browser leaves that out) that it is from here
 
 import hmac
 from collections.abc import Sequence
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -36,10 +37,8 @@ def door_of(request: HttpRequest) -> Door:
 
 
 def origin_of(request: HttpRequest) -> str:
-    """Ours, as the browser sees it. Raises Forbidden without TLS, unless this is the browser's own machine."""
+    """Ours, as the browser sees it."""
     url = urlsplit(base_url(request, gateway_of(request).settings.public_url))
-    if url.scheme != "https" and not _is_here(url.hostname or ""):
-        raise Forbidden("people sign in over https only; set public_url, and trusted_proxies where TLS ends before the gateway")
     return f"{url.scheme}://{url.netloc}".lower()
 
 
@@ -49,7 +48,8 @@ def place_of(request: HttpRequest) -> Place:
 
 
 def require_ours(request: HttpRequest) -> None:
-    """Raises CrossSiteRefused for a request that a page of another origin made, or one that does not say."""
+    """Raises CrossSiteRefused for a request of another origin's page, or one that does not say; Forbidden without TLS."""
+    _is_secure(request)
     origin, site = header(request, b"origin"), header(request, b"sec-fetch-site")
     if origin is None and site is None:
         raise CrossSiteRefused
@@ -115,19 +115,23 @@ def session_header(request: HttpRequest, token: str) -> str:
 
 def cookie_header(request: HttpRequest, name: str, value: str, age_s: int) -> str:
     """The value of Set-Cookie; an age of 0 removes it."""
-    secure = "; Secure" if origin_of(request).startswith("https:") else ""
+    secure = "; Secure" if _is_secure(request) else ""
     return f"{_named(request, name)}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}"
 
 
 def _named(request: HttpRequest, name: str) -> str:
-    return f"__Host-{name}" if origin_of(request).startswith("https:") else name
+    return f"__Host-{name}" if _is_secure(request) else name
 
 
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _is_secure(request: HttpRequest) -> bool:
+    """Raises Forbidden without TLS, unless this is the browser's own machine."""
+    url = urlsplit(origin_of(request))
+    if url.scheme == "https" or url.hostname == "localhost":
+        return url.scheme == "https"
+    with suppress(ValueError):
+        if ip_address(url.hostname or "").is_loopback:
+            return False
+    raise Forbidden("people sign in over https only; set public_url, and trusted_proxies where TLS ends before the gateway")
 
 
 def _organization(request: HttpRequest) -> UUID | None:

@@ -42,7 +42,8 @@ CREATE TABLE gateway.session (
 CREATE INDEX session_expires ON gateway.session (expires_at);
 
 -- Other rights, another session: whoever changes a member's role, by whatever means, has ended what they had.
-CREATE FUNCTION gateway.end_sessions_of_member() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION gateway.end_sessions_of_member() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM gateway.session WHERE person_id = OLD.person_id AND (org_id IS NULL OR org_id = OLD.org_id);
     RETURN NULL;
@@ -108,7 +109,8 @@ CREATE TABLE gateway.sign_in_subject (
 );
 
 -- With a member go their sessions and what the organization's provider said of them, and a person who was nothing else.
-CREATE FUNCTION gateway.forget_member() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION gateway.forget_member() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM gateway.session WHERE person_id = OLD.person_id AND (org_id IS NULL OR org_id = OLD.org_id);
     DELETE FROM gateway.sign_in_subject WHERE org_id = OLD.org_id AND person_id = OLD.person_id;
@@ -119,3 +121,15 @@ BEGIN
 END $$;
 CREATE TRIGGER member_removed AFTER DELETE ON gateway.member FOR EACH ROW
     WHEN (OLD.person_id IS NOT NULL) EXECUTE FUNCTION gateway.forget_member();
+
+-- Persons are nobody's: what tells who somebody is runs as the platform. A tenant sees what is of its own organization, and the
+-- sessions that open it.
+CALL billing.isolate(
+    'gateway.session',
+    'person_id IN (SELECT m.person_id FROM gateway.member m) AND (org_id IS NULL OR org_id = billing.tenant())',
+    'SELECT, DELETE'
+);
+CALL billing.isolate('gateway.invitation', 'org_id = billing.tenant()', 'SELECT, INSERT, UPDATE');
+CALL billing.isolate('gateway.sign_in_provider', 'org_id = billing.tenant()', 'SELECT, INSERT, UPDATE, DELETE');
+CALL billing.isolate('gateway.sign_in_trip', 'org_id = billing.tenant()', 'SELECT, INSERT, DELETE');
+CALL billing.isolate('gateway.sign_in_subject');
