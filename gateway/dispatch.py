@@ -37,7 +37,7 @@ from gateway.fleet.pools import fit, price_of
 from gateway.fleet.promises.publish import begin_term, keep, publish
 from gateway.fleet.replicas import Replica
 from gateway.jobs.lease import begin_attempts, heartbeat, lease
-from gateway.jobs.model import JobRef, Placed
+from gateway.jobs.model import JobRef, Lease
 from gateway.jobs.settle import Ended, GiveUp, Settlement, give_up, settle
 from gateway.jobs.waiting.inbox import Inbox, database_time
 from gateway.media.headroom import Headroom
@@ -271,9 +271,9 @@ class Dispatcher:
                     retention_s=self._settings.artifact_retention_s,
                 )
                 leases = {one.ref.key: one for one in held}
-                attempts = [Attempt(leases[one.key], one.replica, one.model) for one in planned if one.key in leases]
+                attempts = [self._attempt(leases[one.key], one) for one in planned if one.key in leases]
                 if attempts:
-                    await begin_attempts(conn, self._owner, [self._placed(attempt) for attempt in attempts])
+                    await begin_attempts(conn, self._owner, [attempt.placed for attempt in attempts])
             begun = set(leases)
             for attempt in attempts:
                 self._attempts.begin(attempt)
@@ -285,15 +285,11 @@ class Dispatcher:
                     planner.ended(one.key, one.replica.name, "stopped")
                     self._inbox.ask(one.key)
 
-    def _placed(self, attempt: Attempt) -> Placed:
+    def _attempt(self, held: Lease, planned: _Planned) -> Attempt:
         """At the replica's own price, else what the catalogue says of its chip."""
-        row = attempt.replica.row
-        return Placed(
-            attempt.held,
-            row.name,
-            row.accelerator,
-            price_of(self._catalogue.chips, row.accelerator, row.price_micro_usd_per_hour),
-        )
+        row = planned.replica.row
+        price = price_of(self._catalogue.chips, row.accelerator, row.price_micro_usd_per_hour)
+        return Attempt(held, planned.replica, planned.model, price)
 
     # -- settle ------------------------------------------------------------------------------------------------------------
     def _over(self, attempt: Attempt) -> None:

@@ -81,6 +81,14 @@ class Day(msgspec.Struct, frozen=True):
     usage_cost_micro: int
 
 
+class Wired(msgspec.Struct, frozen=True):
+    """What was booked in the day from our bank's statement, to compare with it."""
+
+    currency: str
+    wires: int
+    amount_micro: int
+
+
 class Reconciliation(msgspec.Struct, frozen=True):
     day: date
     accounts: tuple[Account, ...]
@@ -88,6 +96,7 @@ class Reconciliation(msgspec.Struct, frozen=True):
     costs: tuple[Day, ...]
     explained: tuple[Difference, ...]
     raised: tuple[Difference, ...]
+    wired: tuple[Wired, ...] = ()
 
 
 # What was exchanged, at the rate of the last time: what came back for less or more than it went for is the residue.
@@ -150,6 +159,16 @@ WRONG_COSTS = Query(
     FROM both_sides WHERE ledger <> usage ORDER BY at, id
     """,
 )
+# What was undone on a day left it then.
+WIRED = Query(
+    Wired,
+    """
+    SELECT currency, (count(*) FILTER (WHERE amount > 0))::int AS wires, (sum(amount) * 10000)::bigint AS amount_micro
+    FROM (SELECT currency, created_at AS at, amount_minor AS amount FROM billing.settlement WHERE kind = 'wire'
+          UNION ALL SELECT currency, undone_at, -amount_minor FROM billing.settlement WHERE kind = 'wire') s
+    WHERE at >= $1 AND at < $2 GROUP BY 1 ORDER BY 1
+    """,
+)
 FAILED_PAYOUTS = Query(
     Row,
     """
@@ -200,6 +219,7 @@ async def reconcile(conn: Conn, day: date) -> Reconciliation:
         tuple(await COSTS.all(conn, since, until)),
         tuple(one for one in found if one.reason in EXPLAINED),
         tuple(one for one in found if one.reason in RAISED),
+        tuple(await WIRED.all(conn, since, until)),
     )
 
 

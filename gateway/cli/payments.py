@@ -144,6 +144,8 @@ def _show(found: Reconciliation) -> None:
     for one in found.exchanges:
         given, got, off = format_micro(one.given_micro, one.currency), one.got_micro, one.residue_micro
         click.echo(f"exchanged {given} for {format_micro(got, one.into)}: off by {format_micro(off, one.into)} at the last rate")
+    for one in found.wired:
+        click.echo(f"by wire {format_micro(one.amount_micro, one.currency)}, in {one.wires} wires: compare it with the bank")
     for one in found.costs:
         ledger, usage = (format_micro(micro, one.cost_currency) for micro in (one.ledger_cost_micro, one.usage_cost_micro))
         click.echo(f"compute cost {ledger} by the ledger, {usage} by usage records")

@@ -21,6 +21,7 @@ NOBODYS = {
     "billing.share": "payees are no customers",
     "billing.stripe_event": "Stripe's messages, of whomever",
     "billing.stripe_transaction": "the platform's account at Stripe",
+    "billing.supplier_bill": "what compute is bought for",
     "billing.usage_mark": "how far the roll-up has come",
     "billing.view_count": "payees are no customers",
     "billing.view_pool": "payees are no customers",
@@ -57,7 +58,7 @@ async def tables(conn: Conn) -> list[Table]:
                c.relrowsecurity AND c.relforcerowsecurity AS forced,
                (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('org_id', 'customer_id')) AS column,
                EXISTS (SELECT FROM pg_policies p WHERE p.schemaname = n.nspname AND p.tablename = c.relname AND p.qual = 'true'
-                       AND p.cmd = 'ALL' AND p.roles = '{tallylight_app}') AS platform,
+                       AND p.cmd = 'ALL' AND p.roles @> '{tallylight_app,tallylight_batch}' AND cardinality(p.roles) = 2) AS platform,
                (SELECT p.qual FROM pg_policies p WHERE p.schemaname = n.nspname AND p.tablename = c.relname
                 AND p.cmd = 'ALL' AND p.roles = '{tallylight_tenant}') AS tenant,
                has_any_column_privilege('tallylight_tenant', c.oid, 'SELECT, INSERT, UPDATE')
