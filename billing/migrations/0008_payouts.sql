@@ -40,4 +40,23 @@ END $$;
 CREATE INDEX agreement_created ON billing.agreement (created_at, id);
 CREATE INDEX income_statement_created ON billing.income_statement (created_at, id);
 
-REVOKE UPDATE, DELETE ON billing.payout_reversal FROM tallylight_app;
+-- How far the clearing account was compared with Stripe's: what both came to, and what differed then and is looked at again.
+-- What was entered by hand is never at Stripe, so its sum is kept and its rows are not.
+CREATE TABLE billing.clearing_mark (
+    until timestamptz NOT NULL,
+    currency text NOT NULL,
+    ledger_micro bigint NOT NULL,
+    stripe_micro bigint NOT NULL,
+    by_hand_micro bigint NOT NULL,
+    by_hand_count integer NOT NULL,
+    open_transactions text[] NOT NULL,
+    open_transfers uuid[] NOT NULL,
+    seen timestamptz NOT NULL,  -- Stripe's movements that were stored up to then
+    PRIMARY KEY (until, currency)
+);
+-- A movement that is listed after a mark was made, and is from before it.
+ALTER TABLE billing.stripe_transaction ADD COLUMN stored_at timestamptz NOT NULL DEFAULT billing.now();
+CREATE INDEX stripe_transaction_stored ON billing.stripe_transaction (stored_at);
+CREATE INDEX transfer_exchange ON billing.transfer (created_at) WHERE kind = 'exchange';
+
+REVOKE UPDATE, DELETE ON billing.payout_reversal, billing.clearing_mark FROM tallylight_app;

@@ -11,6 +11,7 @@ NOBODYS = {
     "billing.agreement": "payees are no customers",
     "billing.asset": "currencies and classes of seconds",
     "billing.catalogue": "what is on offer, to everybody",
+    "billing.clearing_mark": "the platform's account at Stripe",
     "billing.income": "payees are no customers",
     "billing.income_statement": "payees are no customers",
     "billing.invoice_number": "a counter of each legal entity",
