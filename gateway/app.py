@@ -8,7 +8,7 @@ from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
 
 from billing.kit.listen import Listener, Wake
-from billing.kit.pool import APP_ROLE, open_pool
+from billing.kit.pool import APP_ROLE, BATCH_ROLE, open_pool
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from billing.stripe.desk import open_desk
@@ -35,7 +35,6 @@ from gateway.egress.guard import Egress
 from gateway.fleet.editions.current import Current
 from gateway.fleet.offers import load_sellers
 from gateway.fleet.promises.quotes import Quotes
-from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
@@ -77,8 +76,8 @@ def create_app(settings: Settings) -> Litestar:
 async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
     """Opens what a process needs, in order, and closes it in reverse; admissions under way are finished first."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(await _pool(settings, "tallylight-api"))
-        hot = await stack.enter_async_context(await _pool(settings, "tallylight-api-hot", plans_once=True))
+        pool = await stack.enter_async_context(await _pool(settings, "tallylight-api", APP_ROLE))
+        hot = await stack.enter_async_context(await _pool(settings, "tallylight-api-hot", BATCH_ROLE, plans_once=True))
         changes, closing = Wake(), asyncio.Event()
         key_uses = KeyUses(pool)
         key_uses.start()
@@ -122,7 +121,6 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             reads=ReadPace(settings.reads_per_s),
             admission=admission,
             reader=JobReader(hot),
-            queue=QueueView(pool),
             quotes=quotes,
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
@@ -153,12 +151,12 @@ async def _catalogue(settings: Settings, pool: Pool) -> AsyncGenerator[Current]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def _pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+async def _pool(settings: Settings, name: str, role: str, *, plans_once: bool = False) -> Pool:
     """`plans_once`: for the few statements that carry the load."""
     return await open_pool(
         settings.dsn.reveal(),
         name=name,
-        role=APP_ROLE,
+        role=role,
         size_min=settings.pool_min,
         size_max=settings.pool_max,
         statement_timeout_ms=settings.statement_timeout_ms,

@@ -14,7 +14,6 @@ from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
 from gateway.fleet.editions.current import Current
 from gateway.fleet.promises.quotes import Quotes
-from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
@@ -42,7 +41,6 @@ class Gateway:
     key_uses: KeyUses
     admission: Admission
     reader: JobReader
-    queue: QueueView
     quotes: Quotes
     store: MediaStore
     headroom: Headroom

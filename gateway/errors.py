@@ -184,6 +184,12 @@ class Conflict(GatewayError):
     code, status, retry = "conflict", 409, False
 
 
+class StatementRefused(GatewayError):
+    """Nothing of this file was taken in. Correct the rows that the message names and send the whole file again."""
+
+    code, status, retry = "statement_refused", 422, False
+
+
 class PreconditionFailed(GatewayError):
     """This was changed since you read it. Read it again and send its new ETag as If-Match."""
 

@@ -16,6 +16,7 @@ from gateway.api.deliveries import (
     trigger_webhook,
 )
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.earnings import get_earnings_statement, list_earnings, list_earnings_accruals, list_earnings_payouts
 from gateway.api.editions import edit_catalogue, get_catalogue
 from gateway.api.fleet import change_one, get_one, list_all, register_one
 from gateway.api.invitations import accept_invitation, create_invitation, list_all_invitations, revoke_one_invitation
@@ -24,6 +25,17 @@ from gateway.api.keys import change_one_key, create_one_key, get_one_key, list_a
 from gateway.api.leaked_keys import report_leaked_keys
 from gateway.api.members import add_one_member, change_one_member, get_one_member, list_all_members, remove_one_member
 from gateway.api.organizations import change_organization, get_organization
+from gateway.api.payees import (
+    change_one_payee,
+    connect_payee,
+    create_payee,
+    get_payee,
+    get_payee_statement,
+    get_payout,
+    list_payee_accruals,
+    list_payees,
+    list_payouts,
+)
 from gateway.api.payments import (
     change_paying,
     create_payment,
@@ -49,6 +61,16 @@ from gateway.api.sessions import (
     list_own_sessions,
     replace_second_factor,
     sign_out,
+)
+from gateway.api.shares import (
+    count_pool_views,
+    create_agreement,
+    create_pool,
+    list_agreements,
+    list_income,
+    list_pools,
+    settle_statement,
+    take_income,
 )
 from gateway.api.sign_in import enrol_second_factor, reset_password, show_second_factor, sign_in
 from gateway.api.sign_in_provider import (
@@ -201,5 +223,26 @@ router = Router(
         forget_method,
         open_portal,
         take_event,
+        list_payees,
+        create_payee,
+        get_payee,
+        change_one_payee,
+        connect_payee,
+        get_payee_statement,
+        list_payee_accruals,
+        list_payouts,
+        get_payout,
+        list_agreements,
+        create_agreement,
+        list_income,
+        take_income,
+        settle_statement,
+        list_pools,
+        create_pool,
+        count_pool_views,
+        list_earnings,
+        get_earnings_statement,
+        list_earnings_accruals,
+        list_earnings_payouts,
     ],
 )

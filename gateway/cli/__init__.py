@@ -24,6 +24,7 @@ COMMANDS = {
     "prices": ("prices", "Check, publish and show price lists."),
     "plans": ("plans", "Publish plans; begin, change and end them; sell packs."),
     "invoices": ("invoices", "List, show, print and correct invoices; close what is due."),
+    "bank": ("bank", "Book wires, what is written off, and suppliers' bills."),
     "shares": ("shares", "Share income by agreement and by views; say what payees are owed."),
     "payments": ("payments", "List payments and pay them back."),
     "reconcile": ("payments", "Compare the ledger with Stripe's account and with what compute cost, for a day."),

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -87,7 +87,8 @@ async def served(settings: Settings) -> AsyncGenerator[Served]:
     litestar = litestar_of(settings)
     async with open_gateway(settings) as gateway:
         litestar.state.gateway = gateway
-        transport = httpx.ASGITransport(observed(shortcut(litestar, answer_failure)))
+        app: Any = observed(shortcut(litestar, answer_failure))  # httpx and Litestar each have their own type for the same thing
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://tests", timeout=30) as client:
             yield Served(litestar, gateway, client)
 
