@@ -19,6 +19,8 @@ from litestar.exceptions import LitestarDeprecationWarning
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from billing.pricing.book import publish
+from billing.shares.model import PayeeChange
+from billing.shares.payees import register_payee, set_payee
 from gateway.access.keys import issue_key, issue_management_key
 from gateway.access.members import add_member, join_member
 from gateway.access.scopes import ROLES
@@ -183,7 +185,14 @@ async def _money(conn: Conn, org_id: UUID, mark: str) -> dict[str, Id]:
         org_id,
         {"mark": mark},
     )
-    return {"invoice": named(made), "payment": named(payment), "method": Id(method, method[:-1] + "x")}
+    payee = await register_payee(conn, mark, mark, "CNY", 1)
+    await set_payee(conn, mark, PayeeChange(customer_id=org_id))
+    return {
+        "invoice": named(made),
+        "payment": named(payment),
+        "method": Id(method, method[:-1] + "x"),
+        "payee": named(payee.id),
+    }
 
 
 async def _through_the_api(client: httpx.AsyncClient, side: Side) -> None:
