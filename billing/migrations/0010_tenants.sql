@@ -54,6 +54,7 @@ CALL billing.isolate('billing.invoice', 'customer_id = billing.tenant()');
 CALL billing.isolate('billing.billed_line');
 CALL billing.isolate('billing.billed');
 CALL billing.isolate('billing.volume');
+CALL billing.isolate('billing.payee', 'customer_id = billing.tenant()');
 
 -- The ledger: what hangs on a wallet belongs to whom the wallet does. A customer has a few wallets, so an array of them is
 -- looked up in an index; accounts may be many, so they are hashed.
@@ -78,6 +79,7 @@ CALL billing.isolate('billing.payment_refund', 'EXISTS (SELECT FROM billing.paym
 CALL billing.isolate('billing.dispute', 'EXISTS (SELECT FROM billing.payment p WHERE p.id = payment_id)');
 CALL billing.isolate('billing.payment_method', 'customer_id = billing.tenant()');
 CALL billing.isolate('billing.collection');
+CALL billing.isolate('billing.settlement', 'customer_id = billing.tenant()');
 
 -- The same for everybody: what is on offer, and how far the roll-up has come.
 GRANT SELECT ON billing.catalogue, billing.usage_mark TO tallylight_tenant;
