@@ -69,6 +69,7 @@ BY_MONEY: Mapping[str, Mapping[str, str]] = {
 """The money plane below customers. Its ids come from a row that (org_id, id) has found in the same transaction."""
 
 PLATFORM: Mapping[str, Mapping[str, str]] = {
+    "billing.bank.sql": {"*": "the command line"},
     "billing.kit.migrate": {"*": "the migrator"},
     "billing.kit.pool": {"*": "who acts, not what is done"},
     "billing.ledger.verify": {"*": "proof over all books"},
@@ -77,7 +78,6 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
     "billing.shares.sql": {"*": "payees are no customers"},
     "billing.stripe.clearing": {"*": "the platform's account at Stripe"},
     "billing.stripe.reconcile": {"*": "the platform's account at Stripe"},
-    "billing.bank.sql": {"*": "the command line of who keeps the books"},
     "billing.charges.sql": {"ADD_MONTH ALONE ROLL_UP ANOTHER_CLUSTER FORGET_ROLLUP": "the clerk"},
     "billing.customers.sql": {"ADD_CUSTOMER UPDATE_DETAILS IS_TIME_ZONE": "the command line"},
     "billing.invoices.sql": {
@@ -101,7 +101,7 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
         " PAYMENT_OF_SESSION PAYMENT_OF_CHARGE LEASE_PAYMENTS PAYMENT_KNOWN PAYMENT_SUCCEEDED PAYMENT_FAILED ADD_REFUND REFUND"
         " REFUND_AT_STRIPE REFUND_IS LEASE_REFUNDS GIVEN_BACK DISPUTE SET_DISPUTE LEASE_DISPUTES ADD_EVENT LEASE_EVENTS"
         " EVENTS_DONE EVENTS_FAILED DAYS_TO_RECONCILE SET_RECONCILIATION ADD_TRANSACTION LOCK_TRANSACTION TRANSACTION_BOOKED"
-        " OPEN_INVOICES PAYOUT_SENT PAYOUT_REVERSED NEWEST_TRANSACTION NOT_BOOKED": "what Stripe says, of whomever; the clerk and the command line",
+        " PAYOUT_SENT PAYOUT_REVERSED OPEN_INVOICES NEWEST_TRANSACTION NOT_BOOKED": "what Stripe says, of whomever; the clerk and the command line",
     },
     "gateway.access.sql": {"ADD_ORGANIZATION ORGANIZATION ORGANIZATIONS": "the command line"},
     "gateway.audit.sql": {"CHAIN CHAINS": "proof over all trails"},

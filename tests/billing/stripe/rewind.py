@@ -39,7 +39,10 @@ class Rewound:
     @asynccontextmanager
     async def acquire(self, *, timeout: float = 0) -> AsyncGenerator[_Cut]:
         del timeout
-        yield self.cut
+        try:
+            yield self.cut
+        finally:
+            await self._conn.execute("SET LOCAL ROLE NONE")  # the end of a part does not end what was set for the whole
 
 
 @asynccontextmanager
