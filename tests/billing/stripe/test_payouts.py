@@ -19,7 +19,7 @@ from tests.billing.simulator.cut import Cut
 from tests.billing.stripe.office import RETURN, Office
 from tests.billing.stripe.payees import NEW_YEAR, earns, fills, onboards, owed, payee, payouts
 from tests.billing.stripe.rewind import rewound
-from tests.billing.stripe.test_cuts import EVERY, Moment, Silence
+from tests.billing.stripe.test_cuts import EVERY, Moment, Silence, What
 from tests.billing.stripe.test_histories import check_account
 
 
@@ -244,10 +244,10 @@ async def test_many_clerks_pay_once_and_never_more_than_there_is(office: Office)
 
 
 # -- cuts --------------------------------------------------------------------------------------------------------------
-async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> tuple[Any, int]:
+async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> tuple[Any, dict[What, int]]:
     """A payee is connected, verified, paid, and its transfer reversed in part; each step is tried again by a new process.
 
-    Returns the end, and how many statements it took.
+    Returns the end, and how many moments of each kind there were.
     """
     await office.control.restore(start)
     at = office.clock.at
@@ -255,7 +255,7 @@ async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> 
         await office.control.fault("reset", at=moment.at, method=moment.method, path=moment.path, times=3)
     async with rewound(office.shop.conn) as past:
         if isinstance(moment, Moment):
-            past.dies(moment.nth, after=moment.after)
+            moment.falls(past)
 
         async def connects(desk: Desk) -> None:
             await desk.paymaster.onboard("ann", "US", RETURN)
@@ -295,17 +295,17 @@ async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> 
             await office.books(),
         )
         assert len(await at_stripe(office, "account")) == 1
-        statements = past.cut.count
+        moments: dict[What, int] = {"statement": past.cut.count, "commit": past.cut.commits}
     office.clock.at = at
-    return found, statements
+    return found, moments
 
 
-async def test_a_cut_at_any_statement_or_request_pays_once(office: Office) -> None:
+async def test_a_cut_at_any_moment_or_request_pays_once(office: Office) -> None:
     await fills(office, 100_00)
     await earns(office, "ann", 60 * YUAN)
     start = await office.control.dump()
-    wanted, statements = await lived(office, start, None)
-    assert wanted[:3] == ("paid", 10 * YUAN, 10 * YUAN) and statements > 40
+    wanted, moments = await lived(office, start, None)
+    assert wanted[:3] == ("paid", 10 * YUAN, 10 * YUAN) and moments["statement"] > 40
     asked = (
         ("POST", "/v1/accounts"),
         ("GET", "/v1/accounts/*"),
@@ -314,6 +314,6 @@ async def test_a_cut_at_any_statement_or_request_pays_once(office: Office) -> No
         ("POST", "/v1/transfers"),
     )
     silences = [Silence(method, path, at) for method, path in asked for at in ("before", "after")]
-    cuts = [Moment(nth, after) for after in (False, True) for nth in range(1 + after, statements + 1, min(EVERY, 11))]
+    cuts = [Moment(what, nth) for what, count in moments.items() for nth in range(1, count + 1, min(EVERY, 11))]
     for moment in (*silences, *cuts):
         assert (await lived(office, start, moment))[0] == wanted, moment
