@@ -5,6 +5,7 @@ import random
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 
 from billing.errors import StripeAway
@@ -16,7 +17,7 @@ from billing.stripe.desk import Desk
 from billing.stripe.reconcile import reconcile
 from tests.billing.plans.shop import YUAN
 from tests.billing.simulator.cut import Cut
-from tests.billing.stripe.office import RETURN, Office
+from tests.billing.stripe.office import KEY, RETURN, Office
 from tests.billing.stripe.payees import NEW_YEAR, earns, fills, onboards, owed, payee, payouts
 from tests.billing.stripe.rewind import rewound
 from tests.billing.stripe.test_cuts import EVERY, Moment, Silence, What
@@ -176,6 +177,19 @@ async def test_an_account_that_stripe_has_stopped_is_not_paid(office: Office) ->
     await clerk(office)
     assert [one.state for one in await payouts(office, "ann")] == ["failed", "paid"]
     await check(office)
+
+
+async def test_an_account_that_is_gone_is_missing_and_stops_nobody_else(office: Office) -> None:
+    account = await ready(office)
+    await earns(office, "ben", 20 * YUAN)
+    await onboards(office, "ben")
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+        assert (await client.delete(f"{office.url}/v1/accounts/{account}")).status_code == 200
+    await clerk(office)
+    await clerk(office)
+    found = await payee(office, "ann")
+    assert (found.verified, found.requirements, await payouts(office, "ann")) == (False, ["account_invalid"], [])
+    assert [one.state for one in await payouts(office, "ben")] == ["paid"]
 
 
 async def test_a_payee_that_is_held_is_sent_nothing_not_even_what_was_made(office: Office) -> None:
