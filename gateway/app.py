@@ -40,6 +40,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.people.door import open_door
 from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
@@ -106,6 +107,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         desk = await stack.enter_async_context(
             open_desk(pool, load_sellers(settings.catalogue_dir), settings.stripe_api_key.reveal(), settings.stripe_url)
         )
+        door = stack.enter_context(open_door(settings.sign_in_secret.reveal(), egress))
         stack.callback(closing.set)
         store = open_store(settings)
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
@@ -128,6 +130,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             webhook_secrets=Secrets(settings.webhook_secret.reveal()),
             message_body=Announcer(settings, pool, signer).body,
             requests=requests,
+            door=door,
             desk=desk,
             changes=changes,
             closing=closing,

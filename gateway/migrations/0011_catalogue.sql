@@ -9,9 +9,6 @@ CREATE TABLE gateway.catalogue_edition (
     reason text NOT NULL CHECK (length(reason) <= 500),
     made_at timestamptz NOT NULL DEFAULT billing.now()
 );
--- Where a job stands is said by the leader (gateway/fleet/policy/outlook.py): nobody reads the queue in order any more.
-DROP INDEX gateway.job_queue;
-
 REVOKE UPDATE, DELETE ON gateway.catalogue_edition FROM tallylight_app;
 CREATE TRIGGER catalogue_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON gateway.catalogue_edition
     FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();

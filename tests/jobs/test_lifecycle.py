@@ -214,6 +214,8 @@ async def test_every_transition_in_the_table_is_one_that_happens(shop: Shop) -> 
 @pytest.mark.parametrize(
     "statement, index",
     [
+        ("SELECT id FROM gateway.job WHERE state = 'queued' AND available_at <= billing.now() ORDER BY CASE tier WHEN"
+         " 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id LIMIT 2", "job_queue"),
         ("SELECT id FROM gateway.job WHERE state IN ('running', 'cancelling') AND lease_expires_at < billing.now()"
          " ORDER BY lease_expires_at LIMIT 5", "job_leases"),
         ("SELECT id FROM gateway.job WHERE state = 'queued' AND queue_deadline_at < billing.now()"

@@ -16,6 +16,7 @@ from billing.kit.ids import new_id
 from billing.kit.query import Pool
 from billing.ledger.model import TEST_FLOOR
 from gateway.jobs.cancel import cancel
+from gateway.jobs.waiting import inbox
 from gateway.media.keys import input_key
 from gateway.media.store import open_store
 from gateway.video import InputMedia
@@ -72,6 +73,18 @@ async def test_every_attempt_costs_what_the_catalogue_says_of_its_chip(workshop:
         )
     assert (attempt["accelerator"], attempt["price_micro_usd_per_hour"]) == ("cpu", 50_000)
     assert used == booked == attempt["device_ms"] * 50_000 // 3_600_000
+
+
+async def test_a_new_leader_starts_the_first_jobs_and_then_all_others(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "FIRST_MAX", 2)
+    jobs = [await workshop.order() for _ in range(6)]
+    async with workshop.dispatching():
+        jobs += [await workshop.order() for _ in range(2)]
+        assert {(await workshop.ended(job_id))["state"] for job_id in jobs} == {"succeeded"}
+    assert await workshop.wallet() == (FUNDS_MICRO - len(jobs) * CHARGE_MICRO, 0)
+    assert [len(await workshop.attempts(job_id)) for job_id in jobs] == [1] * len(jobs)
 
 
 async def test_the_metrics_say_what_the_ledger_accrued_and_earned(workshop: Workshop) -> None:

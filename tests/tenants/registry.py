@@ -44,7 +44,16 @@ HOT: Mapping[str, str] = {
 
 BY_SECRET: Mapping[str, Mapping[str, str]] = {
     "gateway.access.sql": {
-        "VALID_KEYS MANAGER REVOKE_LEAKED": "whose key it is, is the answer: the hash of its secret finds one row"
+        "VALID_KEYS MANAGER REVOKE_LEAKED": "whose key it is, is the answer: the hash of its secret finds one row",
+        "MEMBERSHIPS JOIN_MEMBER": "of a person whose session, invitation or provider has told who they are",
+    },
+    "gateway.people.sql": {
+        "SIGNED_IN INVITATION_WITH PERSON_TO_RESET": "whose it is, is the answer: the hash of its secret finds one row",
+        "PERSON LOCKED_PERSON PERSON_OF ADD_PERSON SET_PASSWORD OFFER_RESET SET_PENDING CONFIRM TAKE_STEP FORGET_FACTOR"
+        " ADD_RECOVERY_CODES TAKE_RECOVERY_CODE FORGET_RECOVERY_CODES ADD_SESSION SEEN END_SESSION": "a person is no organization's",
+        "ACCEPT_INVITATION": "of an invitation that its secret has found",
+        "PERSON_WITH_SUBJECT ADD_SUBJECT": "whom an organization's provider names; a person is no organization's",
+        "OPEN_PACE PACE NOTE_FAILURES FORGIVE_ALL FORGIVE_ONE": "attempts of whomever",
     },
 }
 """What tells which organization somebody is of."""
@@ -104,6 +113,7 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
     },
     "gateway.jobs.verify": {"*": "proof over all jobs"},
     "gateway.jobs.waiting.sql": {"*": "the scheduler's queue"},
+    "gateway.people.sql": {"FORGET_SESSIONS FORGET_INVITATIONS FORGET_PACES FORGET_TRIPS": "the clerk"},
     "gateway.quotas.sql": {
         "NOW": "the time",
         "UNTOLD MARK_TOLD FORGET": "the clerk",

@@ -187,7 +187,7 @@ async def lists(bob: Caller, ada: Caller) -> list[str]:
     wrong: list[str] = []
     for key in [*CASES, *WITHOUT]:
         method, _, path = key.partition(" ")
-        if method != "GET" or "{" in path or WITHOUT.get(key) in ("public", "the operator's"):
+        if method != "GET" or "{" in path or WITHOUT.get(key) in ("public", "the operator's", "a person's own"):
             continue
         query = {"/v1/usage": "?{now}&group_by=project,key", "/v1/usage/jobs": "?{now}", "/v1/statement": "?{now}"}.get(path, "")
         theirs, own = [(await caller.ask(key, Case("", path + query), "none")) for caller in (bob, ada)]
