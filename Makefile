@@ -10,7 +10,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv/bin/uv)
 SYNC := UV_PROJECT_ENVIRONMENT=.venv VIRTUAL_ENV= $(UV) sync --frozen --inexact --quiet
 BIN := .venv/bin
 
-.PHONY: up test check bench mutate fmt clean lock
+.PHONY: up test check bench mutate fuzz fmt clean lock
 .DEFAULT_GOAL := up
 .DELETE_ON_ERROR:
 
@@ -18,8 +18,9 @@ BIN := .venv/bin
 up: .venv/.synced-local
 	@exec $(BIN)/tallylight up $(ARGS)
 
+# All of it on every core, a file at a time; what ARGS chooses runs in one process.
 test: .venv/.synced-dev
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest $(or $(ARGS),-n auto --maxprocesses 4 --dist loadfile)
 
 check: .venv/.synced-dev
 	$(BIN)/ruff check .
@@ -33,6 +34,11 @@ bench: .venv/.synced-dev
 
 mutate: .venv/.synced-dev
 	@exec $(BIN)/python -m tests.mutation $(ARGS)
+
+# The fuzzer is no part of `dev`: it is large, and only this target runs it.
+fuzz: .venv/.synced-dev
+	@$(SYNC) --group fuzz
+	@exec $(BIN)/python -m tests.fuzz $(NAME) $(ARGS)
 
 fmt: .venv/.synced-dev
 	$(BIN)/ruff check --fix .

@@ -34,6 +34,10 @@
     ├── PaymentConflict        a payment was asked for again with other contents
     ├── RefundRefused          more would be paid back than is left of a payment
     ├── StripeAway             Stripe has not answered; what became of it is found out later
+    ├── WireRefused            a wire that pays no invoice of ours as it is
+    ├── WriteOffRefused        more would be given up than is left to pay
+    ├── UnknownSettlement      no such wire or write-off for that customer
+    ├── BillRefused            a supplier's bill that corrects nothing
     ├── WebhookRefused         a message that is not from Stripe, or not as it was sent
     ├── UnknownPayee           nobody of that name is paid, or not in that currency
     ├── PayeeConflict          a payee that cannot be, or that exists otherwise
@@ -275,6 +279,30 @@ class StripeAway(BillingError):
     code = "payments_unavailable"
 
 
+class WireRefused(BillingError):
+    """The wire cannot be booked to this invoice. Name an invoice in its own currency, its amount and the bank's reference."""
+
+    code = "wire_refused"
+
+
+class WriteOffRefused(BillingError):
+    """This cannot be given up. Write off at most what is left to pay of the invoice, and say why."""
+
+    code = "write_off_refused"
+
+
+class UnknownSettlement(BillingError):
+    """There is no such wire or write-off for this customer."""
+
+    code = "unknown_settlement"
+
+
+class BillRefused(BillingError):
+    """The bill cannot be booked. Name a pool that ran, a month that is over, and the total in the currency of compute cost."""
+
+    code = "bill_refused"
+
+
 class WebhookRefused(BillingError):
     """This is no message of the payment provider as it was sent. Check the signing secret and the clock."""
 
@@ -319,6 +347,12 @@ class PoolConflict(BillingError):
     """The pool cannot be opened like this. One that is open keeps its terms."""
 
     code = "pool_conflict"
+
+
+class UnknownPayout(BillingError):
+    """There is no such payout."""
+
+    code = "unknown_payout"
 
 
 class PayoutConflict(BillingError):

@@ -52,6 +52,7 @@ from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore, open_store
+from gateway.people.forget import forget_sign_ins
 from gateway.quotas.alerts import tell_reached
 from gateway.quotas.forget import forget_counters
 from gateway.requests.read import forget_requests
@@ -161,6 +162,7 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
         _alone("forget_old_answers", 600.0, forget_answers),
         _alone("forget_prompts", 15.0, forget_prompts),
         _alone("forget_requests", 60.0, forget_requests),
+        _alone("forget_sign_ins", 600.0, forget_sign_ins),
         _alone("count_jobs", 5.0, gauge),
         _alone("tell_reached_quotas", 5.0, tell_reached),
         _alone("forget_quota_counters", 60.0, forget_counters),
@@ -228,6 +230,7 @@ def _payments(desk: Desk) -> list[Janitor]:
         Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
         Janitor("poll_payments", 5.0, asking(desk.poll)),
         Janitor("read_stripe_account", 300.0, asking(desk.read_account)),
+        Janitor("pay_payees", 30.0, asking(desk.paymaster.pay)),
         _alone("recharge_wallets", 5.0, note_recharges),
         _alone("collect_invoices", 60.0, collect_due),
     ]

@@ -19,6 +19,7 @@ from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.people.door import Door
 from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
@@ -50,6 +51,8 @@ class Gateway:
     message_body: Callable[[Delivery], Awaitable[bytes | None]]
     """What a delivery says; None when its job was deleted."""
     requests: RequestLog
+    door: Door | None
+    """Where people sign in; None where none do."""
     desk: Desk | None
     """Where payments are taken; None where none are."""
     changes: Wake

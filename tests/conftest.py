@@ -6,11 +6,14 @@ names a migrated database on it, where many short runs would each migrate one.
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+import tempfile
+from collections.abc import AsyncIterator, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit, urlunsplit
@@ -26,6 +29,8 @@ from gateway.local import postgres
 from gateway.migrations import FOLDERS
 
 Connection: TypeAlias = "asyncpg.Connection[Record]"
+
+MEMORY, MEMORY_MIN_BYTES = Path("/dev/shm"), 6 * 1024**3
 
 
 def free_port() -> int:
@@ -55,16 +60,27 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given := os.environ.get("TALLYLIGHT_TEST_DSN"):
         yield given
         return
-    cluster = postgres.prepare(tmp_path_factory.mktemp("postgres"), free_port(), durable=False)
-    with Path(cluster.data / "log").open("wb") as log:
-        server = subprocess.Popen(cluster.command(), cwd=cluster.data, stdout=log, stderr=log)
-    try:
-        dsn = cluster.dsn_of("postgres")
-        asyncio.run(answers(dsn))
-        yield dsn
-    finally:
-        server.send_signal(signal.SIGQUIT)
-        server.wait(timeout=20)
+    with in_memory() or nullcontext(tmp_path_factory.mktemp("postgres")) as folder:
+        cluster = postgres.prepare(Path(folder), free_port(), durable=False)
+        with Path(cluster.data / "log").open("wb") as log:
+            server = subprocess.Popen(cluster.command(), cwd=cluster.data, stdout=log, stderr=log)
+        try:
+            dsn = cluster.dsn_of("postgres")
+            asyncio.run(answers(dsn))
+            yield dsn
+        finally:
+            server.send_signal(signal.SIGQUIT)
+            server.wait(timeout=20)
+
+
+def in_memory() -> AbstractContextManager[str] | None:
+    """A folder in memory where there is room for one: a database is some 800 files, and on a busy disk they take a second."""
+    if not (MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_MIN_BYTES):
+        return None
+    for left in MEMORY.glob("tallylight-tests-*"):  # by a run that was killed
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"tallylight-tests-{os.getpid()}-", dir=MEMORY)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +92,7 @@ def template(server_dsn: str) -> Iterator[str]:
     name = f"tallylight_template_{uuid4().hex[:12]}"
     asyncio.run(make_template(server_dsn, name))
     yield name
-    asyncio.run(drop(server_dsn, name))
+    asyncio.run(drop(on_database(server_dsn, name), server_dsn))
 
 
 async def make_template(server_dsn: str, name: str) -> None:
@@ -88,21 +104,44 @@ async def make_template(server_dsn: str, name: str) -> None:
     await conn.close()
 
 
-async def drop(server_dsn: str, name: str) -> None:
+async def clone(server_dsn: str, template: str) -> str:
+    """The DSN of a new database, migrated and empty."""
+    name = f"tallylight_{uuid4().hex[:12]}"
     conn: Connection = await asyncpg.connect(server_dsn)
-    await conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    # Files are copied sooner than their pages are logged, and no database of the tests outlives a crash.
+    await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     await conn.close()
+    return on_database(server_dsn, name)
+
+
+async def drop(dsn: str, server_dsn: str) -> None:
+    conn: Connection = await asyncpg.connect(server_dsn)
+    await conn.execute(f'DROP DATABASE IF EXISTS "{urlsplit(dsn).path[1:]}" WITH (FORCE)')
+    await conn.close()
+
+
+@contextmanager
+def kept(server_dsn: str, template: str) -> Generator[str]:
+    """A clone for a fixture that many tests share, made and dropped in a thread of its own: the caller may be running a loop."""
+    with ThreadPoolExecutor(1) as thread:
+        dsn = thread.submit(asyncio.run, clone(server_dsn, template)).result()
+        yield dsn
+        thread.submit(asyncio.run, drop(dsn, server_dsn)).result()
 
 
 @pytest.fixture
 async def dsn(server_dsn: str, template: str) -> AsyncIterator[str]:
     """A migrated database of this test's own."""
-    name = f"tallylight_{uuid4().hex[:12]}"
-    conn: Connection = await asyncpg.connect(server_dsn)
-    await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    await conn.close()
-    yield on_database(server_dsn, name)
-    await drop(server_dsn, name)
+    made = await clone(server_dsn, template)
+    yield made
+    await drop(made, server_dsn)
+
+
+@pytest.fixture(scope="module")
+def module_dsn(server_dsn: str, template: str) -> Iterator[str]:
+    """A migrated database that the tests of a module share."""
+    with kept(server_dsn, template) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Invoices and credit notes as documents; pure. Everything on one is frozen when it is issued."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -35,6 +35,16 @@ class Line(Draft, frozen=True, kw_only=True):
     amount_minor: int
     net_minor: int
     tax_minor: int
+
+
+class JobOfLine(msgspec.Struct, frozen=True):
+    """A job that a line of a document charges, by what it was charged on account, and what came back of that."""
+
+    line: int
+    subject_id: UUID
+    ordered_at: datetime
+    charged_micro: int
+    refunded_micro: int
 
 
 class Sums(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 
 from billing.errors import UnknownInvoice
 from billing.invoices import sql
-from billing.invoices.model import Invoice
+from billing.invoices.model import Invoice, JobOfLine
 from billing.kit.query import Conn
 
 _invoice = msgspec.json.Decoder(Invoice)
@@ -23,3 +23,9 @@ async def find_invoice(conn: Conn, customer_id: UUID, invoice_id: UUID) -> Invoi
     if row is None:
         raise UnknownInvoice(str(invoice_id))
     return _invoice.decode(row.document)
+
+
+async def jobs_of(conn: Conn, customer_id: UUID, invoice_id: UUID) -> list[JobOfLine]:
+    """The jobs that a document charges, by its lines, the oldest first. Raises UnknownInvoice."""
+    await find_invoice(conn, customer_id, invoice_id)
+    return await sql.JOBS_OF_INVOICE.all(conn, invoice_id)

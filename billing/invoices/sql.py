@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 
+from billing.invoices.model import JobOfLine
 from billing.kit.query import Command, Query
 from billing.plans.model import State
 from billing.plans.sql import SaleRow
@@ -141,6 +142,15 @@ LINES = Query(
     LineLeft,
     """
     SELECT line::int, charged_micro - refunded_micro - credited_micro AS left_micro FROM billing.billed_line WHERE invoice_id = $1
+    """,
+)
+JOBS_OF_INVOICE = Query(
+    JobOfLine,
+    """
+    SELECT b.line::int, b.subject_id, h.created_at AS ordered_at, h.captured AS charged_micro, h.refunded AS refunded_micro
+    FROM billing.billed b JOIN billing.hold h ON h.id = b.subject_id
+    JOIN billing.grant g ON g.account_id = h.account_id AND g.kind = 'credit'
+    WHERE b.invoice_id = $1 ORDER BY b.line, h.created_at, b.subject_id
     """,
 )
 CREDIT_LINES = Command("""

@@ -2,18 +2,34 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Literal, TypeVar
+from uuid import UUID
 
 import asyncpg
 import msgspec
 
-from billing.kit.query import Conn, Pool, Record
+from billing.kit.query import Command, Conn, Pool, Query, Record
 
 Result = TypeVar("Result")
 
 APP_ROLE = "tallylight_app"
 """What the processes act as; made by the first migration. It cannot change history."""
+BATCH_ROLE = "tallylight_batch"
+"""What admission and polls act as: statements for many customers at once, with the rights that those take."""
+
+
+class Acting(msgspec.Struct, frozen=True):
+    """The role before, and the one from now on."""
+
+    before: str
+    now: str
+
+
+ACT_FOR = Command("SELECT set_config('role', 'tallylight_tenant', true), set_config('tallylight.tenant', $1::uuid::text, true)")
+"""For the rest of the transaction: the role of those who see one customer's rows only, and which customer that is."""
+ACT_AS = Query(Acting, "SELECT current_setting('role') AS before, set_config('role', $1::text, true) AS now")
 
 _TRIES = 3
 _encode = msgspec.json.encode
@@ -31,14 +47,45 @@ async def prepare(conn: "asyncpg.Connection[Record]") -> None:
     )
 
 
-async def transact(pool: Pool, work: Callable[[Conn], Awaitable[Result]]) -> Result:
-    """Runs `work` in a transaction of its own; three times at most, when PostgreSQL ends it for a conflict with another.
+@asynccontextmanager
+async def tenant(
+    pool: Pool, customer_id: UUID, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
+) -> AsyncGenerator[Conn]:
+    """A transaction that sees and changes what is this customer's and nothing else, whatever its statements ask for.
+
+    Role and customer end with the transaction, however it ends: the connection goes back as it came.
+    """
+    async with pool.acquire(timeout=5) as conn, conn.transaction(isolation=isolation, readonly=readonly):
+        await ACT_FOR.run(conn, customer_id)
+        yield conn
+
+
+@asynccontextmanager
+async def as_platform(conn: Conn) -> AsyncGenerator[None]:
+    """For the part of a tenant's transaction that moves money: it writes accounts that are nobody's.
+
+    What it is given must have been found by the tenant before.
+    """
+    acting = await ACT_AS.one(conn, APP_ROLE)
+    yield  # no `finally`: after an error the transaction can only be ended, and that ends the role as well
+    await ACT_AS.one(conn, acting.before)
+
+
+@asynccontextmanager
+async def _platform(pool: Pool) -> AsyncGenerator[Conn]:
+    async with pool.acquire(timeout=5) as conn, conn.transaction():
+        yield conn
+
+
+async def transact(pool: Pool, work: Callable[[Conn], Awaitable[Result]], *, of: UUID | None = None) -> Result:
+    """Runs `work` in a transaction of its own, as the tenant `of` where one is given; three times at most, when PostgreSQL ends
+    it for a conflict with another.
 
     Then nothing was written. Any other failure is raised at once: what became of that transaction is for the caller to find out.
     """
     for attempt in range(1, _TRIES + 1):
         try:
-            async with pool.acquire(timeout=5) as conn, conn.transaction():
+            async with _platform(pool) if of is None else tenant(pool, of) as conn:
                 return await work(conn)
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
             if attempt == _TRIES:

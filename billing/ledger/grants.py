@@ -117,31 +117,6 @@ async def roll_over(conn: Conn, account_id: UUID, into: Issue) -> UUID:
     return account
 
 
-async def take_back(conn: Conn, account_id: UUID, *, source: str, amount: int) -> UUID:
-    """Takes `amount` unused seconds of a pack back for cash, at the price deferred for them, once per source.
-
-    Returns the transfer's id; the money then stands in refund-transit. Raises InsufficientFunds for more than is left and not
-    held, TransferConflict for a source used with another amount, UnknownAccount, and ValueError for a grant that was not sold.
-    """
-    balance = await lock_grant(conn, account_id)
-    owner = await sql.OWNER.one(conn, account_id)
-    if balance.basis_asset is None:
-        raise ValueError(f"{account_id} was not sold: it has no price to give back")
-    posting = Posting(
-        kind="pack_refund",
-        source=f"{account_id}/{source}",
-        subject_id=owner.customer_id,
-        book=owner.book,
-        asset=balance.basis_asset,
-        units=owner.asset,
-        amounts={"amount": amount, "earned": max(earned_micro(balance, amount), 0)},
-        accounts={"grant": account_id},
-    )
-    if stored := await stored_amounts(conn, posting.id):
-        posting = msgspec.structs.replace(posting, amounts={"amount": amount, "earned": stored["earned"]})
-    return (await post_all(conn, [posting]))[0]
-
-
 async def expire(conn: Conn, limit: int = 500) -> list[UUID]:
     """Takes what is left, and not held, out of at most `limit` grants whose time is over. Returns their accounts.
 

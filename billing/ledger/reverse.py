@@ -20,17 +20,20 @@ class _Named(msgspec.Struct, frozen=True):
     accounts: dict[str, UUID] = {}
 
 
-async def reverse(conn: Conn, transfer_id: UUID, reason: str) -> UUID:
+async def reverse(conn: Conn, transfer_id: UUID, reason: str, *, filed: bool = False) -> UUID:
     """Posts the opposite of a transfer once, in the caller's transaction. Returns the reversal's id; a replay changes nothing.
+
+    `filed` is for the verb that keeps a record of such transfers, and takes it back with them.
 
     Raises NotReversible for an unknown transfer, one that was itself a reversal, captures and refunds (`refund` corrects
     them), what an invoice or a credit note states (a credit note does), credit limits (another one does), expiries (a new
-    grant does: nobody could draw on the old one) and prepaid seconds (what is earned of their price depends on when);
+    grant does: nobody could draw on the old one), prepaid seconds (what is earned of their price depends on when) and what is
+    filed elsewhere;
     InsufficientFunds when what it gave has been spent; TransferConflict when it was reversed for another reason.
     """
     found = {row.id: row for row in await sql.TRANSFERS.all(conn, [transfer_id])}.get(transfer_id)
     rule = RULES.get(found.kind) if found else None
-    if found is None or rule is None or not _is_reversible(found.kind, rule):
+    if found is None or rule is None or (rule.filed and not filed) or not _is_reversible(found.kind, rule):
         raise NotReversible(f"{found.kind if found else 'unknown'} {transfer_id}")
     named = msgspec.json.decode(found.payload, type=_Named)
     rise = named.amounts.get(rule.lowers, 0) - named.amounts.get(rule.raises, 0)

@@ -20,7 +20,8 @@ class Rule(msgspec.Struct, frozen=True):
     """`opens` is the kind of grant the event makes. `raises`, `lowers`: the amount by which the floor of {credit} moves,
     so that for postpaid customers unbilled + receivable + held ≤ limit. Amounts in `signed` may be below zero. `stated`: a
     document says so, and it is never taken back; another document corrects it. `taken`: it has happened whether or not the
-    wallet covers it, so {wallet} may fall below its floor; until that is made good it holds nothing.
+    wallet covers it, so {wallet} may fall below its floor; until that is made good it holds nothing. `filed`: another verb
+    keeps a record of it, and alone takes it back.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -30,6 +31,7 @@ class Rule(msgspec.Struct, frozen=True):
     signed: frozenset[str] = frozenset()
     stated: bool = False
     taken: bool = False
+    filed: bool = False
 
 
 def debit(account: str, amount: str = "amount", *, units: bool = False) -> Leg:
@@ -112,7 +114,6 @@ RULES: dict[str, Rule] = {
     "cash_refund_failed": Rule((debit(REFUND_TRANSIT), credit("{wallet}"))),
     "cash_taken": Rule((debit("{wallet}"), credit(CLEARING)), taken=True),  # a dispute, or a refund that was not ours to decide
     "cash_returned": Rule((debit(CLEARING), credit("{wallet}"))),  # a dispute that was won, or a refund that came back
-    "pack_refund": _seconds_end(ISSUED, REFUND_TRANSIT),
     "seconds_return_to_wallet": _return(credit("{wallet}", "total")),
     "seconds_return_on_account": _return(credit(RECEIVABLE, "total"), lowers="total"),
     # postpaid: a month is closed, paid, corrected, given up
@@ -132,7 +133,10 @@ RULES: dict[str, Rule] = {
     "payment_returned": Rule((debit(CLEARING), credit(RECEIVABLE)), lowers="amount"),
     "credit_note": Rule((debit(REFUNDS, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
     "sla_note": Rule((debit(SLA, "net"), debit(TAX, "tax"), credit(RECEIVABLE, "total")), lowers="total", stated=True),
-    "write_off": Rule((debit(BAD_DEBT), credit(RECEIVABLE)), lowers="amount"),
+    "write_off": Rule((debit(BAD_DEBT), credit(RECEIVABLE)), lowers="amount", filed=True),
+    # a wire: for what is owed, and what is more than that
+    "bank_payment": Rule((debit(BANK), credit(RECEIVABLE)), lowers="amount", filed=True),
+    "bank_top_up": Rule((debit(BANK), credit("{wallet}")), filed=True),
     # what Stripe keeps of what it moves, changes into the currency it settles in, and pays to the bank or takes from there
     "stripe_fee": Rule((debit(STRIPE_FEE), credit(CLEARING)), signed=frozenset({"amount"})),
     "exchange": Rule(
@@ -142,7 +146,7 @@ RULES: dict[str, Rule] = {
     "bank_payout": Rule((debit(BANK), credit(CLEARING)), signed=frozenset({"amount"})),
     # what a GPU costs: every attempt, also a failed one; the vendor's bill corrects the month and is paid
     "cost": Rule((debit(COGS), credit(ACCRUED))),
-    "cost_true_up": Rule((debit(COGS), credit(ACCRUED)), signed=frozenset({"amount"})),
+    "cost_true_up": Rule((debit(COGS), credit(ACCRUED)), signed=frozenset({"amount"}), filed=True),
     "cost_paid": Rule((debit(ACCRUED), credit(BANK))),
     # income that is shared by agreement: every statement's `to_share` comes to zero
     "income": Rule((debit(INCOME_RECEIVABLE), credit(TO_SHARE))),
@@ -159,6 +163,7 @@ RULES: dict[str, Rule] = {
     "payout": Rule((debit("{payee}"), credit(PAYOUT_TRANSIT))),
     "payout_paid": Rule((debit(PAYOUT_TRANSIT), credit(CLEARING))),
     "payout_failed": Rule((debit(PAYOUT_TRANSIT), credit("{payee}"))),
+    "payout_reversed": Rule((debit(CLEARING), credit("{payee}"))),
 }  # fmt: skip
 
 

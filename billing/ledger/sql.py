@@ -54,14 +54,6 @@ class Leg(msgspec.Struct, frozen=True):
     book: str
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """Whose account it is."""
-
-    customer_id: UUID
-    book: Book
-    asset: str
-
-
 class Expired(msgspec.Struct, frozen=True):
     """A grant whose time is over while something is left that no hold keeps."""
 
@@ -255,13 +247,6 @@ CREDIT_LIMIT = Query(
     """
     SELECT coalesce(sum((payload -> 'amounts' ->> 'change')::bigint), 0)::bigint AS amount
     FROM billing.transfer WHERE subject_id = $1 AND kind = 'credit_limit'
-    """,
-)
-
-OWNER = Query(
-    Owner,
-    """
-    SELECT w.customer_id, w.book, w.asset FROM billing.account a JOIN billing.wallet w ON w.id = a.wallet_id WHERE a.id = $1
     """,
 )
 

@@ -9,7 +9,8 @@ from billing.kit.money import MICRO
 from billing.kit.query import Conn
 from billing.reports import sql
 from billing.reports.arguments import bounded, of_sums, plan_with_values
-from billing.reports.model import ROWS_MAX, Ask, MarginRow
+from billing.reports.model import ROWS_MAX, Ask, MarginRow, TrueUp
+from billing.reports.period import Period
 
 Rates = Mapping[tuple[str, str], int]
 """By (cost currency, currency of the revenue): what one of the former is worth, in micro-units of the latter."""
@@ -24,6 +25,11 @@ class Margin(msgspec.Struct, frozen=True):
     line: MarginRow
     margin_micro: int | None
     margin_bp: int | None
+
+
+async def true_ups(conn: Conn, period: Period) -> list[TrueUp]:
+    """Those of the months (UTC) that begin in the period."""
+    return await sql.TRUE_UPS.all(conn, period.start, period.end)
 
 
 async def margin(conn: Conn, want: Ask, rates: Rates | None = None) -> list[Margin]:

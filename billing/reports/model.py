@@ -1,7 +1,7 @@
 """What is asked of a report and what it answers; pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, get_args
 from uuid import UUID
 
@@ -85,6 +85,15 @@ class MarginRow(msgspec.Struct, frozen=True):
     refunds: int
     revenue_micro: int
     cost_micro: int
+
+
+class TrueUp(msgspec.Struct, frozen=True):
+    """What suppliers billed for a pool's month beyond what its attempts were accrued at: no cost of any one job."""
+
+    pool: str
+    month: date
+    currency: str
+    amount_micro: int
 
 
 class JobLine(msgspec.Struct, frozen=True):

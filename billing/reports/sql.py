@@ -5,7 +5,7 @@ from typing import LiteralString
 import msgspec
 
 from billing.kit.query import Query
-from billing.reports.model import JobLine, MarginRow, Movement, UsageRow
+from billing.reports.model import JobLine, MarginRow, Movement, TrueUp, UsageRow
 
 # $1 … $11: which series. A filter that is null lets everything through; planned with its values, it is not there at all.
 _SERIES: LiteralString = """
@@ -137,6 +137,15 @@ MARGIN = Query(
     GROUP BY n, organization, model, chip, currency, cost_currency
     ORDER BY n, organization, model, chip, currency, cost_currency
     LIMIT $24::bigint
+    """,
+)
+
+TRUE_UPS = Query(
+    TrueUp,
+    """
+    SELECT pool, month, currency, sum(booked_micro)::bigint AS amount_micro FROM billing.supplier_bill
+    WHERE month::timestamp AT TIME ZONE 'UTC' >= $1 AND month::timestamp AT TIME ZONE 'UTC' < $2
+    GROUP BY month, pool, currency HAVING sum(booked_micro) <> 0 ORDER BY month, pool
     """,
 )
 

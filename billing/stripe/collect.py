@@ -53,6 +53,11 @@ async def collect_due(conn: Conn, limit: int = 100) -> int:
     return len(rows)
 
 
+async def look_again(conn: Conn, invoice_id: UUID) -> None:
+    """Something was paid of the invoice, or taken back: what its next step is shows at once."""
+    await sql.LOOK_AGAIN.run(conn, str(invoice_id))
+
+
 async def _settle(conn: Conn, row: Collecting) -> None:
     """Nothing is left to pay. It is looked at again where a payment is taken back: `LOOK_AGAIN`."""
     await sql.COLLECTION_IS.run(conn, row.invoice_id, "settled", row.step, datetime.max.replace(tzinfo=row.due_at.tzinfo))

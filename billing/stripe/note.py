@@ -61,10 +61,15 @@ async def price_of(conn: Conn, sellers: Sellers, buyer: Customer, order: Order) 
 
 async def open_minor(conn: Conn, customer_id: UUID, invoice_id: UUID) -> int:
     """What is left to pay of an invoice, below zero where more was paid. Raises UnknownInvoice."""
-    found = await sql.OPEN_OF_INVOICE.maybe(conn, invoice_id, customer_id)
+    found = await sql.OPEN_OF_INVOICE.maybe(conn, customer_id, invoice_id)
     if found is None:
         raise UnknownInvoice(str(invoice_id))
     return found.amount_minor
+
+
+async def open_invoices(conn: Conn, customer_id: UUID) -> dict[UUID, int]:
+    """What is left to pay of each of the customer's invoices, in minor units."""
+    return {row.id: row.amount_minor for row in await sql.OPEN_INVOICES.all(conn, customer_id)}
 
 
 async def find_payment(conn: Conn, customer_id: UUID, id: UUID) -> Payment:

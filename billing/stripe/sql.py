@@ -24,6 +24,13 @@ class Now(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class Open(msgspec.Struct, frozen=True):
+    """What is left to pay of an invoice."""
+
+    id: UUID
+    amount_minor: int
+
+
 class Amount(msgspec.Struct, frozen=True):
     amount_minor: int
 
@@ -72,7 +79,7 @@ class DisputeRow(msgspec.Struct, frozen=True):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What was paid to a payee."""
+    """What was paid to a payee, or taken back of that."""
 
     id: UUID
     currency: str
@@ -246,21 +253,21 @@ PAYMENT_FAILED = Command("""
     WHERE id = $1 AND state IN ('created', 'open')
 """)
 
-# What is left to pay of invoice $1: what it says is due, less credit notes, less what was paid and not taken back.
-OPEN_OF_INVOICE = Query(
-    Amount,
-    """
-    SELECT (i.total_minor - i.paid_minor
+# What is left to pay of invoices of customer $1: what each says is due, less credit notes, less what was paid and not taken
+# back, by wire too, and less what was given up.
+_OPEN = """(i.total_minor - i.paid_minor
         - (SELECT coalesce(sum(c.total_minor), 0) FROM billing.invoice c WHERE c.corrects = i.id)
+        - (SELECT coalesce(sum(s.invoice_minor), 0) FROM billing.settlement s WHERE s.invoice_id = i.id AND s.undone_at IS NULL)
         - (SELECT coalesce(sum(p.received_minor), 0) FROM billing.payment p
            WHERE p.purpose = 'invoice' AND p.subject = i.id::text AND p.booked = 'receivable')
         + (SELECT coalesce(sum(r.amount_minor), 0) FROM billing.payment p JOIN billing.payment_refund r ON r.payment_id = p.id
            WHERE p.purpose = 'invoice' AND p.subject = i.id::text AND p.booked = 'receivable' AND r.state <> 'failed')
         + (SELECT coalesce(sum(d.taken_minor), 0) FROM billing.payment p JOIN billing.dispute d ON d.payment_id = p.id
            WHERE p.purpose = 'invoice' AND p.subject = i.id::text AND p.booked = 'receivable'))::bigint AS amount_minor
-    FROM billing.invoice i WHERE i.id = $1 AND i.customer_id = $2 AND i.kind = 'invoice'
-    """,
-)
+    FROM billing.invoice i WHERE i.customer_id = $1 AND i.kind = 'invoice'
+"""
+OPEN_OF_INVOICE = Query(Amount, "SELECT " + _OPEN + " AND i.id = $2")
+OPEN_INVOICES = Query(Open, "SELECT i.id, " + _OPEN)
 
 # -- money back --------------------------------------------------------------------------------------------------------
 _REFUND_COLUMNS = "id, payment_id, amount_minor, reason, ours, state, stripe_id, gone, created_at, tries"
@@ -366,6 +373,13 @@ TRANSACTION_BOOKED = Command("""
     UPDATE billing.stripe_transaction SET transfer_id = $2, booked_at = billing.now() WHERE id = $1
 """)
 PAYOUT_SENT = Query(Sent, "SELECT id, currency, amount_micro FROM billing.payout WHERE outside_id = $1 AND state = 'paid'")
+PAYOUT_REVERSED = Query(
+    Sent,
+    """
+    SELECT p.id, p.currency, r.amount_micro FROM billing.payout_reversal r JOIN billing.payout p ON p.id = r.payout_id
+    WHERE r.id = $1
+    """,
+)
 NEWEST_TRANSACTION = Query(Now, "SELECT coalesce(max(created_at), '2000-01-01') AS at FROM billing.stripe_transaction")
 NOT_BOOKED = Query(
     TransactionRow,

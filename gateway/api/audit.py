@@ -7,11 +7,12 @@ import msgspec
 from litestar import Response, get
 from msgspec import Meta
 
+from billing.kit.pool import tenant
 from gateway.audit.model import Actor, Entry
 from gateway.audit.read import Sought, entries_after
 from gateway.audit.verify import head_of
 from gateway.edge.caller import HttpRequest, gateway_of
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import manager
 from gateway.edge.query import integer, moment, query_of, single
 from gateway.edge.replies import json_reply
@@ -45,12 +46,13 @@ class EntryList(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _OUTCOMES = {"done": False, "refused": True}
+_POSITION_MAX = 2**63 - 1
 _LIST = Described(
     tag="Organization",
     answers={200: Answer("Entries.", EntryList)},
     parameters=(
-        Parameter("after", "Only entries behind this position; default 0, the beginning.", int),
-        Parameter("limit", "At most this many, 1 to 1000; default 100.", int),
+        Parameter("after", "Only entries behind this position; default 0, the beginning.", between(0, _POSITION_MAX)),
+        Parameter("limit", "At most this many, 1 to 1000; default 100.", between(1, 1000)),
         Parameter("action", "Only this action, such as key.revoke, or all of key."),
         Parameter("object", "Only what was done to the object of this id."),
         Parameter("actor", "Only what this key or member did, by id."),
@@ -67,7 +69,7 @@ _LIST = Described(
 async def list_audit_entries(request: HttpRequest) -> Response[bytes]:
     """List who did what to the organization and who was refused. Nothing in it is ever changed or removed."""
     who, values = await manager(request), query_of(request, *(one.name for one in _LIST.parameters))
-    after = integer(values, "after", default=0, least=0, most=2**63 - 1)
+    after = integer(values, "after", default=0, least=0, most=_POSITION_MAX)
     limit = integer(values, "limit", default=100, least=1, most=1000)
     outcome = single(values, "outcome")
     if outcome is not None and outcome not in _OUTCOMES:
@@ -80,7 +82,7 @@ async def list_audit_entries(request: HttpRequest) -> Response[bytes]:
         since=moment(values, "since"),
         until=moment(values, "until"),
     )
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         found = await entries_after(conn, who.org_id, after, want, limit=limit)
         head = await head_of(conn, who.org_id)
     return json_reply(_encode(EntryList(data=tuple(map(_view, found)), head=str(head))))

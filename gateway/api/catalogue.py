@@ -7,6 +7,7 @@ import msgspec
 from litestar import Response, get
 from msgspec import Meta
 
+from billing.kit.pool import tenant
 from billing.pricing.explain import decimal
 from billing.pricing.model import Book, Day
 from gateway.access.model import Caller
@@ -191,7 +192,7 @@ def _listed(request: HttpRequest, book: Book | None, caching: dict[str, str]) ->
 
 async def _book(request: HttpRequest, caller: Caller) -> Book | None:
     gateway = gateway_of(request)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, caller.org_id) as conn:
         return (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
 
 

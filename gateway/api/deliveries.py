@@ -8,14 +8,14 @@ import msgspec
 from litestar import Response, get, post
 from msgspec import Meta
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Manager
 from gateway.api.webhooks import id_after, webhook_manager, webhook_of
 from gateway.audit.record import record
 from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.follow import next_change
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import json_reply
@@ -77,8 +77,10 @@ _DELIVERIES = Described(
         _ID,
         Parameter("state", "Only those in this state.", State),
         Parameter("after", "Only those behind the one with this id."),
-        Parameter("limit", "At most this many, 1 to 100; default 20.", int),
-        Parameter("wait", f"Be answered only when there is one, or after so many seconds, {WAIT_MAX_S} at most.", int),
+        Parameter("limit", "At most this many, 1 to 100; default 20.", between(1, 100)),
+        Parameter(
+            "wait", f"Be answered only when there is one, or after so many seconds, {WAIT_MAX_S} at most.", between(0, WAIT_MAX_S)
+        ),
     ),
     errors=(InvalidRequest, UnsupportedField, *_ONE),
     scope=_READS,
@@ -115,7 +117,7 @@ async def trigger_webhook(request: HttpRequest, webhook_id: str) -> Response[byt
         await record(conn, acted(request, who, webhook_id, after=wanted))
         return posted
 
-    posted = await transact(gateway.pool, write)
+    posted = await transact(gateway.pool, write, of=who.org_id)
     gateway.changes.ring()
     return json_reply(_encode(delivery_view(posted)), 202)
 
@@ -131,12 +133,12 @@ async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Resp
     limit = integer(values, "limit", default=20, least=1, most=100)
     until = monotonic() + integer(values, "wait", default=0, least=0, most=WAIT_MAX_S)
     behind = id_after("msg_", after) if after is not None else None
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, who.org_id) as conn:
         endpoint = await webhook_of(conn, who, webhook_id)
     while True:
         changed = next_change(gateway)
         try:
-            async with gateway.pool.acquire(timeout=5) as conn:
+            async with tenant(gateway.pool, who.org_id) as conn:
                 found = await list_deliveries(conn, who.org_id, endpoint.id, state=state, after=behind, limit=limit)
             left_s = until - monotonic()
             if found or left_s <= 0 or gateway.closing.is_set():
@@ -150,7 +152,7 @@ async def list_webhook_deliveries(request: HttpRequest, webhook_id: str) -> Resp
 async def get_webhook_delivery(request: HttpRequest, message_id: str) -> Response[bytes]:
     """One delivery with every try, and its message signed as it would be sent now."""
     who, gateway = await webhook_manager(request)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, who.org_id) as conn:
         delivery = await _find(conn, who, message_id)
         tries = await tries_of(conn, delivery)
         endpoint = await find_endpoint(conn, delivery.org_id, delivery.endpoint_id)
@@ -180,7 +182,7 @@ async def resend_webhook_delivery(request: HttpRequest, message_id: str) -> Resp
         await record(conn, acted(request, who, message_id))
         return again
 
-    return json_reply(_encode(delivery_view(await transact(gateway.pool, write))), 202)
+    return json_reply(_encode(delivery_view(await transact(gateway.pool, write, of=who.org_id))), 202)
 
 
 @post(
@@ -202,7 +204,7 @@ async def record_webhook_outcome(request: HttpRequest, message_id: str) -> Respo
         await record_try(conn, delivery.org_id, delivery.id, delivery.endpoint_id, tries=delivery.tries, outcome=outcome)
         return await _find(conn, who, message_id)
 
-    return json_reply(_encode(delivery_view(await transact(gateway.pool, write))))
+    return json_reply(_encode(delivery_view(await transact(gateway.pool, write, of=who.org_id))))
 
 
 async def _find(conn: Conn, who: Manager, text: str) -> Delivery:

@@ -13,10 +13,11 @@ from billing.invoices.pdf import to_pdf
 from billing.invoices.read import find_invoice, invoices
 from billing.invoices.words import names_of
 from billing.invoices.xml import to_xml
+from billing.kit.pool import tenant
 from gateway.edge.caller import HttpRequest, gateway_of
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import reader
-from gateway.edge.query import integer, query_of, single
+from gateway.edge.query import integer, query_of, uuid_in
 from gateway.edge.replies import json_reply
 from gateway.errors import InvalidRequest, NotFound, Unavailable, UnsupportedField
 
@@ -36,8 +37,8 @@ _LIST = Described(
     callers=True,
     answers={200: Answer("Invoices and credit notes.", InvoiceList)},
     parameters=(
-        Parameter("after", "Only those older than the one with this id."),
-        Parameter("limit", "At most this many, 1 to 100; default 20.", int),
+        Parameter("after", "Only those older than the one with this id.", UUID),
+        Parameter("limit", "At most this many, 1 to 100; default 20.", between(1, 100)),
     ),
     errors=(InvalidRequest, UnsupportedField),
 )
@@ -73,9 +74,9 @@ async def list_invoices(request: HttpRequest) -> Response[bytes]:
     caller = await reader(request)
     values = query_of(request, "after", "limit")
     limit = integer(values, "limit", default=20, least=1, most=100)
-    after = single(values, "after")
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
-        found = await invoices(conn, caller.org_id, after=_uuid(after) if after else None, limit=limit)
+    after = uuid_in(values, "after")
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
+        found = await invoices(conn, caller.org_id, after=after, limit=limit)
     return json_reply(_encode(InvoiceList(data=tuple(found))))
 
 
@@ -106,7 +107,7 @@ async def get_invoice_xml(request: HttpRequest, invoice_id: str) -> Response[byt
 
 async def _find(request: HttpRequest, invoice_id: str) -> Invoice:
     caller = await reader(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         try:
             return await find_invoice(conn, caller.org_id, _uuid(invoice_id))
         except UnknownInvoice as error:

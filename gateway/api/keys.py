@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response, get, patch, post
 from msgspec import UNSET, Meta, UnsetType
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.keys import add_key, change_key, list_keys, read_key
 from gateway.access.managers import require_within
@@ -132,7 +132,7 @@ async def list_all_keys(request: HttpRequest) -> Response[bytes]:
     if kind is not None and kind not in get_args(KeyKind):
         raise InvalidRequest(f"kind must be one of {', '.join(get_args(KeyKind))}", param="kind")
     project_id = None if project is None else uuid_of(project)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         rows = await list_keys(conn, who.org_id, limit=limit + 1, after=after, project_id=project_id, kind=kind)
     page, cursor = cut(rows, limit)
     return json_reply(_encode(KeyList(data=tuple(map(key_view, page)), has_more=cursor is not None, next_cursor=cursor)))
@@ -153,14 +153,14 @@ async def create_one_key(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, key_id, after=key_view(made)))
         return made, token
 
-    return _with_secret(*await transact(gateway_of(request).pool, write), 201)
+    return _with_secret(*await transact(gateway_of(request).pool, write, of=who.org_id), 201)
 
 
 @get("/v1/keys/{key_id:str}", operation_id="get_key", opt={"described": _GET})
 async def get_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
     """One key."""
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return _reply(await read_key(conn, who.org_id, uuid_of(key_id)))
 
 
@@ -183,7 +183,7 @@ async def change_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         await record(conn, acted(request, who, found.id, before=key_view(found), after=key_view(changed)))
         return changed
 
-    return _reply(await transact(gateway_of(request).pool, write))
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id))
 
 
 @post("/v1/keys/{key_id:str}/rotate", status_code=200, operation_id="rotate_key", opt={"described": _ROTATE})
@@ -199,7 +199,7 @@ async def rotate_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         await record(conn, acted(request, who, found.id, before=key_view(found), after=key_view(rotated)))
         return rotated, token
 
-    return _with_secret(*await transact(gateway_of(request).pool, write), 200)
+    return _with_secret(*await transact(gateway_of(request).pool, write, of=who.org_id), 200)
 
 
 @post("/v1/keys/{key_id:str}/revoke", status_code=200, operation_id="revoke_key", opt={"described": _REVOKE})
@@ -215,7 +215,7 @@ async def revoke_one_key(request: HttpRequest, key_id: str) -> Response[bytes]:
         await record(conn, acted(request, who, found.id, before=key_view(found), after=key_view(revoked)))
         return revoked
 
-    return _reply(await transact(gateway_of(request).pool, write))
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id))
 
 
 def _require_known(request: HttpRequest, restrictions: Restrictions) -> None:

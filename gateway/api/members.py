@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from litestar import Response, delete, get, patch, post
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.managers import require_within
 from gateway.access.members import add_member, change_role, list_members, read_member, remove_member
@@ -91,7 +91,7 @@ _REMOVE = Described(
 async def list_all_members(request: HttpRequest) -> Response[bytes]:
     """List the members, newest first."""
     who, (limit, after) = await manager(request), page_of(query_of(request, "limit", "cursor"))
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         page, cursor = cut(await list_members(conn, who.org_id, limit=limit + 1, after=after), limit)
     return json_reply(_encode(MemberList(data=tuple(map(member_view, page)), has_more=cursor is not None, next_cursor=cursor)))
 
@@ -107,14 +107,14 @@ async def add_one_member(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, added.id, after=member_view(added)))
         return added
 
-    return _reply(await transact(gateway_of(request).pool, write), 201)
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id), 201)
 
 
 @get("/v1/members/{member_id:str}", operation_id="get_member", opt={"described": _GET})
 async def get_one_member(request: HttpRequest, member_id: str) -> Response[bytes]:
     """One member."""
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return _reply(await read_member(conn, who.org_id, uuid_of(member_id)))
 
 
@@ -133,7 +133,7 @@ async def change_one_member(request: HttpRequest, member_id: str) -> Response[by
         await record(conn, acted(request, who, found.id, before=member_view(found), after=member_view(changed)))
         return changed
 
-    return _reply(await transact(gateway_of(request).pool, write))
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id))
 
 
 @delete("/v1/members/{member_id:str}", status_code=204, operation_id="remove_member", opt={"described": _REMOVE})
@@ -148,7 +148,7 @@ async def remove_one_member(request: HttpRequest, member_id: str) -> Response[No
         await remove_member(conn, who.org_id, found)
         await record(conn, acted(request, who, found.id, before=member_view(found)))
 
-    await transact(gateway_of(request).pool, write)
+    await transact(gateway_of(request).pool, write, of=who.org_id)
     return Response(None, status_code=204)
 
 

@@ -5,7 +5,7 @@ from litestar import Response, get, patch
 from msgspec import UNSET, UnsetType
 
 from billing.customers.register import customer
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Name, OrganizationSettings
 from gateway.access.organizations import read_organization, rename_organization
@@ -46,7 +46,7 @@ _CHANGE = Described(
 async def get_organization(request: HttpRequest) -> Response[bytes]:
     """The organization of this management key."""
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return await _reply(conn, await read_organization(conn, who.org_id))
 
 
@@ -64,7 +64,7 @@ async def change_organization(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, who.org_id, before=await _view(conn, found), after=await _view(conn, changed)))
         return await _reply(conn, changed)
 
-    return await transact(gateway_of(request).pool, write)
+    return await transact(gateway_of(request).pool, write, of=who.org_id)
 
 
 async def _reply(conn: Conn, found: OrganizationSettings) -> Response[bytes]:

@@ -6,12 +6,13 @@ from typing import Literal
 import msgspec
 from litestar import Response, get
 
+from billing.kit.pool import tenant
 from billing.plans.catalogue import catalogue_in_force
 from billing.plans.events import Event, events_after
 from billing.plans.model import FreePlan, Pack, Plan, State
 from billing.plans.read import subscriptions
 from gateway.edge.caller import HttpRequest, gateway_of
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import reader
 from gateway.edge.query import integer, query_of
 from gateway.edge.replies import json_reply
@@ -58,8 +59,8 @@ _EVENTS = Described(
     callers=True,
     answers={200: Answer("Events.", EventList)},
     parameters=(
-        Parameter("after", "Only events after this position; default 0, the beginning.", int),
-        Parameter("limit", "At most this many, 1 to 100; default 20.", int),
+        Parameter("after", "Only events after this position; default 0, the beginning.", between(0, _POSITION_MAX)),
+        Parameter("limit", "At most this many, 1 to 100; default 20.", between(1, 100)),
     ),
     errors=(InvalidRequest, UnsupportedField),
 )
@@ -69,7 +70,7 @@ _EVENTS = Described(
 async def list_plans(request: HttpRequest) -> Response[bytes]:
     """List the plans and packs on offer."""
     caller = await reader(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         offered = await catalogue_in_force(conn)
     plans = tuple(plan for plan in offered.plans if isinstance(plan, FreePlan) or plan.currency == caller.currency)
     packs = tuple(pack for pack in offered.packs if pack.currency == caller.currency)
@@ -80,7 +81,7 @@ async def list_plans(request: HttpRequest) -> Response[bytes]:
 async def get_plan(request: HttpRequest) -> Response[bytes]:
     """The organization's plan."""
     caller = await reader(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         found = [one for one in await subscriptions(conn, caller.org_id) if one.state != "ended"]
     if not found:
         raise NotFound("the organization has no plan; it pays by the second from its wallet")
@@ -103,6 +104,6 @@ async def list_events(request: HttpRequest) -> Response[bytes]:
     values = query_of(request, "after", "limit")
     after = integer(values, "after", default=0, least=0, most=_POSITION_MAX)
     limit = integer(values, "limit", default=20, least=1, most=100)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         found = await events_after(conn, after, customer_id=caller.org_id, limit=limit)
     return json_reply(_encode(EventList(data=tuple(found))))

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Response, get, patch, post
 from msgspec import UNSET, UnsetType
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import PROMPT_DAYS, Name, Project, PromptDays
 from gateway.access.projects import change_project, list_projects, open_project, read_project
@@ -86,7 +86,7 @@ _CHANGE = Described(
 async def list_all_projects(request: HttpRequest) -> Response[bytes]:
     """List the projects, newest first."""
     who, (limit, after) = await manager(request), page_of(query_of(request, "limit", "cursor"))
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         page, cursor = cut(await list_projects(conn, who.org_id, limit=limit + 1, after=after), limit)
     views = tuple(map(project_view, page))
     return json_reply(_encode(ProjectList(data=views, has_more=cursor is not None, next_cursor=cursor)))
@@ -102,14 +102,14 @@ async def create_one_project(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, made.id, after=project_view(made)))
         return made
 
-    return _reply(await transact(gateway_of(request).pool, write), 201)
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id), 201)
 
 
 @get("/v1/projects/{project_id:str}", operation_id="get_project", opt={"described": _GET})
 async def get_one_project(request: HttpRequest, project_id: str) -> Response[bytes]:
     """One project."""
     who = await manager(request)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return _reply(await read_project(conn, who.org_id, uuid_of(project_id)))
 
 
@@ -130,7 +130,7 @@ async def change_one_project(request: HttpRequest, project_id: str) -> Response[
         await record(conn, acted(request, who, found.id, before=project_view(found), after=project_view(changed)))
         return changed
 
-    return _reply(await transact(gateway_of(request).pool, write))
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id))
 
 
 def _reply(project: Project, status: int = 200) -> Response[bytes]:

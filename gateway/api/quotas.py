@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from litestar import Response, delete, get, patch, post
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Caller, Manager, well_formed
 from gateway.api.organizations import BODY_ERRORS
@@ -86,7 +86,7 @@ async def list_all_quotas(request: HttpRequest) -> Response[bytes]:
     who, values = await _reader(request), query_of(request, "limit", "cursor", "end_user")
     limit, after = page_of(values)
     asker = None if isinstance(who, Manager) else _asker(who, single(values, "end_user"))
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         page, cursor = cut(await list_quotas(conn, who.org_id, limit=limit + 1, after=after, asker=asker), limit)
     views = tuple(quota_view(one.quota, one.standings) for one in page)
     return json_reply(_encode(QuotaList(data=views, has_more=cursor is not None, next_cursor=cursor)))
@@ -103,14 +103,14 @@ async def create_one_quota(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, made.id, after=quota_view(made)))
         return shown
 
-    return _reply(await transact(gateway_of(request).pool, write), 201)
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id), 201)
 
 
 @get("/v1/quotas/{quota_id:str}", operation_id="get_quota", opt={"described": _GET})
 async def get_one_quota(request: HttpRequest, quota_id: str) -> Response[bytes]:
     """One quota."""
     who, values = await manager(request), query_of(request, "subject")
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         return _reply(await read_quota(conn, who.org_id, uuid_of(quota_id), single(values, "subject")))
 
 
@@ -128,7 +128,7 @@ async def change_one_quota(request: HttpRequest, quota_id: str) -> Response[byte
             await record(conn, acted(request, who, found.id, before=quota_view(found), after=quota_view(changed)))
         return shown
 
-    return _reply(await transact(gateway_of(request).pool, write))
+    return _reply(await transact(gateway_of(request).pool, write, of=who.org_id))
 
 
 @delete("/v1/quotas/{quota_id:str}", status_code=204, operation_id="delete_quota", opt={"described": _DELETE})
@@ -142,7 +142,7 @@ async def delete_one_quota(request: HttpRequest, quota_id: str) -> Response[None
         await delete_quota(conn, found)
         await record(conn, acted(request, who, found.id, before=quota_view(found)))
 
-    await transact(gateway_of(request).pool, write)
+    await transact(gateway_of(request).pool, write, of=who.org_id)
     return Response(None, status_code=204)
 
 

@@ -8,8 +8,9 @@ import msgspec
 from litestar import Response, get
 from msgspec import Meta
 
+from billing.kit.pool import tenant
 from gateway.edge.caller import HttpRequest, gateway_of
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.manager import manager
 from gateway.edge.pages import PAGE, cut, page_of
 from gateway.edge.query import integer, moment, query_of, single
@@ -68,7 +69,7 @@ _LIST = Described(
     parameters=(
         *PAGE,
         _KEY,
-        Parameter("status", "Only calls answered with this status.", int),
+        Parameter("status", "Only calls answered with this status.", between(100, 599)),
         Parameter("code", "Only calls refused with this error code."),
         *_SPAN,
     ),
@@ -92,7 +93,7 @@ async def list_requests(request: HttpRequest) -> Response[bytes]:
     limit, after = page_of(values)
     since, until = _span(values)
     status = integer(values, "status", default=0, least=100, most=599) or None
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         rows = await list_calls(
             conn,
             who.org_id,
@@ -113,7 +114,7 @@ async def group_requests(request: HttpRequest) -> Response[bytes]:
     """Count all calls by route and outcome, with how long they took: what fails, how often, and one request id to ask about."""
     who, values = await manager(request), query_of(request, "caller", "since", "until")
     since, until = _span(values)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, who.org_id) as conn:
         groups = await group_calls(conn, who.org_id, since=since, until=until, caller_id=_caller(values))
     return json_reply(_encode(GroupList(data=tuple(groups))))
 

@@ -11,6 +11,7 @@ from litestar.response import Stream
 from billing.customers.model import TIME_ZONE_DEFAULT
 from billing.customers.register import customers
 from billing.errors import ReportInvalid, UnknownWallet
+from billing.kit.pool import tenant
 from billing.kit.query import Conn
 from billing.reports.files import jobs_csv, jobs_parquet, statement_csv, statement_parquet, usage_csv, usage_parquet
 from billing.reports.jobs import LIMIT_MAX, jobs
@@ -22,7 +23,7 @@ from gateway.access.model import Reader
 from gateway.api.reports import JobList, StatementDocument, UsageReport, job_list, statement_document, usage_report
 from gateway.context import Gateway
 from gateway.edge.caller import HttpRequest, gateway_of, header
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.files import Write, send_file
 from gateway.edge.manager import reader
 from gateway.edge.query import integer, query_of, single
@@ -66,7 +67,7 @@ _JOBS = Described(
         *_PERIOD,
         *_WHICH,
         Parameter("cursor", "`next_cursor` of the page before."),
-        Parameter("limit", f"At most this many, 1 to {LIMIT_MAX}; default 100. A file has all of them.", int),
+        Parameter("limit", f"At most this many, 1 to {LIMIT_MAX}; default 100. A file has all of them.", between(1, LIMIT_MAX)),
     ),
     errors=(InvalidRequest, UnsupportedField),
 )
@@ -92,12 +93,12 @@ async def get_usage(request: HttpRequest) -> Response[bytes] | Stream:
     caller, values = await reader(request), query_of(request, *_names(_USAGE))
     gateway, form = gateway_of(request), _format(request, values)
     with _named():
-        async with gateway.pool.acquire(timeout=5) as conn, conn.transaction(readonly=True):
+        async with tenant(gateway.pool, caller.org_id, readonly=True) as conn:
             want = await _asked(conn, caller, values)
             if form == "json":
                 return json_reply(_encode(usage_report(want, await usage(conn, want))))
         write = usage_csv if form == "csv" else usage_parquet
-        return await _file(gateway, form, f"usage-{_days(want.period)}", lambda conn, to: write(conn, want, to))
+        return await _file(gateway, caller, form, f"usage-{_days(want.period)}", lambda conn, to: write(conn, want, to))
 
 
 @get("/v1/usage/jobs", operation_id="list_used_jobs", opt={"described": _JOBS})
@@ -107,12 +108,12 @@ async def list_used_jobs(request: HttpRequest) -> Response[bytes] | Stream:
     gateway, form = gateway_of(request), _format(request, values)
     limit, cursor = integer(values, "limit", default=100, least=1, most=LIMIT_MAX), single(values, "cursor")
     with _named():
-        async with gateway.pool.acquire(timeout=5) as conn, conn.transaction(readonly=True):
+        async with tenant(gateway.pool, caller.org_id, readonly=True) as conn:
             want = await _asked(conn, caller, values)
             if form == "json":
                 return json_reply(_encode(job_list(await jobs(conn, want, limit=limit, cursor=cursor))))
         write = jobs_csv if form == "csv" else jobs_parquet
-        return await _file(gateway, form, f"jobs-{_days(want.period)}", lambda conn, to: write(conn, want, to))
+        return await _file(gateway, caller, form, f"jobs-{_days(want.period)}", lambda conn, to: write(conn, want, to))
 
 
 @get("/v1/statement", operation_id="get_statement", opt={"described": _STATEMENT})
@@ -121,13 +122,13 @@ async def get_statement(request: HttpRequest) -> Response[bytes] | Stream:
     caller, values = await reader(request), query_of(request, *_names(_STATEMENT))
     gateway, form = gateway_of(request), _format(request, values)
     with _named():
-        async with gateway.pool.acquire(timeout=5) as conn, conn.transaction(readonly=True):
+        async with tenant(gateway.pool, caller.org_id, readonly=True) as conn:
             period = await _period(conn, caller, values)
             of = StatementOf(caller.org_id, _book(caller), single(values, "asset") or caller.currency, period)
             if form == "json":
                 return json_reply(_encode(statement_document(await statement(conn, of))))
         write = statement_csv if form == "csv" else statement_parquet
-        return await _file(gateway, form, f"statement-{_days(period)}", lambda conn, to: write(conn, of, to))
+        return await _file(gateway, caller, form, f"statement-{_days(period)}", lambda conn, to: write(conn, of, to))
 
 
 def _names(described: Described) -> tuple[str, ...]:
@@ -190,14 +191,13 @@ def _days(period: Period) -> str:
     return f"{period.start.astimezone(period.zone):%Y%m%d}-{period.end.astimezone(period.zone):%Y%m%d}"
 
 
-async def _file(gateway: Gateway, form: str, name: str, write: Callable[[Conn, Write], Awaitable[None]]) -> Stream:
+async def _file(
+    gateway: Gateway, caller: Reader, form: str, name: str, write: Callable[[Conn, Write], Awaitable[None]]
+) -> Stream:
     """Raises ReportInvalid, UnknownWallet, Unavailable."""
 
     async def produce(to: Write) -> None:
-        async with (
-            gateway.pool.acquire(timeout=5) as conn,
-            conn.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with tenant(gateway.pool, caller.org_id, isolation="repeatable_read", readonly=True) as conn:
             await write(conn, to)
 
     return await send_file(f"{name}.{form}", _MEDIA[form], produce)

@@ -7,12 +7,12 @@ import msgspec
 from litestar import Response, delete, get, patch, post
 from msgspec import UNSET, Meta, UnsetType
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Manager
 from gateway.audit.record import record
 from gateway.context import Gateway
-from gateway.edge.bodies import decode_json, read_body, read_json
+from gateway.edge.bodies import read_json
 from gateway.edge.caller import HttpRequest, gateway_of
 from gateway.edge.described import Answer, Described, Parameter
 from gateway.edge.manager import manager
@@ -42,7 +42,6 @@ from gateway.webhooks.events import EventName
 from gateway.webhooks.model import OVERLAP_S, Endpoint, EndpointForm
 from gateway.webhooks.view import CALLBACKS, Webhook, WebhookList, WebhookSecret, webhook_view
 
-_ROTATE_BYTES_MAX = 4096
 _Url = Annotated[str, Meta(max_length=2048, description="https://, reachable from the internet, answering 2xx within 20 s.")]
 _Events = Annotated[tuple[EventName, ...], Meta(max_length=64, description="Only these; none: all.")]
 _About = Annotated[str, Meta(max_length=200)]
@@ -138,7 +137,7 @@ async def create_webhook(request: HttpRequest) -> Response[bytes]:
         await record(conn, acted(request, who, webhook_view(added).id, after=webhook_view(added)))
         return added
 
-    return _reply(await transact(gateway.pool, write), 201)
+    return _reply(await transact(gateway.pool, write, of=who.org_id), 201)
 
 
 @get("/v1/webhooks", operation_id="list_webhooks", opt={"described": _LIST})
@@ -146,7 +145,7 @@ async def list_webhooks(request: HttpRequest) -> Response[bytes]:
     """List the organization's endpoints; there are few."""
     who, gateway = await webhook_manager(request)
     query_of(request)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, who.org_id) as conn:
         found = await list_endpoints(conn, who.org_id)
     return json_reply(_encode(WebhookList(data=tuple(map(webhook_view, found)))))
 
@@ -155,7 +154,7 @@ async def list_webhooks(request: HttpRequest) -> Response[bytes]:
 async def get_webhook(request: HttpRequest, webhook_id: str) -> Response[bytes]:
     """One endpoint: whether it is enabled, and since when it fails."""
     who, gateway = await webhook_manager(request)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, who.org_id) as conn:
         return _reply(await webhook_of(conn, who, webhook_id))
 
 
@@ -175,7 +174,7 @@ async def change_webhook(request: HttpRequest, webhook_id: str) -> Response[byte
         await record(conn, acted(request, who, webhook_id, before=webhook_view(found), after=webhook_view(changed)))
         return changed
 
-    return _reply(await transact(gateway.pool, write))
+    return _reply(await transact(gateway.pool, write, of=who.org_id))
 
 
 @delete("/v1/webhooks/{webhook_id:str}", status_code=204, operation_id="delete_webhook", opt={"described": _DELETE})
@@ -188,7 +187,7 @@ async def delete_webhook(request: HttpRequest, webhook_id: str) -> Response[None
         await remove_endpoint(conn, found)
         await record(conn, acted(request, who, webhook_id, before=webhook_view(found)))
 
-    await transact(gateway.pool, write)
+    await transact(gateway.pool, write, of=who.org_id)
     return Response(None, status_code=204)
 
 
@@ -196,23 +195,21 @@ async def delete_webhook(request: HttpRequest, webhook_id: str) -> Response[None
 async def get_webhook_secret(request: HttpRequest, webhook_id: str) -> Response[bytes]:
     """The secret that an endpoint's messages are signed with, for a library of Standard Webhooks."""
     who, gateway = await webhook_manager(request)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, who.org_id) as conn:
         return _secret_reply(gateway, await webhook_of(conn, who, webhook_id))
 
 
 @post("/v1/webhooks/{webhook_id:str}/rotate", status_code=200, operation_id="rotate_webhook_secret", opt={"described": _ROTATE})
 async def rotate_webhook_secret(request: HttpRequest, webhook_id: str) -> Response[bytes]:
     """Replace a secret. For a while messages are signed with both, so that a receiver may change over when it likes."""
-    who, gateway = await webhook_manager(request)
-    body = await read_body(request, _ROTATE_BYTES_MAX)
-    overlap_s = decode_json(body, _rotate).overlap_s if body else OVERLAP_S
+    (who, gateway), body = await webhook_manager(request), await read_json(request, _rotate)
 
     async def write(conn: Conn) -> Endpoint:
-        rotated = await rotate_secret(conn, await webhook_of(conn, who, webhook_id, lock=True), overlap_s=overlap_s)
+        rotated = await rotate_secret(conn, await webhook_of(conn, who, webhook_id, lock=True), overlap_s=body.overlap_s)
         await record(conn, acted(request, who, webhook_id, after=webhook_view(rotated)))
         return rotated
 
-    return _secret_reply(gateway, await transact(gateway.pool, write))
+    return _secret_reply(gateway, await transact(gateway.pool, write, of=who.org_id))
 
 
 async def webhook_manager(request: HttpRequest) -> tuple[Manager, Gateway]:

@@ -15,9 +15,9 @@ from billing.kit.money import format_amount, format_micro, parse_micro
 from billing.kit.query import Conn
 from billing.ledger.model import Book
 from billing.reports.files import jobs_csv, jobs_parquet, statement_csv, statement_parquet, usage_csv, usage_parquet
-from billing.reports.margin import Margin, Rates
+from billing.reports.margin import Margin, Rates, true_ups
 from billing.reports.margin import margin as compare
-from billing.reports.model import DIMENSIONS, STEPS, Ask, StatementOf, UsageRow, ask
+from billing.reports.model import DIMENSIONS, STEPS, Ask, StatementOf, TrueUp, UsageRow, ask
 from billing.reports.period import Period, month_of, period_of, zone_of
 from billing.reports.statement import Statement
 from billing.reports.statement import statement as read_statement
@@ -150,11 +150,12 @@ def margin(
     """Show revenue against what the compute cost. Currencies are compared only at a rate that is given."""
     given: Rates = dict(_rate(rate) for rate in rates)
 
-    async def found(conn: Conn) -> list[Margin]:
-        return await compare(conn, await _asked(conn, org, When(**when), groups, filters, book="live"), given)
+    async def found(conn: Conn) -> tuple[list[Margin], list[TrueUp]]:
+        want = await _asked(conn, org, When(**when), groups, filters, book="live")
+        return await compare(conn, want, given), [] if org or filters else await true_ups(conn, want.period)
 
     with reported():
-        lines = asyncio.run(in_snapshot(settings, found))
+        lines, billed = asyncio.run(in_snapshot(settings, found))
     if as_json:
         shown = [
             {**msgspec.structs.asdict(one.line), "margin_micro": one.margin_micro, "margin_bp": one.margin_bp} for one in lines
@@ -162,6 +163,9 @@ def margin(
         write_json(shown)
     else:
         _show_margins(lines, groups)
+        for one in billed:
+            amount = format_micro(one.amount_micro, one.currency)
+            click.echo(f"{one.month:%Y-%m}, {one.pool}: the supplier billed {amount} more than the jobs above were accrued at")
 
 
 async def _asked(

@@ -7,14 +7,14 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from gateway.edge.described import Parameter
+from gateway.edge.described import Parameter, between
 from gateway.edge.query import integer, single
 from gateway.errors import InvalidRequest, NotFound
 
 PAGE_DEFAULT, PAGE_MAX = 20, 100
 _CURSOR = re.compile("[0-9a-f]{32}")
 PAGE = (
-    Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", Annotated[int, Meta(ge=1, le=PAGE_MAX)]),
+    Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", between(1, PAGE_MAX)),
     Parameter("cursor", "The `next_cursor` of the page before.", Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]),
 )
 """What every list takes."""

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from datetime import datetime
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from gateway.edge.caller import HttpRequest
 from gateway.errors import InvalidRequest, UnsupportedField
@@ -43,6 +44,17 @@ def integer(values: dict[str, list[str]], name: str, *, default: int, least: int
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
         raise InvalidRequest(f"{name} must be between {least} and {most}", param=name)
     return int(text)
+
+
+def uuid_in(values: dict[str, list[str]], name: str) -> UUID | None:
+    """Raises InvalidRequest."""
+    text = single(values, name)
+    if text is None:
+        return None
+    with suppress(ValueError):
+        if str(found := UUID(text)) == text.lower():
+            return found
+    raise InvalidRequest(f"{name} must be an id such as 01a2147b-7fe1-725e-ae30-404b23db39d7", param=name)
 
 
 def moment(values: dict[str, list[str]], name: str) -> datetime | None:

@@ -50,7 +50,9 @@ async def note_refusal(error: Exception, scope: Scope) -> None:
     request: HttpRequest = Request(scope)
     about = next(reversed(scope["path_params"].values()), who.org_id)
     try:
-        await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, about, refused=error.code)))
+        await transact(
+            gateway_of(request).pool, lambda conn: record(conn, acted(request, who, about, refused=error.code)), of=who.org_id
+        )
     except TRANSIENT as lost:
         log.warning("refusal_not_recorded", error=type(lost).__name__)
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from billing.charges.release import release
 from billing.errors import BillingError
+from billing.kit.pool import as_platform
 from billing.kit.query import Conn
 from gateway.jobs import sql
 from gateway.jobs.account import ended
@@ -18,7 +19,8 @@ async def cancel(conn: Conn, org_id: UUID, job_id: UUID) -> str | None:
     if changed is None:
         return None
     if changed.state == "cancelled":
-        await release_holds(conn, [JobRef(org_id, job_id)])
+        async with as_platform(conn):
+            await release_holds(conn, [JobRef(org_id, job_id)])
     return changed.state
 
 

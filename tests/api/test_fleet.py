@@ -2,33 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
 from gateway.settings import Secret
-from tests.conftest import on_database
-from tests.stack import Stack, beside, running_stack
+from tests.stack import Stack, running_stack
 
 TOKEN = "an operator token of the tests, long enough"
 SERVER = {"name": "one", "url": "gpu-1:8001", "models": ["testcard"], "accelerator": "h100", "slots": 2, "labels": {"rack": "7"}}
 
 
 @pytest.fixture(scope="module")
-def office(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def office(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """An API whose settings name an operator."""
-    name = f"tallylight_{uuid4().hex[:12]}"
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
     folder: Path = tmp_path_factory.mktemp("office")
-    with running_stack(on_database(server_dsn, name), folder, replicas=0, roles=("api",), operator_token=Secret(TOKEN)) as stack:
+    with running_stack(module_dsn, folder, replicas=0, roles=("api",), operator_token=Secret(TOKEN)) as stack:
         yield stack
 
 

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -18,7 +16,7 @@ import pytest
 from billing.kit.query import Conn
 from gateway.settings import Secret
 from tests.api.test_managers import manage
-from tests.conftest import free_port, on_database
+from tests.conftest import free_port
 from tests.stack import ROOT, Stack, beside, running_stack
 from tests.stripe.control import Control
 from tests.stripe.server.webhooks import FORGERIES
@@ -35,22 +33,15 @@ class Till(msgspec.Struct):
 
 
 @pytest.fixture(scope="module")
-def till(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Till]:
-    name, folder, port = f"tallylight_{uuid4().hex[:12]}", tmp_path_factory.mktemp("till"), free_port()
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
+def till(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Till]:
+    folder, port = tmp_path_factory.mktemp("till"), free_port()
     ready = folder / "stripe.json"
     hook = f"http://127.0.0.1:{port}/stripe/webhook"
     stripe = subprocess.Popen([sys.executable, "-m", "tests.stripe", "--ready-file", str(ready), "--webhook-url", hook], cwd=ROOT)
     try:
         told = _read(ready, stripe)
         with running_stack(
-            on_database(server_dsn, name), folder, replicas=0, roles=("api", "clerk"), port=port, stripe_url=told["url"],
+            module_dsn, folder, replicas=0, roles=("api", "clerk"), port=port, stripe_url=told["url"],
             stripe_api_key=Secret(told["key"]), stripe_webhook_secret=Secret(told["webhook_secret"]),
         ) as stack:  # fmt: skip
             yield Till(stack, told["url"])

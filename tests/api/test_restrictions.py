@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
 from tests.api.test_keys import create
 from tests.api.test_managers import manage
-from tests.conftest import on_database
-from tests.stack import Customer, Stack, bearer, beside, running_stack
+from tests.stack import Customer, Stack, bearer, running_stack
 
 JOB = {"model": "testcard", "prompt": "a lamp", "seconds": 2, "size": "640x480"}
 
@@ -130,16 +128,8 @@ def test_when_a_key_was_last_used_is_known_soon(desk: Stack, customer: Customer)
         desk.wait(lambda: manager.get(path).json()["last_used_at"] is not None, "the use was written down", within_s=30)
 
 
-def test_a_trusted_proxy_says_where_a_request_comes_from(server_dsn: str, template: str, tmp_path: Path) -> None:
-    name = f"tallylight_{uuid4().hex[:12]}"
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
-    started = running_stack(on_database(server_dsn, name), tmp_path, replicas=0, roles=("api",), trusted_proxies=("127.0.0.0/8",))
+def test_a_trusted_proxy_says_where_a_request_comes_from(module_dsn: str, tmp_path: Path) -> None:
+    started = running_stack(module_dsn, tmp_path, replicas=0, roles=("api",), trusted_proxies=("127.0.0.0/8",))
     with started as stack, manage(stack, stack.customer(), role="owner") as manager:
         token = create(manager, restrictions={"addresses": ["203.0.113.0/24"]})["key"]
 

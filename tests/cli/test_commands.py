@@ -1,22 +1,39 @@
 """Commands that work on the database, and the manners of all of them."""
 
+import atexit
 import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import COMMANDS
+from tests.cli.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 
 
+@cache
+def warm() -> Warm:
+    started = Warm()
+    atexit.register(started.close)
+    return started
+
+
 def run(*argv: str, dsn: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **({"TALLYLIGHT_DSN": dsn} if dsn else {})}
-    argv = (sys.executable, "-m", "gateway", *argv)
-    return subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return warm().run(list(argv), {**os.environ, **({"TALLYLIGHT_DSN": dsn} if dsn else {})})
+
+
+def test_a_command_is_a_program() -> None:
+    argv = (sys.executable, "-m", "gateway", "keys", "list", "--org", "acme")
+    environment = {**os.environ, "TALLYLIGHT_DSN": "postgresql://nowhere.invalid/db"}
+    alone = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    forked = run(*argv[3:], dsn=environment["TALLYLIGHT_DSN"])
+    assert alone.returncode == forked.returncode == 1
+    assert (alone.stdout, alone.stderr) == (forked.stdout, forked.stderr) != ("", "")
 
 
 def test_help_imports_only_what_it_needs() -> None:

@@ -1,17 +1,14 @@
 """One stack for the folder, with models that stay queued, run slowly or refuse, and a customer of each test's own."""
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from gateway.fleet.catalogue import PACKAGED
 from gateway.local.triton import BUNDLED_MODELS
-from tests.conftest import Connection, drop, on_database
+from tests.conftest import kept
 from tests.stack import Customer, Stack, running_stack
 
 EXTRA = {
@@ -65,27 +62,19 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(
     server_dsn: str, template: str, catalogue: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    name = f"tallylight_dialects_{uuid4().hex[:8]}"
-
-    async def make() -> None:
-        conn: Connection = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    asyncio.run(make())
-    try:
-        with running_stack(
-            on_database(server_dsn, name),
+    with (
+        kept(server_dsn, template) as dsn,
+        running_stack(
+            dsn,
             tmp_path_factory.mktemp("stack"),
             models=("testcard", "slow", "giant", "plain"),
             repositories=(BUNDLED_MODELS, repository),
             slots=8,
             catalogue_dir=str(catalogue),
             egress_networks=("127.0.0.2/32",),
-        ) as running:
-            yield running
-    finally:
-        asyncio.run(drop(server_dsn, name))
+        ) as running,
+    ):
+        yield running
 
 
 @pytest.fixture

@@ -6,18 +6,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
-from tests.conftest import on_database
 from tests.dialects.pictures import png
 from tests.egress import corpus
 from tests.egress.servers import Tripwire, answering, server
 from tests.media.test_images import png_of
-from tests.stack import Customer, Stack, beside, running_stack
+from tests.stack import Customer, Stack, running_stack
 
 Ask = Callable[[str], tuple[str, dict[str, Any]]]
 
@@ -38,18 +35,10 @@ def _ark(url: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def door(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    name = f"tallylight_{uuid4().hex[:12]}"
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
+def door(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("door")
     opened = ("127.0.0.2/32",)
-    with running_stack(on_database(server_dsn, name), folder, replicas=0, roles=(), egress_networks=opened) as stack:
+    with running_stack(module_dsn, folder, replicas=0, roles=(), egress_networks=opened) as stack:
         stack.processes["api"].argv = [sys.executable, "-m", "tests.egress.door"]
         stack.start("api")
         yield stack

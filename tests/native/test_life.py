@@ -2,30 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
-from tests.conftest import on_database
-from tests.stack import Stack, beside, running_stack
+from tests.stack import Stack, running_stack
 
 TINY = {"model": "testcard", "prompt": "a lamp", "frames": 16, "fps": 16, "size": "128x72"}
 
 
 @pytest.fixture(scope="module")
-def stack(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    name = f"tallylight_{uuid4().hex[:12]}"
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
+def stack(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("native")
-    with running_stack(on_database(server_dsn, name), folder) as running:
+    with running_stack(module_dsn, folder) as running:
         yield running
 
 

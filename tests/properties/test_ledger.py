@@ -5,9 +5,8 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -39,7 +38,6 @@ from billing.ledger.release import release
 from billing.ledger.reverse import reverse
 from billing.ledger.verify import verify
 from billing.ledger.wallets import open_wallet, set_credit_limit, top_up
-from tests.conftest import drop, on_database
 
 EXAMPLES = int(os.environ.get("TALLYLIGHT_TEST_HISTORIES", "12"))
 STEPS = 25
@@ -278,14 +276,9 @@ class Histories(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def histories(server_dsn: str, template: str) -> Iterator[type[Histories]]:
-    name = f"tallylight_histories_{uuid4().hex[:8]}"
-
+def histories(module_dsn: str) -> Iterator[type[Histories]]:
     async def make() -> Pool:
-        conn: Conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-        pool = await open_pool(on_database(server_dsn, name), name="histories", size_min=1, size_max=1)
+        pool = await open_pool(module_dsn, name="histories", size_min=1, size_max=1)
         async with pool.acquire() as own:
             await own.execute(CLOCK)
         return pool
@@ -294,7 +287,6 @@ def histories(server_dsn: str, template: str) -> Iterator[type[Histories]]:
         Histories.runner, Histories.pool = runner, runner.run(make())
         yield Histories
         runner.run(Histories.pool.close())
-        runner.run(drop(server_dsn, name))
 
 
 def test_every_history_leaves_a_sound_ledger(histories: type[Histories]) -> None:

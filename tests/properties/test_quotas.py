@@ -5,10 +5,9 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import asyncpg
 import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,7 +22,6 @@ from gateway.quotas.forget import forget_counters
 from gateway.quotas.model import PARTS, Quota, window_s
 from gateway.submission import Admitted
 from tests.billing.conftest import Clock
-from tests.conftest import drop, on_database
 from tests.quotas.desk import Desk, open_desk, video
 
 EXAMPLES = int(os.environ.get("TALLYLIGHT_TEST_QUOTA_LIVES", "6"))
@@ -228,15 +226,11 @@ class Lives(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def lives(server_dsn: str, template: str) -> Iterator[type[Lives]]:
+def lives(module_dsn: str) -> Iterator[type[Lives]]:
     """The machine on a database of its own."""
-    name = f"tallylight_{uuid4().hex[:12]}"
 
     async def open_up() -> tuple[Pool, Clock]:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-        pool = await open_pool(on_database(server_dsn, name), name="tests", size_max=4)
+        pool = await open_pool(module_dsn, name="tests", size_max=4)
         clock = Clock(await pool.acquire())
         await clock.install()
         return pool, clock
@@ -247,7 +241,6 @@ def lives(server_dsn: str, template: str) -> Iterator[type[Lives]]:
             yield type("Lives", (Lives,), {"pool": pool, "runner": runner, "clock": clock})
         finally:
             pool.terminate()
-            runner.run(drop(server_dsn, name))
 
 
 def test_every_life_keeps_to_its_quotas(lives: type[Lives]) -> None:

@@ -5,16 +5,14 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
-from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 
 from billing.kit.query import Conn
 from gateway.quotas.define import NewQuota, create_quota
 from gateway.quotas.verify import verify_quotas
-from tests.conftest import free_port, on_database
+from tests.conftest import free_port
 from tests.stack import Process, Stack, beside, running_stack
 
 SUBMISSIONS = int(os.environ.get("TALLYLIGHT_TEST_SUBMISSIONS", "30"))
@@ -29,19 +27,10 @@ KINDS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def three(server_dsn: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, list[str]]]:
+def three(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, list[str]]]:
     """Three API processes on one database, and where they answer."""
-    name = f"tallylight_{uuid4().hex[:12]}"
-
-    async def clone() -> None:
-        conn = await asyncpg.connect(server_dsn)
-        await conn.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await conn.close()
-
-    beside(clone())
-    dsn = on_database(server_dsn, name)
     with ExitStack() as stack:
-        first = stack.enter_context(running_stack(dsn, tmp_path_factory.mktemp("first"), replicas=0, roles=("api",)))
+        first = stack.enter_context(running_stack(module_dsn, tmp_path_factory.mktemp("first"), replicas=0, roles=("api",)))
         urls = [first.base_url]
         for n in range(2):
             port, api = free_port(), first.processes["api"]

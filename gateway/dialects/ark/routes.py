@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Router, delete, get, post
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Caller
 from gateway.dialects.ark.translate import (
@@ -25,7 +25,7 @@ from gateway.dialects.ark.wire import CreateTask, FailureDocument, Options, Task
 from gateway.edge.artifacts import linked
 from gateway.edge.bodies import convert, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
-from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter, between
 from gateway.edge.inputs import image_at
 from gateway.edge.replies import Reply, admitted_reply, json_reply
 from gateway.edge.submit import ADMISSION_ERRORS, submit
@@ -47,6 +47,7 @@ from gateway.video import parse_public_id
 
 PAGE_MAX = 500
 PAGE_DEFAULT = 20
+PAGE_NUMBER_MAX = 1_000_000
 
 _object = msgspec.json.Decoder(dict[str, Any])
 
@@ -65,8 +66,8 @@ _LIST = Described(
     tag=_TAG,
     answers={200: Answer("A page.", TaskPage)},
     parameters=(
-        Parameter("page_num", "From 1.", int),
-        Parameter("page_size", "1 to 500, 20 if not given.", int),
+        Parameter("page_num", "From 1.", between(1, PAGE_NUMBER_MAX)),
+        Parameter("page_size", "1 to 500, 20 if not given.", between(1, PAGE_MAX)),
         Parameter("filter.status", "Only tasks in this state."),
         Parameter("filter.model", "Only tasks of this model."),
         Parameter("filter.service_tier", "Only tasks of this tier."),
@@ -108,9 +109,9 @@ async def get_task(request: HttpRequest, task_id: str) -> Reply:
 async def list_tasks(request: HttpRequest) -> Reply:
     """The project's tasks, newest first; those made in other dialects too."""
     caller = await authenticate(request)
-    number, size = _number(request, "page_num", 1, 1_000_000), _number(request, "page_size", PAGE_DEFAULT, PAGE_MAX)
+    number, size = _number(request, "page_num", 1, PAGE_NUMBER_MAX), _number(request, "page_size", PAGE_DEFAULT, PAGE_MAX)
     only = _filter(request, caller)
-    async with gateway_of(request).pool.acquire(timeout=5) as conn:
+    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
         total = await count_jobs(conn, only)
         rows, _ = await list_jobs(conn, only, limit=size, offset=(number - 1) * size)
     return json_reply(render_page([job_of(row) for row in rows], total, _link(request)))
@@ -153,7 +154,7 @@ async def delete_task(request: HttpRequest, task_id: str) -> Reply:
             return await cancel(conn, job.org_id, job.id) is not None
         return await delete_job(conn, job.org_id, job.id)
 
-    if not await transact(gateway_of(request).pool, end):
+    if not await transact(gateway_of(request).pool, end, of=caller.org_id):
         raise JobNotFinished("The task is running and cannot be deleted. Wait until it has ended.")
     return json_reply(b"{}")
 

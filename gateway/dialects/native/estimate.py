@@ -5,6 +5,7 @@ from typing import get_args
 import msgspec
 from litestar import post
 
+from billing.kit.pool import tenant
 from billing.pricing.quote import Quote
 from gateway.access.restrictions import refuse_request
 from gateway.dialects.native.examples import CREATE_JOB
@@ -43,7 +44,7 @@ async def estimate(request: HttpRequest) -> Reply:
     video = resolve(ask, limits_of(gateway, ask.model), queue_deadline_s=gateway.settings.queue_deadline_s, inputs=inputs)
     if caller.restrictions is not None:
         refuse_request(caller.restrictions, video)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, caller.org_id) as conn:
         book = (await gateway.prices.in_force(conn, [caller.org_id])).get(caller.org_id)
     asked = price(book, video)
     offered = rates.tier if book and (rates := book.rates(video.model)) else {}

@@ -15,7 +15,7 @@ from gateway.dialects.native.translate import Link, event_of, view
 from gateway.dialects.native.wire import JobEvent
 from gateway.edge.artifacts import linked
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, header, read_job
-from gateway.edge.described import Answer, Described, Parameter
+from gateway.edge.described import Answer, Described, Parameter, between
 from gateway.edge.follow import next_change
 from gateway.errors import InvalidRequest, KeyRestricted, NotFound, Unauthenticated
 from gateway.jobs.model import EventRow
@@ -23,6 +23,7 @@ from gateway.video import FINAL, Job, State
 
 log = structlog.get_logger(__name__)
 
+EVENT_ID_MAX = 999_999_999
 HEARTBEAT_S = 15.0
 """A comment at least this often: proxies close what is silent, and a key that was revoked is noticed."""
 RETRY_MS = 2000
@@ -39,7 +40,7 @@ _DESCRIBED = Described(
         ),
         204: Answer("Last-Event-ID is the final event: there is nothing more to come.", empty=True),
     },
-    parameters=(Parameter("Last-Event-ID", "The `id` of the last event that was received.", int, "header"),),
+    parameters=(Parameter("Last-Event-ID", "The `id` of the last event that was received.", between(0, EVENT_ID_MAX), "header"),),
     errors=(NotFound, InvalidRequest),
 )
 
@@ -58,7 +59,7 @@ async def stream_events(request: HttpRequest, job_id: str) -> Response[None] | S
 
 def _last_event_id(request: HttpRequest) -> int:
     text = header(request, b"last-event-id") or "0"
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(EVENT_ID_MAX))):
         raise InvalidRequest("Last-Event-ID must be the id of an event of this stream", param="Last-Event-ID")
     return int(text)
 

@@ -6,7 +6,7 @@ from typing import get_args
 
 from litestar import Response, Router, delete, get, post
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from gateway.dialects.native.estimate import estimate
 from gateway.dialects.native.events import stream_events
 from gateway.dialects.native.examples import CREATE_JOB
@@ -17,7 +17,7 @@ from gateway.dialects.native.wire import CreateJob, JobList, JobView
 from gateway.edge.artifacts import linked
 from gateway.edge.bodies import ignored_header
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
-from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, Parameter, between
 from gateway.edge.follow import final_or_later, preferred_wait_s
 from gateway.edge.query import integer, query_of, single
 from gateway.edge.replies import Reply, admitted_reply, json_reply
@@ -84,7 +84,7 @@ _LIST = Described(
     tag="Jobs",
     answers={200: Answer("A page, newest first.", JobList)},
     parameters=(
-        Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", int),
+        Parameter("limit", f"1 to {PAGE_MAX}, {PAGE_DEFAULT} if not given.", between(1, PAGE_MAX)),
         Parameter("cursor", "The `next_cursor` of the page before."),
         Parameter("state", "Only jobs in this state; may be given several times.", State),
         Parameter("model", "Only jobs of this model."),
@@ -146,7 +146,7 @@ async def list_jobs_page(request: HttpRequest) -> Reply:
         tier=next(iter(_of(query, "tier", get_args(Tier))), None),
     )
     gateway, after = gateway_of(request), parse_cursor(cursor) if cursor is not None else None
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, caller.org_id) as conn:
         rows, more = await list_jobs(conn, only, limit=limit, after=after)
     jobs = [gateway.quotes.expected(job_of(row)) for row in rows]
     base, link = linked(request)
@@ -166,7 +166,7 @@ async def cancel_job(request: HttpRequest, job_id: str) -> Reply:
     """Cancel a job: a queued one ends at once, a running one is told to stop. Nothing is charged for either."""
     caller, gateway = await authenticate(request), gateway_of(request)
     job = await read_job(request, caller, job_id)
-    if await transact(gateway.pool, lambda conn: cancel(conn, caller.org_id, job.id)) is not None:
+    if await transact(gateway.pool, lambda conn: cancel(conn, caller.org_id, job.id), of=caller.org_id) is not None:
         gateway.changes.ring()
     return _reply(request, await read_job(request, caller, job_id))
 
@@ -176,7 +176,7 @@ async def delete_job(request: HttpRequest, job_id: str) -> Response[None]:
     """Delete a finished job and its files. One that has not ended must be cancelled first."""
     caller, gateway = await authenticate(request), gateway_of(request)
     job = await read_job(request, caller, job_id)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, caller.org_id) as conn:
         deleted = await delete_now(conn, caller.org_id, job.id)
     if not deleted:
         await read_job(request, caller, job_id)  # deleted by someone else meanwhile: NotFound

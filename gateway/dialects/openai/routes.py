@@ -8,7 +8,7 @@ import msgspec
 from litestar import HttpMethod, Response, Router, delete, get, post, route
 from litestar.response import Stream
 
-from billing.kit.pool import transact
+from billing.kit.pool import tenant, transact
 from billing.kit.query import Conn
 from gateway.access.model import Caller
 from gateway.context import Gateway
@@ -26,7 +26,7 @@ from gateway.dialects.openai.wire import CreateVideo, Deleted, FailureDocument, 
 from gateway.edge.artifacts import serve_artifact
 from gateway.edge.bodies import Upload, content_type, convert, nested, read_form, read_json
 from gateway.edge.caller import HttpRequest, authenticate, gateway_of, read_job
-from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter
+from gateway.edge.described import IDEMPOTENCY_KEY, Answer, Described, ErrorShape, Parameter, between
 from gateway.edge.inputs import Image, image_at
 from gateway.edge.replies import Reply, admitted_reply, json_reply
 from gateway.edge.submit import ADMISSION_ERRORS, submit
@@ -73,7 +73,7 @@ _LIST = Described(
     answers={200: Answer("A page.", VideoPage)},
     parameters=(
         Parameter("after", "The last_id of the page before."),
-        Parameter("limit", "1 to 100, 20 if not given.", int),
+        Parameter("limit", "1 to 100, 20 if not given.", between(1, PAGE_MAX)),
         Parameter("order", "asc or desc, newest first if not given.", Literal["asc", "desc"]),
     ),
     errors=(InvalidRequest,),
@@ -165,7 +165,7 @@ async def list_videos(request: HttpRequest) -> Reply:
     if after is not None and cursor is None:
         raise InvalidRequest("after must be the id of a video, as last_id of a page gives it", param="after")
     gateway, only = gateway_of(request), Filter(org_id=caller.org_id, project_id=caller.project_id, livemode=caller.livemode)
-    async with gateway.pool.acquire(timeout=5) as conn:
+    async with tenant(gateway.pool, caller.org_id) as conn:
         rows, more = await list_jobs(conn, only, limit=int(limit), after=cursor, ascending=order == "asc")
     return json_reply(render_page([gateway.quotes.expected(job_of(row)) for row in rows], has_more=more))
 
@@ -197,7 +197,7 @@ async def _end_and_delete(gateway: Gateway, caller: Caller, job_id: UUID) -> Non
 
     while True:
         seen = gateway.changes.rung
-        if await transact(gateway.pool, end):
+        if await transact(gateway.pool, end, of=caller.org_id):
             return
         while not await _ended(gateway, caller, job_id):
             left_s = until - monotonic()

@@ -13,6 +13,7 @@ from billing.errors import BillingError, CreditRefused, NotReversible, RefundExc
 from billing.invoices.close import close_due
 from billing.invoices.credit import Credit, credit
 from billing.invoices.model import Invoice
+from billing.invoices.read import jobs_of
 from billing.kit.ids import derived_id
 from billing.kit.query import Pool
 from billing.ledger.model import Refunded
@@ -68,6 +69,10 @@ async def test_what_was_refunded_is_not_credited(shop: Shop, clock: Clock, inclu
     first, second = await makes(shop, 10_000, 6_000)
     invoice = await closes(shop, clock)
     assert await refunds(shop, first, 4 * YUAN) == 4 * YUAN
+    behind = await jobs_of(shop.conn, ANN, invoice.id)
+    assert [(one.line, one.subject_id, one.charged_micro, one.refunded_micro) for one in behind] == [
+        (1, first, 10 * YUAN, 4 * YUAN), (1, second, 6 * YUAN, 0),
+    ]  # fmt: skip
     assert await notes(shop, invoice, 1_201) == -1
     assert await notes(shop, invoice, 1_200) == 1_200
     assert await notes(shop, invoice, 1_200) == 1_200, "a replay"

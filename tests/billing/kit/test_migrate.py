@@ -23,7 +23,7 @@ async def empty(server_dsn: str) -> AsyncGenerator[str]:
     await conn.execute(f'CREATE DATABASE "{name}"')
     await conn.close()
     yield on_database(server_dsn, name)
-    await drop(server_dsn, name)
+    await drop(on_database(server_dsn, name), server_dsn)
 
 
 def folder(tmp_path: Path, **files: str) -> Path:

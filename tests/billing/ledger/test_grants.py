@@ -8,10 +8,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAccount, UnknownAsset
+from billing.errors import BillingError, InsufficientFunds, TransferConflict, UnknownAsset
 from billing.kit.ids import new_id
 from billing.ledger.capture import capture
-from billing.ledger.grants import Issue, expire, issue, roll_over, take_back
+from billing.ledger.grants import Issue, expire, issue, roll_over
 from billing.ledger.hold import hold
 from billing.ledger.model import (
     PLATFORM,
@@ -292,46 +292,19 @@ async def test_no_more_rolls_over_than_is_left_and_not_held(shelf: Shelf) -> Non
     assert await shelf.left(old) == (1000, 1000)
 
 
-async def test_unused_seconds_are_taken_back_for_their_price(shelf: Shelf) -> None:
-    pack = await shelf.pack(3000, 100)
-    await shelf.capture(await shelf.held(0, 1000), 1000)
-    await shelf.held(0, 500)
-
-    async def back(amount: int, source: str = "ticket") -> UUID:
-        async with shelf.conn.transaction():
-            return await take_back(shelf.conn, pack, source=source, amount=amount)
-
-    assert await back(600) == await back(600)
-    assert await shelf.sums() == {
-        "asset:clearing": -200, "liability:deferred": 47, "liability:refund_transit": 20, "revenue:usage": 33,
-        "units:issued": -2400, "units:used": 1000,
-    }  # fmt: skip
-    with pytest.raises(TransferConflict):
-        await back(601)
-    for amount in (901, 10**9):
-        with pytest.raises(InsufficientFunds):
-            await back(amount, "more")
-    assert await shelf.left(pack) == (1400, 500)
-
-
 async def test_an_amount_decided_once_is_the_same_in_a_replay(shelf: Shelf) -> None:
     """The price that went with these seconds depends on what was left then; asked again now, it would be another."""
-    pack = await shelf.pack(3, 100, source="p")
     period = await shelf.pack(3, 100, "subscription", source="s")
     into = Issue(kind="rollover", source="dec", customer_id=shelf.ledger.customer, asset="SEC:h100", amount=1)
 
-    async def both() -> tuple[UUID, UUID]:
+    async def moved() -> UUID:
         async with shelf.conn.transaction():
-            back = await take_back(shelf.conn, pack, source="ticket", amount=1)
-        async with shelf.conn.transaction():
-            return back, await roll_over(shelf.conn, period, into)
+            return await roll_over(shelf.conn, period, into)
 
-    done = await both()
+    done = await moved()
     async with shelf.conn.transaction():
-        await take_back(shelf.conn, pack, source="another", amount=2)
         await roll_over(shelf.conn, period, msgspec.structs.replace(into, source="jan", amount=2))
-    assert await both() == done
-    assert (await shelf.sums())["liability:refund_transit"] == 100
+    assert await moved() == done
 
 
 async def test_expires_so_many_at_a_time_down_to_the_last_unit(shelf: Shelf) -> None:
@@ -341,13 +314,6 @@ async def test_expires_so_many_at_a_time_down_to_the_last_unit(shelf: Shelf) -> 
         assert await expire(shelf.conn, 2) == sorted(grants[:2])
     assert await shelf.expire() == grants[2:]
     assert await shelf.conn.fetchval("SELECT count(*) FROM billing.transfer WHERE payload ? 'units'") == 0
-
-
-async def test_what_was_not_sold_is_not_taken_back(shelf: Shelf) -> None:
-    with pytest.raises(ValueError, match="was not sold"):
-        await take_back(shelf.conn, await shelf.issue("promo", 10), source="x", amount=1)
-    with pytest.raises(UnknownAccount):
-        await take_back(shelf.conn, new_id(), source="x", amount=1)
 
 
 @pytest.mark.parametrize("asset", ["EUR", "SEC:", "SEC:H100", "SEC:a b", "SEC:" + "a" * 41, "SEC:h_1", "cny"])

@@ -75,11 +75,6 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     "cash_refund_failed": (TEN, [("liability:refund_transit:live:CNY", -10), ("{wallet}", 10)], 0),
     "cash_taken": (TEN, [("{wallet}", -10), ("asset:clearing:live:CNY", 10)], 0),
     "cash_returned": (TEN, [("asset:clearing:live:CNY", -10), ("{wallet}", 10)], 0),
-    "pack_refund": (
-        {"amount": 500, "earned": 5},
-        [("{grant}", -500), ("units:issued:live:SEC:h100", 500), ("liability:deferred:live:CNY:{grant}", -5), ("liability:refund_transit:live:CNY", 5)],
-        0,
-    ),
     "seconds_return_to_wallet": (BACK, [*TAKEN, ("{wallet}", 90), ("contra:refunds:live:CNY", 6), ("expense:rounding:live:CNY", 1)], 0),
     "seconds_return_on_account": (
         BACK, [*TAKEN, ("asset:receivable:live:CNY:acme", 90), ("contra:refunds:live:CNY", 6), ("expense:rounding:live:CNY", 1)], -90,
@@ -114,6 +109,8 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
         -11,
     ),
     "write_off": (TEN, [("expense:bad_debt:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "bank_payment": (TEN, [("asset:bank:live:CNY", -10), ("asset:receivable:live:CNY:acme", 10)], -10),
+    "bank_top_up": (TEN, [("asset:bank:live:CNY", -10), ("{wallet}", 10)], 0),
     "cost": (TEN, [("expense:cogs:live:CNY:h100:testcard:failed", -10), ("liability:gpu_accrued:live:CNY:h100", 10)], 0),
     "cost_true_up": ({"amount": -3}, [("expense:cogs:live:CNY:h100:testcard:failed", 3), ("liability:gpu_accrued:live:CNY:h100", -3)], 0),
     "cost_paid": (TEN, [("liability:gpu_accrued:live:CNY:h100", -10), ("asset:bank:live:CNY", 10)], 0),
@@ -129,6 +126,7 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     "payout": (TEN, [("{payee}", -10), ("liability:payout_transit:live:CNY", 10)], 0),
     "payout_paid": (TEN, [("liability:payout_transit:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
     "payout_failed": (TEN, [("liability:payout_transit:live:CNY", -10), ("{payee}", 10)], 0),
+    "payout_reversed": (TEN, [("asset:clearing:live:CNY", -10), ("{payee}", 10)], 0),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from billing.reports.model import StatementOf, ask
 from billing.reports.period import Period, zone_of
 from billing.reports.statement import statement
 from billing.reports.usage import usage
-from tests.billing.simulator.oracle.contracts import Oracle
+from tests.billing.simulator.oracle.bank import Oracle
 from tests.billing.simulator.world import USAGE, World, compare_usage
 
 START = datetime(2000, 1, 1, tzinfo=UTC)

@@ -59,6 +59,7 @@ valid_days = {days}
 """
         for currency in CURRENCIES
         for name, unit, limit, minimum, commitment, grace, price, duration, days in (
+            ("daily", "day", 70_000_000, 0, 0, 2, 500_000, 2_003, 9),
             ("enterprise", "month", 90_000_000, 5_010_000, 100_000_000, 24, 7_130_000, 9_999, 3),
             ("weekly", "week", 60_000_001, 1_990_000, 0, 3, 20_000, 7_001, 0),
         )

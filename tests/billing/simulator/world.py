@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from billing.bank.model import Settlement, SupplierBill
 from billing.charges.model import Settled
 from billing.errors import BillingError
 from billing.invoices.model import Invoice
@@ -15,8 +16,8 @@ from billing.ledger.model import Held, Refunded, Released
 from billing.plans.model import Sale, Subscription
 from tests.billing.simulator.cut import Cut, CutConn
 from tests.billing.simulator.offers import CATALOGUE, TAXES
+from tests.billing.simulator.oracle.bank import Oracle
 from tests.billing.simulator.oracle.books import Grant, Refused
-from tests.billing.simulator.oracle.contracts import Oracle
 
 ACCOUNTS = """
     SELECT w.customer_id, w.asset, g.kind, g.priority, g.starts_at, g.expires_at, g.issued, g.basis_micro, b.posted, b.held,
@@ -180,6 +181,10 @@ def plain(outcome: Any) -> Any:
         case Subscription():
             period = outcome.period and (outcome.period.starts_at, outcome.period.ends_at)
             return "plan", outcome.plan.name, outcome.state, outcome.ends_at, period
+        case Settlement():
+            return "settled", outcome.amount_minor, outcome.invoice_minor, outcome.undone_at is not None
+        case SupplierBill():
+            return "bill", outcome.billed_micro, outcome.accrued_micro, outcome.booked_micro
         case Invoice():
             return str(outcome.customer_id), outcome.net_minor, outcome.tax_minor, outcome.total_minor
         case int():

@@ -8,8 +8,8 @@ from tests.billing.simulator.calls.plans import PlanCalls
 from tests.billing.simulator.world import Call, World
 
 WEIGHTS = {
-    "holds": 26, "settles": 22, "releases": 5, "refunds": 9, "tops_up": 7, "grants": 5, "buys": 4, "subscribes": 4, "changes": 5,
-    "cancels": 2, "publishes": 1, "pays": 3, "cash": 2, "reverses": 1, "returns": 1, "limits": 2, "credits": 2, "janitor": 14, "again": 12,
+    "holds": 26, "settles": 22, "releases": 5, "refunds": 10, "tops_up": 7, "grants": 5, "buys": 4, "subscribes": 5, "changes": 5,
+    "cancels": 2, "publishes": 1, "pays": 3, "cash": 2, "reverses": 1, "wires": 4, "writes_off": 1, "undoes": 2, "bills": 2, "limits": 4, "credits": 8, "janitor": 16, "again": 12,
 }  # fmt: skip
 
 

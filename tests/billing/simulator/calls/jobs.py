@@ -103,6 +103,12 @@ class JobCalls(Dice):
             return []
         return [self.choose.choice(fit if fit and self.choose.random() < 0.85 else recent) for _ in range(self._size())]
 
+    def _billed(self) -> list[Job]:
+        """One to eight of the last jobs that stand on a document, some of them twice."""
+        holds = self.world.oracle.holds
+        found = [job for job in self.jobs if job.order.id in holds and holds[job.order.id].line][-12:]
+        return [self.choose.choice(found) for _ in range(self._size())] if found else []
+
     def _size(self) -> int:
         return self.choose.choice([1, 1, 2, 3, 5, 8])
 
@@ -125,9 +131,8 @@ class JobCalls(Dice):
         if self.choose.random() < 0.1:
             jobs.append(self.choose.choice(jobs))
         requests = [job.request() for job in jobs]
-        return self._call(
-            "hold", jobs, lambda conn: hold(conn, requests), lambda oracle: [oracle.hold(job.order) for job in jobs]
-        )
+        orders = [job.order for job in jobs]
+        return self._call("hold", jobs, lambda conn: hold(conn, requests), lambda oracle: oracle.batch(orders))
 
     async def settles(self) -> Call | None:
         jobs = self._some("held")
@@ -146,7 +151,7 @@ class JobCalls(Dice):
         ) if jobs else None  # fmt: skip
 
     async def refunds(self) -> Call | None:
-        jobs = self._some("captured")
+        jobs = self._billed() if self.choose.random() < 0.4 else self._some("captured")
         given = [
             Refund(
                 id=job.order.id, reason=self.choose.choice("xyz"), amount_micro=self.choose.choice([None, None, 0, 1, 700_001])

@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from billing.kit.ids import derived_id
-from billing.ledger.grants import Issue, issue, take_back
+from billing.ledger.grants import Issue, issue
 from billing.ledger.model import credit_account_id, paid_account_id, wallet_id
 from billing.ledger.post import Posting, post_all
 from billing.ledger.reverse import reverse
@@ -13,8 +13,8 @@ from billing.pricing.book import publish
 from billing.pricing.model import RateCard
 from tests.billing.simulator.calls.dice import Dice, none, nothing
 from tests.billing.simulator.offers import CURRENCIES, some_card
+from tests.billing.simulator.oracle.bank import Oracle
 from tests.billing.simulator.oracle.books import Grant, Refused
-from tests.billing.simulator.oracle.contracts import Oracle
 from tests.billing.simulator.world import Call, World
 
 
@@ -83,7 +83,7 @@ class MoneyCalls(Dice):
 
     async def pays(self) -> Call | None:
         customer, source = self.customer(), self.source()
-        kind = self.choose.choice(["payment", "payment", "payment_from_wallet", "write_off"])
+        kind = self.choose.choice(["payment", "payment_from_wallet"])
         amount = self.choose.choice([10_000, 5_000_000, 31_000_000])
         asset = self.asset(customer)
         wallet = wallet_id(customer, "live", asset)
@@ -124,20 +124,8 @@ class MoneyCalls(Dice):
             lambda oracle: oracle.reverse_top_up(customer, source),
         )  # fmt: skip
 
-    async def returns(self) -> Call | None:
-        sold = [grant for grant in self.world.oracle.grants if grant.kind == "pack" and grant.id is not None]
-        if not sold:
-            return None
-        grant, source, amount = self.choose.choice(sold[-10:]), self.source(), self.choose.choice([1, 500, 4_000])
-        account = grant.id
-        assert account is not None
-        return Call(
-            "take_back", (grant.customer,), lambda conn: take_back(conn, account, source=source, amount=amount),
-            lambda oracle: oracle.take_back(grant, source, amount),
-        )  # fmt: skip
-
     async def limits(self) -> Call:
-        customer, source, limit = self.customer(), self.source(), self.choose.choice([0, 10_000_000, 40_000_000])
+        customer, source, limit = self.customer(), self.source(), self.choose.choice([0, 10_000_000, 40_000_000, 90_000_000])
         asset = self.asset(customer)
         return Call(
             "limit", (customer,),

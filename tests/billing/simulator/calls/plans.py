@@ -7,7 +7,6 @@ from billing.charges.months import add_months
 from billing.charges.rollup import roll_up
 from billing.invoices.close import close_due
 from billing.invoices.credit import Credit, credit
-from billing.invoices.read import invoices
 from billing.invoices.sales import invoice_sales
 from billing.ledger.chain import seal
 from billing.plans.budgets import open_budget_days
@@ -16,15 +15,16 @@ from billing.plans.model import ContractPlan, Payer
 from billing.plans.renew import expire_grants, renew_due
 from billing.plans.sell import buy_pack
 from billing.plans.subscribe import subscribe
-from tests.billing.simulator.calls.dice import Dice, in_order, none, nothing
+from tests.billing.simulator.calls.bank import BankCalls
+from tests.billing.simulator.calls.dice import in_order, none, nothing
 from tests.billing.simulator.offers import CATALOGUE, SELLERS
-from tests.billing.simulator.oracle.contracts import Oracle
+from tests.billing.simulator.oracle.bank import Oracle
 from tests.billing.simulator.world import Call
 
 SOLD = "SELECT grant_id FROM billing.sale WHERE invoice_id = $1"
 
 
-class PlanCalls(Dice):
+class PlanCalls(BankCalls):
     """`credited`: who was just given some of a running period back, and may now want its seconds' price back, too."""
 
     credited: UUID | None = None
@@ -43,6 +43,7 @@ class PlanCalls(Dice):
     def _plan(self, customer: UUID) -> str:
         currency = self.asset(customer).lower()
         fit = [plan.name for plan in CATALOGUE.plans if plan.name.endswith(currency) or plan.name == "free"]
+        fit += [f"credit-{currency}"] * 3  # what is owed can be credited
         return self.choose.choice(fit if self.choose.random() < 0.95 else [plan.name for plan in CATALOGUE.plans])
 
     async def subscribes(self) -> Call:
@@ -65,8 +66,8 @@ class PlanCalls(Dice):
     async def changes(self) -> Call:
         running = [one for one in self.customers if self._runs(one)]
         customer = self.credited or self.choose.choice(running if running and self.choose.random() < 0.7 else self.customers)
-        self.credited, source = None, self.source()
-        plan = self._plan(customer)
+        self.credited, source = self.credited if self.choose.random() < 0.5 else None, self.source()
+        plan = self._plan(customer) if self.choose.random() < 0.7 else "free"
         return Call(
             "change", (customer,), lambda conn: change_plan(conn, SELLERS, customer_id=customer, plan=plan, source=source),
             lambda oracle: oracle.change(customer, plan, source),
@@ -82,20 +83,23 @@ class PlanCalls(Dice):
         Often of a period that goes on, so that its seconds may come back afterwards.
         """
         source = self.source()
-        found = [one for customer in self.customers for one in await invoices(self.world.conn, customer)]
-        owed = [one for one in found if one.kind == "invoice" and not one.paid_minor]
+        if any(one.payer == "account" and not (one.back or one.invoiced) for one in self.world.oracle.sales.values()):
+            return Call("sales", (), lambda conn: invoice_sales(conn, SELLERS), Oracle.invoice_sales)
+        owed = await self.owed()
         if not owed:
             return None
+        used = [one for one in owed if one.lines[0].kind == "usage"][:8]
         sold = [
             one for one in owed if one.lines[0].kind in ("subscription", "rest") and one.period and self.world.at in one.period
         ]
         running = [one for one in sold if self._runs(one.customer_id)]
-        invoice = self.choose.choice(running if running and self.choose.random() < 0.7 else owed)
+        dice = self.choose.random()
+        invoice = self.choose.choice(running if running and dice < 0.5 else used if used and dice < 0.8 else owed)
         customer = invoice.customer_id
         self.credited = customer if invoice in running else self.credited
         nth = self.choose.randint(1, len(invoice.lines))
         line = invoice.lines[nth - 1].amount_minor
-        amount = self.choose.choice([1, 7, line // 2, line, line + 1])
+        amount = self.choose.choice([1, 7, line // 2, line // 2, line, line, line + 1])
         grant = await self.world.conn.fetchval(SOLD, invoice.id)
         of = grant or (invoice.period and invoice.period.starts_at)
         return Call(

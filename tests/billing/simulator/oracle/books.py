@@ -164,14 +164,6 @@ class Books:
 
         self.once(kind, (new.customer, new.asset, source), terms, write, (payer, total) if payer else None)
 
-    def take_back(self, grant: Grant, source: str, amount: int) -> None:
-        """Unused seconds for cash."""
-
-        def write() -> None:
-            self.use(grant, amount, to="units:issued", earned="liability:refund_transit")
-
-        self.once("pack_refund", (grant.id, source), amount, write, (grant, amount))
-
     def cash_refund(self, customer: UUID, source: str, amount: int, *, then: str) -> None:
         """`then`: whether the payment was given back ("paid") or came home ("failed")."""
         paid, transit = self.paid(customer), "liability:refund_transit"
@@ -214,15 +206,14 @@ class Books:
         return account
 
     def receive(self, kind: str, customer: UUID, source: str, amount: int) -> None:
-        """A payment of what is owed, or giving it up."""
+        """A payment of what is owed."""
         account = self.credit(customer)
         if account is None:
             raise Refused("unknown_account")
         payer = self.paid(customer) if kind == "payment_from_wallet" else None
 
         def write() -> None:
-            side = payer or {"payment": "asset:clearing", "write_off": "expense:bad_debt"}[kind]
-            self.move(account.asset, side, "asset:receivable", amount)
+            self.move(account.asset, payer or "asset:clearing", "asset:receivable", amount)
             account.floor -= amount
 
         self.once(kind, source, (customer, amount), write, (payer, amount) if payer else None)

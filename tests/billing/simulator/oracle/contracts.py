@@ -15,13 +15,14 @@ from tests.billing.simulator.oracle.plans import MINOR, Agreement, Plans
 
 
 @dataclass
-class Oracle(Plans):
-    """All of it. `credited`: what was given back, by invoice and line. `documents`: by customer and beginning of the period,
-    their lines of usage.
+class Contracts(Plans):
+    """`credited`: what was given back, by invoice and line. `documents`: by customer and beginning of the period,
+    their lines of usage. `noted`: what credit notes have taken off an invoice, with tax.
     """
 
     credited: dict[UUID, Counter[int]] = field(default_factory=dict)
     documents: dict[tuple[UUID, datetime], list[Line]] = field(default_factory=dict)
+    noted: Counter[UUID] = field(default_factory=Counter)
 
     def close_due(self) -> list[Outcome]:
         """What each invoice must say: the customer, net, tax and total in minor units."""
@@ -166,5 +167,6 @@ class Oracle(Plans):
         self.move(account.asset, "contra:refunds", "asset:receivable", net * MINOR)
         self.move(account.asset, "liability:tax", "asset:receivable", tax * MINOR)
         account.floor -= (net + tax) * MINOR
+        self.noted[source[0]] += net + tax
         self.posted["credit_note", source] = told = (str(customer), net, tax, net + tax)
         return told

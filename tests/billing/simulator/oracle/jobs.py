@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -91,6 +91,8 @@ class Jobs(Books):
     usage: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
     given: dict[tuple[UUID, str], tuple[int, Outcome]] = field(default_factory=dict)
     on_account: list[OnAccount] = field(default_factory=list)
+    accrued: Counter[tuple[str, date]] = field(default_factory=Counter)
+    """By pool and month (UTC): what attempts cost."""
 
     # -- hold ----------------------------------------------------------------------------------------------------------
     def hold(self, order: Order) -> Outcome:
@@ -109,6 +111,17 @@ class Jobs(Books):
             draw.grant.held += draw.amount
         kept = self.holds[order.id] = Hold(order, asked, draws, self.now, starts)
         return self._held(kept)
+
+    def batch(self, orders: Sequence[Order]) -> list[Outcome]:
+        """Holds asked for together. An id that comes twice is decided once: what else is held between the two changes nothing."""
+        refused: dict[UUID, Outcome] = {}
+        outcomes: list[Outcome] = []
+        for order in orders:
+            outcome = refused.get(order.id) or self.hold(order)
+            if order.id not in self.holds:
+                refused[order.id] = outcome
+            outcomes.append(outcome)
+        return outcomes
 
     def _held(self, kept: Hold) -> Outcome:
         return "held", kept.sum(MONEY), kept.sum(SECONDS), kept.starts
@@ -192,6 +205,7 @@ class Jobs(Books):
     def _accrue(self, attempts: Sequence[Attempt]) -> int:
         for one in attempts:
             self.move("USD", "expense:cogs", "liability:gpu_accrued", one.cost_micro)
+            self.accrued[one.pool, self.now.date().replace(day=1)] += one.cost_micro
         return sum(one.cost_micro for one in attempts)
 
     def _record(self, order: Order, kind: str, outcome: str, **figures: int) -> None:
