@@ -349,6 +349,12 @@ class PoolConflict(BillingError):
     code = "pool_conflict"
 
 
+class UnknownPayout(BillingError):
+    """There is no such payout."""
+
+    code = "unknown_payout"
+
+
 class PayoutConflict(BillingError):
     """The payout cannot change like this. One that has ended stays as it is; what is owed again is paid by the next."""
 

@@ -8,7 +8,7 @@ from litestar import Litestar, Response
 from litestar.exceptions import HTTPException
 
 from billing.kit.listen import Listener, Wake
-from billing.kit.pool import APP_ROLE, open_pool
+from billing.kit.pool import APP_ROLE, BATCH_ROLE, open_pool
 from billing.kit.query import Pool
 from billing.pricing.book import PriceBook
 from billing.stripe.desk import open_desk
@@ -35,12 +35,12 @@ from gateway.egress.guard import Egress
 from gateway.fleet.editions.current import Current
 from gateway.fleet.offers import load_sellers
 from gateway.fleet.promises.quotes import Quotes
-from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import open_store
+from gateway.people.door import open_door
 from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
@@ -76,8 +76,8 @@ def create_app(settings: Settings) -> Litestar:
 async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
     """Opens what a process needs, in order, and closes it in reverse; admissions under way are finished first."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(await _pool(settings, "tallylight-api"))
-        hot = await stack.enter_async_context(await _pool(settings, "tallylight-api-hot", plans_once=True))
+        pool = await stack.enter_async_context(await _pool(settings, "tallylight-api", APP_ROLE))
+        hot = await stack.enter_async_context(await _pool(settings, "tallylight-api-hot", BATCH_ROLE, plans_once=True))
         changes, closing = Wake(), asyncio.Event()
         key_uses = KeyUses(pool)
         key_uses.start()
@@ -107,6 +107,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
         desk = await stack.enter_async_context(
             open_desk(pool, load_sellers(settings.catalogue_dir), settings.stripe_api_key.reveal(), settings.stripe_url)
         )
+        door = stack.enter_context(open_door(settings.sign_in_secret.reveal(), egress))
         stack.callback(closing.set)
         store = open_store(settings)
         signer = LinkSigner({"1": settings.link_secret.reveal().encode()}, "1")
@@ -120,7 +121,6 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             reads=ReadPace(settings.reads_per_s),
             admission=admission,
             reader=JobReader(hot),
-            queue=QueueView(pool),
             quotes=quotes,
             store=store,
             headroom=Headroom(store.folder, settings.disk_free_min_bytes),
@@ -130,6 +130,7 @@ async def open_gateway(settings: Settings) -> AsyncGenerator[Gateway]:
             webhook_secrets=Secrets(settings.webhook_secret.reveal()),
             message_body=Announcer(settings, pool, signer).body,
             requests=requests,
+            door=door,
             desk=desk,
             changes=changes,
             closing=closing,
@@ -150,12 +151,12 @@ async def _catalogue(settings: Settings, pool: Pool) -> AsyncGenerator[Current]:
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def _pool(settings: Settings, name: str, *, plans_once: bool = False) -> Pool:
+async def _pool(settings: Settings, name: str, role: str, *, plans_once: bool = False) -> Pool:
     """`plans_once`: for the few statements that carry the load."""
     return await open_pool(
         settings.dsn.reveal(),
         name=name,
-        role=APP_ROLE,
+        role=role,
         size_min=settings.pool_min,
         size_max=settings.pool_max,
         statement_timeout_ms=settings.statement_timeout_ms,

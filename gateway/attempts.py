@@ -11,7 +11,7 @@ from gateway.fleet.attend import Attendant
 from gateway.fleet.errors import AttemptFailed, BackendUnreachable, RequestRefused
 from gateway.fleet.planner import How, Planner
 from gateway.fleet.replicas import Replica
-from gateway.jobs.model import Delivered, Lease
+from gateway.jobs.model import Delivered, Lease, Placed, cost_micro_usd
 from gateway.jobs.settle import Ended, GiveUp, Settlement
 from gateway.media.errors import MediaError, VideoRejected
 from gateway.produce import Studio
@@ -29,8 +29,9 @@ _FAILED = "The video could not be generated; nothing was charged."
 class Attempt:
     """One under way, in a slot of `replica` that was taken for it."""
 
-    def __init__(self, held: Lease, replica: Replica, model: str) -> None:
+    def __init__(self, held: Lease, replica: Replica, model: str, price_micro_usd_per_hour: int | None) -> None:
         self.held, self.replica, self.model = held, replica, model
+        self.price_micro_usd_per_hour = price_micro_usd_per_hour
         self.frames_done = 0
         self.device_ms = 0
         self.work: asyncio.Task[Delivered] | None = None
@@ -41,6 +42,16 @@ class Attempt:
     @property
     def key(self) -> bytes:
         return self.held.ref.key
+
+    @property
+    def placed(self) -> Placed:
+        row = self.replica.row
+        return Placed(self.held, row.name, row.accelerator, self.price_micro_usd_per_hour)
+
+    @property
+    def series(self) -> tuple[str, str]:
+        """The pool and the model of metrics and of the ledger."""
+        return self.replica.row.accelerator, self.held.video().model
 
     def stop(self, reason: str) -> None:
         if not self.stopped and self.work is not None:
@@ -164,8 +175,11 @@ class Attempts:
             metrics.attempts("superseded").inc()
             return
         metrics.attempts("succeeded").inc()
-        metrics.generated_seconds(attempt.model).inc(delivered.duration_ms / 1000)
+        pool, model = attempt.series
+        metrics.generated_seconds(pool, model).inc(delivered.duration_ms / 1000)
         metrics.charged_micro(ended.currency).inc(ended.charged_micro)
+        metrics.revenue_micro(pool, model, ended.currency).inc(ended.revenue_micro)
+        _accrue(attempt, "succeeded")
         log.info(
             "job_succeeded", delivered_ms=delivered.duration_ms, charged_micro=ended.charged_micro, seconds_ms=ended.charged_ms
         )
@@ -198,7 +212,7 @@ class Attempts:
             device_ms=attempt.device_ms,
             delay_s=_RETRY_DELAY_S,
         )
-        await self._finish(end)
+        await self._give_up(attempt, end)
 
     async def _stopped(self, attempt: Attempt) -> None:
         """The work was cancelled on purpose; what that means for the job is decided by its state in the database."""
@@ -219,9 +233,22 @@ class Attempts:
             device_ms=attempt.device_ms,
             counts=straggled,
         )
-        await self._finish(end)
+        await self._give_up(attempt, end)
+
+    async def _give_up(self, attempt: Attempt, end: GiveUp) -> None:
+        state = await self._finish(end)
+        if state is not None:
+            _accrue(attempt, "cancelled" if state == "cancelled" else "failed" if end.counts else "returned")
 
     def _blame(self, attempt: Attempt) -> None:
         """It speaks against the model on this replica."""
         self._attendant.fleet.failed(attempt.replica, attempt.model, monotonic())
         attempt.how = "blamed"
+
+
+def _accrue(attempt: Attempt, outcome: str) -> None:
+    """What the ledger accrues for it once its job has ended."""
+    pool, model = attempt.series
+    metrics.device_seconds(pool, model, outcome).inc(attempt.device_ms / 1000)
+    cost_micro = cost_micro_usd(attempt.device_ms, attempt.price_micro_usd_per_hour)
+    metrics.attempt_cost_micro_usd(pool, model, outcome).inc(cost_micro)

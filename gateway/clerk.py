@@ -47,11 +47,12 @@ from gateway.jobs.janitors import (
     without_jobs,
 )
 from gateway.jobs.late.credit import credit_late_starts
-from gateway.jobs.model import JobRef
+from gateway.jobs.model import JobRef, cost_micro_usd
 from gateway.media.errors import StoreError
 from gateway.media.keys import PENDING, job_prefix, pending_key
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore, open_store
+from gateway.people.forget import forget_sign_ins
 from gateway.quotas.alerts import tell_reached
 from gateway.quotas.forget import forget_counters
 from gateway.requests.read import forget_requests
@@ -107,7 +108,12 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
     """Everything periodic, in one list."""
 
     async def rescue(conn: Conn) -> int:
-        return await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
+        lost = await rescue_lost_leases(conn, attempts_max=settings.attempts_max)
+        for one in lost:
+            cost_micro = cost_micro_usd(one.device_ms, one.price_micro_usd_per_hour)
+            metrics.attempt_cost_micro_usd(one.accelerator, one.model, "lost").inc(cost_micro)
+            metrics.device_seconds(one.accelerator, one.model, "lost").inc(one.device_ms / 1000)
+        return len(lost)
 
     async def credit(conn: Conn) -> int:
         return await credit_late_starts(conn, percent=settings.late_start_credit_percent)
@@ -156,6 +162,7 @@ def janitors(settings: Settings, store: MediaStore, desk: Desk | None = None) ->
         _alone("forget_old_answers", 600.0, forget_answers),
         _alone("forget_prompts", 15.0, forget_prompts),
         _alone("forget_requests", 60.0, forget_requests),
+        _alone("forget_sign_ins", 600.0, forget_sign_ins),
         _alone("count_jobs", 5.0, gauge),
         _alone("tell_reached_quotas", 5.0, tell_reached),
         _alone("forget_quota_counters", 60.0, forget_counters),
@@ -223,6 +230,7 @@ def _payments(desk: Desk) -> list[Janitor]:
         Janitor("work_stripe_events", 1.0, asking(desk.work_events)),
         Janitor("poll_payments", 5.0, asking(desk.poll)),
         Janitor("read_stripe_account", 300.0, asking(desk.read_account)),
+        Janitor("pay_payees", 30.0, asking(desk.paymaster.pay)),
         _alone("recharge_wallets", 5.0, note_recharges),
         _alone("collect_invoices", 60.0, collect_due),
     ]

@@ -14,12 +14,12 @@ from gateway.admit import Admission
 from gateway.egress.fetch import Fetcher
 from gateway.fleet.editions.current import Current
 from gateway.fleet.promises.quotes import Quotes
-from gateway.jobs.queue import QueueView
 from gateway.jobs.read import JobReader
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.signing import LinkSigner
 from gateway.media.store import MediaStore
+from gateway.people.door import Door
 from gateway.quotas.pace import ReadPace
 from gateway.requests.log import RequestLog
 from gateway.settings import Settings
@@ -41,7 +41,6 @@ class Gateway:
     key_uses: KeyUses
     admission: Admission
     reader: JobReader
-    queue: QueueView
     quotes: Quotes
     store: MediaStore
     headroom: Headroom
@@ -52,6 +51,8 @@ class Gateway:
     message_body: Callable[[Delivery], Awaitable[bytes | None]]
     """What a delivery says; None when its job was deleted."""
     requests: RequestLog
+    door: Door | None
+    """Where people sign in; None where none do."""
     desk: Desk | None
     """Where payments are taken; None where none are."""
     changes: Wake

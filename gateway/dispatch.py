@@ -9,7 +9,7 @@ was not decoded and counted from the stored file.
 import asyncio
 import gc
 import tempfile
-from collections.abc import AsyncGenerator, Generator, Hashable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import monotonic
@@ -37,9 +37,10 @@ from gateway.fleet.pools import fit, price_of
 from gateway.fleet.promises.publish import begin_term, keep, publish
 from gateway.fleet.replicas import Replica
 from gateway.jobs.lease import begin_attempts, heartbeat, lease
-from gateway.jobs.model import JobRef, Placed
+from gateway.jobs.model import JobRef, Lease
 from gateway.jobs.settle import Ended, GiveUp, Settlement, give_up, settle
 from gateway.jobs.waiting.inbox import Inbox, database_time
+from gateway.jobs.waiting.model import Flow, Waiting
 from gateway.media.headroom import Headroom
 from gateway.media.pool import DecoderPool
 from gateway.media.store import open_store
@@ -112,6 +113,8 @@ class Dispatcher:
         self._inbox = Inbox()
         self._began_at, self._began, self._read_at = 0.0, 0.0, 0.0
         self._told_at, self._kept_at = 0.0, 0.0
+        self._whole = False
+        """Whether the scheduler knows the whole queue yet."""
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[None]:
@@ -151,11 +154,18 @@ class Dispatcher:
                     term, planner = await self._take_over()
                     log.info("leading", owner=str(self._owner), term=term)
                     metrics.leader("dispatch").set(1)
-                    while not lost.is_set():
-                        seen = self._wake.rung
-                        await self._fill(planner)
-                        await self._tell(term, planner)
-                        await self._wake.wait(seen, self._inbox.wait_s(self._clock(), min(self._settings.poll_s, _TELL_S)))
+                    whole = asyncio.create_task(self._read_whole())
+                    try:
+                        while not lost.is_set():
+                            seen = self._wake.rung
+                            await self._fill(planner)
+                            if not self._whole and whole.done():
+                                self._complete(planner, *whole.result())
+                            await self._tell(term, planner)
+                            await self._wake.wait(seen, self._inbox.wait_s(self._clock(), min(self._settings.poll_s, _TELL_S)))
+                    finally:
+                        whole.cancel()
+                        await asyncio.gather(whole, return_exceptions=True)
             except TRANSIENT as error:
                 log.warning("leadership_lost", error=type(error).__name__)
             finally:
@@ -164,7 +174,7 @@ class Dispatcher:
             await asyncio.sleep(self._settings.poll_s)
 
     async def _take_over(self) -> tuple[int, Planner]:
-        """Leads from here on, with a scheduler that knows what the database says, and nothing else."""
+        """Leads from here on, with a scheduler that knows the first jobs of the queue; the rest is read while they start."""
         async with self._pool.acquire(timeout=5) as conn:
             if await self._catalogue.look(conn, leading=True):
                 self._fleet.refit()
@@ -174,15 +184,26 @@ class Dispatcher:
             self._began_at, self._began = await database_time(conn), monotonic()
             term, memory = await begin_term(conn)
             self._read_at = self._clock()
-            async with conn.transaction(isolation="repeatable_read", readonly=True):
-                flows = await self._inbox.read_whole(conn)
-        with quiet():
-            planner = Planner(self._catalogue.chips, self._fleet, self._parameters, self._clock)
-            planner.restore(intake.backlog(flows, self._catalogue.rows), memory)
+            rows = await self._inbox.read_first(conn)
+        planner = Planner(self._catalogue.chips, self._fleet, self._parameters, self._clock)
+        planner.restore(intake.first(rows, self._catalogue.rows), memory)
         for key, attempt in self._attempts.running.items():  # of an earlier leadership of ours
             planner.withhold(key, attempt.replica.name, attempt.model)
-        self._attempts.planner, self._kept_at = planner, monotonic()
+        self._attempts.planner, self._kept_at, self._whole = planner, monotonic(), False
         return term, planner
+
+    async def _read_whole(self) -> tuple[list[Flow], list[Waiting]]:
+        async with self._pool.acquire(timeout=5) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+            found = await self._inbox.read_whole(conn)
+        self._wake.ring()
+        return found
+
+    def _complete(self, planner: Planner, flows: Sequence[Flow], others: Sequence[Waiting]) -> None:
+        """From here on the scheduler knows the whole queue, and starts can be promised."""
+        with quiet():
+            planner.complete(intake.backlog(flows, self._catalogue.rows))
+        self._inbox.keep(others, self._known(planner))
+        self._whole = True
 
     async def _follow_catalogue(self) -> None:
         await self._catalogue.follow(self._pool, leading=lambda: self._attendant.leading, changed=self._new_catalogue)
@@ -201,7 +222,7 @@ class Dispatcher:
     async def _tell(self, term: int, planner: Planner) -> None:
         """From time to time: the API processes what they may promise, and the next leader what this one has learnt."""
         now = monotonic()
-        if now - self._told_at < _TELL_S or (curve := planner.curve()) is None:
+        if not self._whole or now - self._told_at < _TELL_S or (curve := planner.curve()) is None:
             return
         self._told_at = now
         async with self._pool.acquire(timeout=5) as conn:
@@ -219,7 +240,7 @@ class Dispatcher:
         """Takes in what is new in the queue, and begins what the planner decides."""
         began_at = self._clock()
         async with self._pool.acquire(timeout=5) as conn:
-            await self._inbox.read(conn, lambda key: key in self._attempts.running or planner.knows(key))
+            await self._inbox.read(conn, self._known(planner))
         for row in self._inbox.due(self._clock()):
             planner.submit(intake.queued(row, self._catalogue.rows), again=row.attempt > 0)
         self._read_at = began_at
@@ -229,6 +250,9 @@ class Dispatcher:
         planned = [one for decision in planner.decide() if (one := self._begin(planner, decision)) is not None]
         if planned and await self._lease(planner, planned):
             self._wake.ring()  # there may be more
+
+    def _known(self, planner: Planner) -> Callable[[bytes], bool]:
+        return lambda key: key in self._attempts.running or planner.knows(key)
 
     def _begin(self, planner: Planner, decision: Decision) -> _Planned | None:
         """A start whose slot was taken; whatever else was decided is under way."""
@@ -271,9 +295,9 @@ class Dispatcher:
                     retention_s=self._settings.artifact_retention_s,
                 )
                 leases = {one.ref.key: one for one in held}
-                attempts = [Attempt(leases[one.key], one.replica, one.model) for one in planned if one.key in leases]
+                attempts = [self._attempt(leases[one.key], one) for one in planned if one.key in leases]
                 if attempts:
-                    await begin_attempts(conn, self._owner, [self._placed(attempt) for attempt in attempts])
+                    await begin_attempts(conn, self._owner, [attempt.placed for attempt in attempts])
             begun = set(leases)
             for attempt in attempts:
                 self._attempts.begin(attempt)
@@ -285,15 +309,11 @@ class Dispatcher:
                     planner.ended(one.key, one.replica.name, "stopped")
                     self._inbox.ask(one.key)
 
-    def _placed(self, attempt: Attempt) -> Placed:
+    def _attempt(self, held: Lease, planned: _Planned) -> Attempt:
         """At the replica's own price, else what the catalogue says of its chip."""
-        row = attempt.replica.row
-        return Placed(
-            attempt.held,
-            row.name,
-            row.accelerator,
-            price_of(self._catalogue.chips, row.accelerator, row.price_micro_usd_per_hour),
-        )
+        row = planned.replica.row
+        price = price_of(self._catalogue.chips, row.accelerator, row.price_micro_usd_per_hour)
+        return Attempt(held, planned.replica, planned.model, price)
 
     # -- settle ------------------------------------------------------------------------------------------------------------
     def _over(self, attempt: Attempt) -> None:

@@ -2,9 +2,9 @@
 
     GatewayError
     ├── 400 InvalidRequest · UnsupportedField · UnknownModel · InvalidMedia · WebhookRefused
-    ├── 401 Unauthenticated
+    ├── 401 Unauthenticated · NotSignedIn
     ├── 402 InsufficientBalance · PlanPastDue · PaymentRefused
-    ├── 403 LinkRefused · Forbidden · KeyRestricted
+    ├── 403 LinkRefused · Forbidden · KeyRestricted · SignInRefused · SecondFactorRequired · CrossSiteRefused
     ├── 404 NotFound · ArtifactGone
     ├── 405 MethodNotAllowed
     ├── 409 IdempotencyInProgress · JobNotFinished · ReplicaConflict · Conflict
@@ -14,9 +14,9 @@
     ├── 416 RangeNotSatisfiable
     ├── 422 IdempotencyMismatch
     ├── 428 PreconditionRequired
-    ├── 429 FreeBudgetSpent · QuotaExceeded · FleetBusy · RateLimited
+    ├── 429 FreeBudgetSpent · QuotaExceeded · FleetBusy · RateLimited · SignInPaused
     ├── 431 HeadersTooLarge
-    └── 5xx InternalError · WebhooksOff · Unavailable · OutcomeUnknown · NoSpace
+    └── 5xx InternalError · WebhooksOff · SignInOff · ProviderFailed · Unavailable · OutcomeUnknown · NoSpace
 
 The class docstring is the public text; a dialect only chooses the shape it is wrapped in. `retry` answers the
 `x-should-retry` header that Stainless-made SDKs obey: None leaves it to the client.
@@ -82,6 +82,12 @@ class Unauthenticated(GatewayError):
     code, status = "invalid_api_key", 401
 
 
+class NotSignedIn(GatewayError):
+    """There is no session, or it has ended. Sign in, or send a management key."""
+
+    code, status, retry = "not_signed_in", 401, False
+
+
 class InsufficientBalance(GatewayError):
     """The wallet does not cover the most this request may cost. Top it up, or ask for fewer seconds or a smaller size."""
 
@@ -116,6 +122,24 @@ class KeyRestricted(GatewayError):
     """This key is restricted. The message names the rule, the value and what is accepted; ask for that or use another key."""
 
     code, status, retry = "key_restricted", 403, False
+
+
+class SignInRefused(GatewayError):
+    """The address, the password or the code is not right, or it was used before. Check it and try again."""
+
+    code, status, retry = "sign_in_refused", 403, False
+
+
+class SecondFactorRequired(GatewayError):
+    """The password was right; now show a code of your authenticator, or enrol one. Until then this session opens nothing."""
+
+    code, status, retry = "second_factor_required", 403, False
+
+
+class CrossSiteRefused(GatewayError):
+    """This request did not come from a page of ours. Send it from there, with the session's csrf_token as X-CSRF-Token."""
+
+    code, status, retry = "cross_site_refused", 403, False
 
 
 class NotFound(GatewayError):
@@ -158,6 +182,12 @@ class Conflict(GatewayError):
     """What is there does not allow this. The message says what stands against it."""
 
     code, status, retry = "conflict", 409, False
+
+
+class StatementRefused(GatewayError):
+    """Nothing of this file was taken in. Correct the rows that the message names and send the whole file again."""
+
+    code, status, retry = "statement_refused", 422, False
 
 
 class PreconditionFailed(GatewayError):
@@ -247,6 +277,12 @@ class RateLimited(GatewayError):
     code, status, retry = "rate_limited", 429, True
 
 
+class SignInPaused(GatewayError):
+    """Too many attempts have failed here. Try again after Retry-After; sessions that were begun before are not affected."""
+
+    code, status, retry = "sign_in_paused", 429, True
+
+
 class HeadersTooLarge(GatewayError):
     """The request has too many or too large headers. Send fewer than 100 headers and less than 64 KiB of them."""
 
@@ -269,6 +305,18 @@ class WebhooksOff(GatewayError):
     """This gateway has no webhooks. Poll jobs or follow their events; its operator would have to set webhook_secret."""
 
     code, status, retry = "webhooks_off", 501, False
+
+
+class SignInOff(GatewayError):
+    """Nobody signs in at this gateway. Use management keys; its operator would have to set sign_in_secret."""
+
+    code, status, retry = "sign_in_off", 501, False
+
+
+class ProviderFailed(GatewayError):
+    """The organization's sign-in provider did not answer as it must. The message says how; tell whoever set it up."""
+
+    code, status, retry = "sign_in_provider_failed", 502, True
 
 
 class OutcomeUnknown(GatewayError):

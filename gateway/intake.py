@@ -36,6 +36,24 @@ def queued(row: Waiting, models: Mapping[str, ModelRow]) -> Queued:
     )
 
 
+def first(rows: Sequence[Waiting], models: Mapping[str, ModelRow]) -> Backlog:
+    """A few jobs at once, which are put into the order of their ids."""
+    jobs = [queued(row, models) for row in sorted(rows, key=lambda row: row.id)]
+    kinds: dict[tuple[str, str, str], int] = {}
+    owners: dict[str, int] = {}
+    return Backlog(
+        jobs=[one.job for one in jobs],
+        kind=np.array([kinds.setdefault((one.model, one.resolution, one.tier), len(kinds)) for one in jobs], dtype=np.int64),
+        kinds=list(kinds),
+        owner=np.array([owners.setdefault(one.organization, len(owners)) for one in jobs], dtype=np.int64),
+        organizations=list(owners),
+        seconds=np.array([one.seconds for one in jobs], dtype=np.float64),
+        submitted_at=np.array([one.submitted_at for one in jobs], dtype=np.float64),
+        promised_at=np.array([np.nan if one.promised_at is None else one.promised_at for one in jobs], dtype=np.float64),
+        tried={one.job: one.tried for one in jobs if one.tried},
+    )
+
+
 def backlog(flows: Sequence[Flow], models: Mapping[str, ModelRow]) -> Backlog:
     """Many jobs at once, in the order of their ids, which is that of their submission."""
     rows = np.frombuffer(b"".join(flow.jobs for flow in flows), _JOB)

@@ -23,6 +23,7 @@ TEST_PREFIX = "TALLYLIGHT_TEST_"
 LINK_SECRET_MIN = 32
 OPERATOR_TOKEN_MIN = 32
 WEBHOOK_SECRET_MIN = 32
+SIGN_IN_SECRET_MIN = 32
 
 MIB = 1 << 20
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -178,6 +179,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secret: Secret = Secret()
     """The secrets that sign webhooks are derived from it, WEBHOOK_SECRET_MIN characters or more; the same in every API and clerk
     process; another one changes them all. Empty: there are no webhooks."""
+    sign_in_secret: Secret = Secret()
+    """Seals second factors and the secrets of sign-in providers, SIGN_IN_SECRET_MIN characters or more; the same in every API
+    process; with another one people enrol anew. Empty: nobody signs in, and management is by keys alone."""
     trusted_proxies: tuple[str, ...] = ()
     """Proxies in front of the API, as blocks such as 10.1.0.0/16: what they say in X-Forwarded-For and X-Forwarded-Proto is
     believed, so that keys restricted to networks see the client's address. In the environment as JSON."""
@@ -247,6 +251,8 @@ def _contradictions(s: Settings) -> Iterator[str]:
         yield f"operator_token must have {OPERATOR_TOKEN_MIN} characters or more: it commands the fleet"
     if s.webhook_secret and len(s.webhook_secret.reveal()) < WEBHOOK_SECRET_MIN:
         yield f"webhook_secret must have {WEBHOOK_SECRET_MIN} characters or more: every webhook's secret is derived from it"
+    if s.sign_in_secret and len(s.sign_in_secret.reveal()) < SIGN_IN_SECRET_MIN:
+        yield f"sign_in_secret must have {SIGN_IN_SECRET_MIN} characters or more: it seals what people sign in with"
     if s.webhook_secret and not s.link_secret:
         yield "webhook_secret needs link_secret: what is told of a finished job has links to its files"
     if bool(s.s3_access_key) != bool(s.s3_secret_key):

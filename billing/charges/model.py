@@ -83,12 +83,18 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What was charged: prepaid seconds, and money of which `granted_micro` was promotional."""
+    """What was charged: prepaid seconds, which earned `prepaid_micro`, and money of which `granted_micro` was promotional."""
 
     id: UUID
     amount_micro: int
     seconds_ms: int
     granted_micro: int
+    prepaid_micro: int = 0
+
+    @property
+    def revenue_micro(self) -> int:
+        """What we have earned by it."""
+        return self.amount_micro - self.granted_micro + self.prepaid_micro
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

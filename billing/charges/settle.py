@@ -97,8 +97,14 @@ async def _write(conn: Conn, plans: Sequence[_Plan], holds: Mapping[UUID, OpenHo
     ours = {account for plan in plans for account in revenue_accounts(plan.delivery.book, plan.delivery.terms.currency)}
     transfers = [one.transfer_id for one in captured.values() if one.seconds_ms]
     revenue = await recognised(conn, transfers, ours)
-    await record(conn, [_usage(plan, captured[plan.delivery.id], revenue) for plan in plans])
-    return {one.id: Settled(one.id, one.amount_micro, one.seconds_ms, one.promo_micro) for one in captured.values()}
+    used = [_usage(plan, captured[plan.delivery.id], revenue) for plan in plans]
+    await record(conn, used)
+    return {
+        one.subject_id: Settled(
+            one.subject_id, one.granted_micro + one.net_micro, one.seconds_ms, one.granted_micro, one.prepaid_micro
+        )
+        for one in used
+    }
 
 
 def _usage(plan: _Plan, captured: Captured, revenue: Mapping[UUID, int]) -> Usage:
@@ -131,7 +137,7 @@ def _again(one: Delivery, stored: sql.Recorded) -> Settled | TransferConflict:
     asked = (one.requested, one.delivered, 0) if one.terms.unit == "ms" else (0, 0, quantity)
     same = (stored.requested_ms, stored.delivered_ms, stored.images) == asked and stored.rate_card_id == one.terms.rate_card_id
     return (
-        Settled(one.id, stored.granted_micro + stored.net_micro, stored.seconds_ms, stored.granted_micro)
+        Settled(one.id, stored.granted_micro + stored.net_micro, stored.seconds_ms, stored.granted_micro, stored.prepaid_micro)
         if same
         else _conflict(one)
     )

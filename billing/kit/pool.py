@@ -16,6 +16,8 @@ Result = TypeVar("Result")
 
 APP_ROLE = "tallylight_app"
 """What the processes act as; made by the first migration. It cannot change history."""
+BATCH_ROLE = "tallylight_batch"
+"""What admission and polls act as: statements for many customers at once, with the rights that those take."""
 
 
 class Acting(msgspec.Struct, frozen=True):

@@ -163,6 +163,7 @@ RULES: dict[str, Rule] = {
     "payout": Rule((debit("{payee}"), credit(PAYOUT_TRANSIT))),
     "payout_paid": Rule((debit(PAYOUT_TRANSIT), credit(CLEARING))),
     "payout_failed": Rule((debit(PAYOUT_TRANSIT), credit("{payee}"))),
+    "payout_reversed": Rule((debit(CLEARING), credit("{payee}"))),
 }  # fmt: skip
 
 

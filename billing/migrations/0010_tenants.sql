@@ -1,6 +1,7 @@
 -- What serves one customer acts as `tallylight_tenant` and names the customer, both for one transaction (billing/kit/pool.py).
--- It sees that customer's rows and no others; where no customer is named it sees none. What serves many at once acts as
--- `tallylight_app`, which sees every row: for it a policy is a constant that no plan contains (docs/decisions/0054).
+-- It sees that customer's rows and no others; where no customer is named it sees none. Admission and polls serve many at once
+-- and act as `tallylight_batch`, everything else as `tallylight_app`: both see every row, and for them a policy is a constant that
+-- no plan contains (docs/decisions/0054, 0056).
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'tallylight_tenant') THEN
         CREATE ROLE tallylight_tenant NOLOGIN;
@@ -8,15 +9,24 @@ DO $$ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
 END $$;
 DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'tallylight_batch') THEN
+        CREATE ROLE tallylight_batch NOLOGIN;
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+END $$;
+DO $$ BEGIN
     IF NOT pg_has_role('tallylight_app', 'tallylight_tenant', 'MEMBER') THEN
         GRANT tallylight_tenant TO tallylight_app;
+    END IF;
+    IF NOT pg_has_role('tallylight_app', 'tallylight_batch', 'MEMBER') THEN
+        GRANT tallylight_batch TO tallylight_app;
     END IF;
     -- Whom the tables belong to is held by their policies too; from PostgreSQL 16 on, who makes a role is no full member of it.
     IF NOT pg_has_role('tallylight_app', 'USAGE') THEN
         GRANT tallylight_app TO CURRENT_USER;
     END IF;
 END $$;
-GRANT USAGE ON SCHEMA billing TO tallylight_tenant;
+GRANT USAGE ON SCHEMA billing TO tallylight_tenant, tallylight_batch;
 
 -- The customer that this transaction serves.
 CREATE FUNCTION billing.tenant() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
@@ -26,7 +36,7 @@ RETURN nullif(current_setting('tallylight.tenant', true), '')::uuid;
 CREATE PROCEDURE billing.isolate(named regclass, whose text DEFAULT NULL, may text DEFAULT 'SELECT') LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', named);
-    EXECUTE format('CREATE POLICY platform ON %s TO tallylight_app USING (true)', named);
+    EXECUTE format('CREATE POLICY platform ON %s TO tallylight_app, tallylight_batch USING (true)', named);
     IF whose IS NOT NULL THEN
         EXECUTE format('CREATE POLICY tenant ON %s TO tallylight_tenant USING (%s)', named, whose);
         EXECUTE format('GRANT %s ON %s TO tallylight_tenant', may, named);
@@ -44,6 +54,7 @@ CALL billing.isolate('billing.invoice', 'customer_id = billing.tenant()');
 CALL billing.isolate('billing.billed_line');
 CALL billing.isolate('billing.billed');
 CALL billing.isolate('billing.volume');
+CALL billing.isolate('billing.payee', 'customer_id = billing.tenant()');
 
 -- The ledger: what hangs on a wallet belongs to whom the wallet does. A customer has a few wallets, so an array of them is
 -- looked up in an index; accounts may be many, so they are hashed.
@@ -72,6 +83,12 @@ CALL billing.isolate('billing.settlement', 'customer_id = billing.tenant()');
 
 -- The same for everybody: what is on offer, and how far the roll-up has come.
 GRANT SELECT ON billing.catalogue, billing.usage_mark TO tallylight_tenant;
+
+-- What admission and polls need, and no more.
+GRANT SELECT ON billing.customer, billing.rate_card, billing.subscription, billing.grant, billing.account, billing.balance,
+    billing.hold TO tallylight_batch;
+GRANT INSERT ON billing.hold TO tallylight_batch;
+GRANT UPDATE (held) ON billing.balance TO tallylight_batch;
 
 REVOKE EXECUTE ON FUNCTION billing.add_usage_month FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION billing.add_usage_month TO tallylight_app;

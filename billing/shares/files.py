@@ -32,7 +32,10 @@ def views_of_csv(text: str) -> tuple[list[tuple[str, int]], int]:
 def _table(
     text: str, columns: Sequence[str], read: Callable[[list[str]], Parsed], read_total: Callable[[list[str]], int]
 ) -> tuple[list[Parsed], int]:
-    lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text.removeprefix("\ufeff")))]
+    try:
+        lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text.removeprefix("\ufeff")))]
+    except csv.Error as error:
+        raise StatementRefused([Problem(0, f"it is no CSV: {error}")]) from error
     if not lines or lines[0] != list(columns):
         raise StatementRefused([Problem(0, f"the first line is {','.join(columns)}")])
     if len(lines) < 2 or lines[-1][:1] != ["total"]:

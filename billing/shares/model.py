@@ -4,21 +4,24 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from hashlib import sha256
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from billing.kit.apportion import apportion
 from billing.kit.ids import derived_id
 
 WHOLE_PPM = 1_000_000
 PROBLEMS_MAX = 100
+AMOUNT_MICRO_MAX = 10**15
 NETWORK = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 """Names of networks and pools: they become part of accounts' names."""
 
 IncomeKind: TypeAlias = Literal["ad", "drama"]
 PayoutState: TypeAlias = Literal["due", "sent", "paid", "failed"]
+Waiting: TypeAlias = Literal["", "held", "destination", "verification", "balance"]
 PAYOUT_CHANGES: dict[PayoutState, tuple[PayoutState, ...]] = {
     "due": ("sent", "failed"),
     "sent": ("paid", "failed"),
@@ -28,7 +31,11 @@ PAYOUT_CHANGES: dict[PayoutState, tuple[PayoutState, ...]] = {
 
 
 class Payee(msgspec.Struct, frozen=True):
-    """Somebody we owe, on a payable account of the ledger."""
+    """Somebody we owe, on a payable account of the ledger.
+
+    `connected`: it is paid by transfers to its account at Stripe, who says whether it is `verified`, and in `requirements`
+    what is missing. `held`: why nothing is sent to it. `short_since`: it waits until Stripe's balance covers what it is owed.
+    """
 
     id: UUID
     reference: str
@@ -37,6 +44,36 @@ class Payee(msgspec.Struct, frozen=True):
     threshold_micro: int
     verified: bool
     destination: str | None
+    connected: bool
+    requirements: list[str]
+    held: str | None
+    short_since: datetime | None
+    customer_id: UUID | None
+    version: int
+
+    @property
+    def waits_for(self) -> Waiting:
+        """Why it is not paid whatever it is owed, in a word; empty where only the threshold is in the way."""
+        if self.held is not None:
+            return "held"
+        if self.destination is None:
+            return "destination"
+        if not self.verified:
+            return "verification"
+        return "balance" if self.short_since is not None else ""
+
+
+class PayeeChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is to be different; what is not given stays. `held`: why nothing is sent to it from now on; null lets it go on.
+    `customer_id`: whose organization reads its statements.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
+    threshold_micro: Annotated[int, Meta(ge=1, le=10**15)] | UnsetType = UNSET
+    verified: bool | UnsetType = UNSET
+    destination: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
+    held: Annotated[str, Meta(min_length=1, max_length=500)] | UnsetType | None = UNSET
+    customer_id: UUID | UnsetType | None = UNSET
 
 
 class Party(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +146,8 @@ class ViewPool(msgspec.Struct, frozen=True):
 
 
 class Payout(msgspec.Struct, frozen=True):
+    """`connected`: it is a transfer at Stripe, `outside_id` its id there. `reversed_micro` came back after it was paid."""
+
     id: UUID
     payee_id: UUID
     currency: str
@@ -119,6 +158,33 @@ class Payout(msgspec.Struct, frozen=True):
     reason: str | None
     created_at: datetime
     ended_at: datetime | None
+    connected: bool
+    reversed_micro: int
+
+
+class Accrual(msgspec.Struct, frozen=True):
+    """What a payee got of an income, about a subject, or of a pool's revision; below zero where it gave back."""
+
+    id: UUID
+    created_at: datetime
+    amount_micro: int
+    basis: str
+    subject: str | None
+    pool_id: UUID | None
+    revision: int | None
+
+
+class TakenIn(msgspec.Struct, frozen=True):
+    """A statement as it was taken in; `settled`: the network has paid it."""
+
+    id: UUID
+    network: str
+    reference: str
+    currency: str
+    total_micro: int
+    settled: bool
+    created_at: datetime
+    rows: int
 
 
 def statement_id(network: str, reference: str) -> UUID:

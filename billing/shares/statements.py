@@ -13,6 +13,7 @@ from billing.kit.query import Conn
 from billing.ledger.post import Posting, post_all
 from billing.shares import sql
 from billing.shares.model import (
+    AMOUNT_MICRO_MAX,
     NETWORK,
     PROBLEMS_MAX,
     Agreement,
@@ -202,6 +203,8 @@ def _check_whole(statement: IncomeStatement) -> list[Problem]:
             problems.append(Problem(number, f"row {row.id} is row {first} again"))
         if row.currency != statement.currency:
             problems.append(Problem(number, f"it is in {row.currency}, the statement in {statement.currency}"))
+        if abs(row.amount_micro) > AMOUNT_MICRO_MAX:
+            problems.append(Problem(number, "no income is of more than a billion"))
         if row.amount_micro == 0 or (row.amount_micro < 0) != (row.takes_back is not None):
             problems.append(Problem(number, "an income is above zero; one below zero says what it takes back"))
         if not row.id or not row.subject:
@@ -216,8 +219,8 @@ def _check_whole(statement: IncomeStatement) -> list[Problem]:
 def _check_head(statement: IncomeStatement) -> Iterator[Problem]:
     if not NETWORK.fullmatch(statement.network):
         yield Problem(0, f"{statement.network!r} is no name of a network: small letters, digits and dashes")
-    if not statement.reference or not statement.rows:
-        yield Problem(0, "a statement has a reference and at least one row")
+    if not 0 < len(statement.reference) <= 200 or not statement.rows:
+        yield Problem(0, "a statement has a reference of at most 200 characters and at least one row")
     if statement.currency not in SYMBOLS:
         yield Problem(0, f"{statement.currency!r} is no currency of ours: {', '.join(SYMBOLS)}")
 

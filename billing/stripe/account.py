@@ -28,7 +28,8 @@ PAID = frozenset({"charge", "payment"})
 REFUNDED = frozenset({"refund", "payment_refund"})
 CAME_BACK = frozenset({"refund_failure", "payment_failure_refund"})
 SENT = frozenset({"transfer"})
-"""What payees are paid."""
+TAKEN_BACK = frozenset({"transfer_refund"})
+"""What payees are paid, and what is taken back of that."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -116,14 +117,16 @@ async def _origin(conn: Conn, row: TransactionRow) -> Origin | None:
         if refund.ours:
             return Origin(derived_id("cash_refund_paid", str(refund.id)), payment.currency, -refund.amount_minor)
         return Origin(derived_id(KINDS["taken"][payment.booked], row.source_id or ""), payment.currency, -refund.amount_minor)
-    return await (_sent if row.type in SENT else _disputed)(conn, row)
+    return await (_sent if row.type in SENT | TAKEN_BACK else _disputed)(conn, row)
 
 
 async def _sent(conn: Conn, row: TransactionRow) -> Origin | None:
-    sent = await sql.PAYOUT_SENT.maybe(conn, row.source_id)
-    if sent is None:
+    back = row.type in TAKEN_BACK
+    found = await (sql.PAYOUT_REVERSED if back else sql.PAYOUT_SENT).maybe(conn, row.source_id)
+    if found is None:
         return None
-    return Origin(derived_id("payout_paid", str(sent.id)), sent.currency, -sent.amount_micro // MINOR)
+    transfer_id = derived_id("payout_reversed", row.source_id or "") if back else derived_id("payout_paid", str(found.id))
+    return Origin(transfer_id, found.currency, (found.amount_micro if back else -found.amount_micro) // MINOR)
 
 
 async def _disputed(conn: Conn, row: TransactionRow) -> Origin | None:

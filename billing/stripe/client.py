@@ -7,11 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 import httpx
 import msgspec
 import stripe
 from stripe.params import (
+    AccountCreateParams,
+    AccountLinkCreateParams,
     BalanceTransactionListParamsCreated,
     CustomerCreateParams,
     CustomerTaxIdCreateParams,
@@ -19,13 +22,34 @@ from stripe.params import (
     PaymentIntentCreateParams,
     PaymentIntentListParams,
     RefundCreateParams,
+    TransferCreateParams,
 )
 from stripe.params.checkout import SessionCreateParams, SessionListParams
 
 from billing.customers.model import Customer
 from billing.errors import PaymentRefused, StripeAway
+from billing.plans.model import MINOR
+from billing.shares.model import Payout
 from billing.stripe.model import Payment, PaymentRefund, key_of, tax_id_kind
-from billing.stripe.wire import PAYMENT, REFUND, Charge, Checkout, Dispute, Intent, Method, Refund, Transaction
+from billing.stripe.wire import (
+    PAYMENT,
+    PAYOUT,
+    REFUND,
+    Account,
+    Balance,
+    Charge,
+    Checkout,
+    Dispute,
+    Intent,
+    Method,
+    Moved,
+    Refund,
+    Requirements,
+    Reversal,
+    Reversals,
+    Transaction,
+    Transfer,
+)
 
 API_VERSION = "2026-10-28.endive"
 """The version of Stripe's API that `wire.py` reads, whatever the account's default is."""
@@ -36,6 +60,9 @@ _PAGE = 100
 _CHARGE = "latest_charge.balance_transaction"
 _REFUSALS = (400, 402, 404)
 """Statuses that are an answer; with any other the same request may yet succeed."""
+
+_NO_ACCOUNT = "account_invalid"
+"""An account that is gone is a 403, as a key without rights is."""
 
 Answer = TypeVar("Answer")
 Struct = TypeVar("Struct", bound=msgspec.Struct)
@@ -223,6 +250,76 @@ class Stripe:
     async def dispute(self, dispute_id: str) -> Dispute:
         return _read(await _answer(self._v1.disputes.retrieve_async(dispute_id)), Dispute)
 
+    # -- payees --------------------------------------------------------------------------------------------------------
+    async def create_account(self, payee_id: UUID, country: str) -> Account:
+        """An account that can only receive transfers; Stripe asks the payee for the rest on a page of its own."""
+        params: AccountCreateParams = {
+            "country": country,
+            "controller": {
+                "fees": {"payer": "application"},
+                "losses": {"payments": "application"},
+                "stripe_dashboard": {"type": "express"},
+            },
+            "capabilities": {"transfers": {"requested": True}},
+            "metadata": {"tallylight_payee": str(payee_id)},
+        }
+        key = key_of("account", f"{payee_id}-{country}")
+        return _read(await _answer(self._v1.accounts.create_async(params, {"idempotency_key": key})), Account)
+
+    async def account(self, account_id: str) -> Account:
+        """One that is gone, or no longer lets us see it, lacks just that."""
+        try:
+            return _read(await _answer(self._v1.accounts.retrieve_async(account_id)), Account)
+        except PaymentRefused as refused:
+            return Account(account_id, requirements=Requirements(disabled_reason=refused.reason))
+
+    async def onboarding(self, account_id: str, return_url: str) -> str:
+        """The address of a page on which the payee tells Stripe who it is and where its bank is; good for some minutes."""
+        params: AccountLinkCreateParams = {
+            "account": account_id,
+            "type": "account_onboarding",
+            "return_url": return_url,
+            "refresh_url": return_url,
+        }
+        return (await _answer(self._v1.account_links.create_async(params))).url
+
+    async def available(self) -> dict[str, int]:
+        """What of the balance can be transferred now, in minor units by currency."""
+        balance = _read(await _answer(self._v1.balance.retrieve_async()), Balance)
+        return {one.currency.upper(): one.amount for one in balance.available}
+
+    async def create_transfer(self, payout: Payout) -> Transfer:
+        params: TransferCreateParams = {
+            "amount": payout.amount_micro // MINOR,
+            "currency": payout.currency.lower(),
+            "destination": payout.destination,
+            "transfer_group": str(payout.id),
+            "metadata": {PAYOUT: str(payout.id)},
+        }
+        key = key_of("payout", payout.id)
+        return _read(await _answer(self._v1.transfers.create_async(params, {"idempotency_key": key})), Transfer)
+
+    async def find_transfer(self, payout: Payout) -> Transfer | None:
+        """The payout's, if it was ever made: an answer may have been lost."""
+        listed = await _answer(self._v1.transfers.list_async({"transfer_group": str(payout.id), "limit": _PAGE}))
+        found = [_read(one, Transfer) async for one in _each(listed)]
+        return next((one for one in found if one.payout_id == payout.id), None)
+
+    async def transfer(self, transfer_id: str) -> Transfer:
+        """With all that was taken back of it."""
+        found = _read(await _answer(self._v1.transfers.retrieve_async(transfer_id)), Transfer)
+        if not found.reversals.has_more:
+            return found
+        listed = await _answer(self._v1.transfers.reversals.list_async(transfer_id, {"limit": _PAGE}))
+        taken = tuple([_read(one, Reversal) async for one in _each(listed)])
+        return msgspec.structs.replace(found, reversals=Reversals(taken))
+
+    async def reversed_transfer(self, transaction_id: str) -> str | None:
+        """The transfer that a movement has taken back; a reversal cannot be asked for without it."""
+        asked = self._v1.balance_transactions.retrieve_async(transaction_id, {"expand": ["source"]})
+        moved = _read(await _answer(asked), Moved)
+        return moved.source.transfer if moved.source else None
+
     # -- Stripe's own account ------------------------------------------------------------------------------------------
     async def transactions(self, since: datetime, until: datetime | None = None) -> list[Transaction]:
         """Every movement of the balance in `[since, until)`, the newest first."""
@@ -255,7 +352,7 @@ async def _answer(asked: Awaitable[Answer]) -> Answer:
     try:
         return await asked
     except stripe.StripeError as error:
-        if error.http_status in _REFUSALS:
+        if error.http_status in _REFUSALS or error.code == _NO_ACCOUNT:
             raise PaymentRefused(error.user_message or str(error), _word(error)) from error
         raise StripeAway(type(error).__name__) from error
 

@@ -26,6 +26,7 @@ from billing.stripe.dispute import book_dispute
 from billing.stripe.methods import method_owner, set_methods
 from billing.stripe.model import Order, Payer, Payment, PaymentRefund, Started
 from billing.stripe.note import find_payment, note_payment
+from billing.stripe.paymaster import Paymaster
 from billing.stripe.refund import book_refund, give_up_refund, note_refund
 from billing.stripe.wire import PAYMENT, Checkout, Intent
 
@@ -35,7 +36,9 @@ KEYS_LAST = timedelta(hours=23)
 """Stripe forgets an idempotency key after a day: what is noted for longer is looked for, never sent again."""
 OPEN_FOR = timedelta(hours=24)
 """A payment that the customer has not finished by then is given up, as Stripe does with its own pages."""
-_KINDS = {"ch": "charge", "py": "charge", "re": "refund", "pyr": "refund", "dp": "dispute", "du": "dispute"}
+_KINDS = {
+    "ch": "charge", "py": "charge", "re": "refund", "pyr": "refund", "dp": "dispute", "du": "dispute", "tr": "transfer",
+}  # fmt: skip
 LATE = timedelta(hours=1)
 """How far back Stripe's balance is read again: a movement may be listed after a later one."""
 
@@ -45,6 +48,7 @@ class Desk:
 
     def __init__(self, pool: Pool, stripe: Stripe, sellers: Sellers) -> None:
         self._pool, self._stripe, self._sellers = pool, stripe, sellers
+        self.paymaster = Paymaster(pool, stripe)
 
     # -- what customers and operators ask for --------------------------------------------------------------------------
     async def pay(self, customer_id: UUID, order: Order, source: str) -> Started:
@@ -127,6 +131,12 @@ class Desk:
                 await self._refresh_methods((await self._stripe.method(named)).customer)
             case "customer":
                 await self._refresh_methods(named)
+            case "account":
+                await self.paymaster.refresh_account(named)
+            case "transfer":
+                await self.paymaster.refresh_transfer(named)
+            case "balance_transaction":
+                await self.paymaster.refresh_reversal(named)
             case _:
                 pass
 
@@ -177,7 +187,7 @@ class Desk:
         booked = 0
         for row in await transact(self._pool, store):
             done = await transact(self._pool, lambda conn, row=row: book_transaction(conn, row.id))
-            if not done and row.source_id and await self._tried(row.id, self.refresh, _kind_of(row.source_id), row.source_id):
+            if not done and row.source_id and await self._tried(row.id, self.refresh, *_made_by(row.id, row.source_id)):
                 done = await transact(self._pool, lambda conn, row=row: book_transaction(conn, row.id))
             booked += done
         return booked
@@ -339,6 +349,8 @@ def _digest(buyer: Customer) -> bytes:
     return sha256(msgspec.json.encode(told)).digest()
 
 
-def _kind_of(source_id: str) -> str:
-    """What Stripe calls an object by how its id begins; empty for those that nothing is booked for."""
-    return _KINDS.get(source_id.partition("_")[0], "")
+def _made_by(transaction_id: str, source_id: str) -> tuple[str, str]:
+    """What to ask for about a movement: kind and id by how its source's begins; no kind for what nothing is booked for."""
+    prefix = source_id.partition("_")[0]
+    # A reversal cannot be asked for by its own id.
+    return ("balance_transaction", transaction_id) if prefix == "trr" else (_KINDS.get(prefix, ""), source_id)

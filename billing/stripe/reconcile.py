@@ -6,13 +6,12 @@ What stands on `asset:clearing` in a currency is compared with Stripe's balance 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
-from uuid import UUID
 
 import msgspec
 
 from billing.kit.query import Conn, Query
-from billing.plans.model import MINOR
 from billing.stripe import sql
+from billing.stripe.clearing import MARKED_AFTER, Account, Mark, Pair, accounts, last_marks, mark, pairs
 
 LISTED_WITHIN = timedelta(days=2)
 """Stripe lists the movement of a payment at once as a rule; one that is missing for longer is asked about."""
@@ -64,19 +63,6 @@ class Difference(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
 
 
-class Account(msgspec.Struct, frozen=True):
-    """A currency at the end of the day, and what moved in the day at Stripe. `unexplained` is what no row accounts for."""
-
-    currency: str
-    ledger_micro: int
-    stripe_micro: int
-    unexplained_micro: int
-    paid_in_micro: int
-    given_back_micro: int
-    fees_micro: int
-    to_bank_micro: int
-
-
 class Exchange(msgspec.Struct, frozen=True):
     """What stands between two currencies: what was given of one, what was got of the other, and what that is off by now."""
 
@@ -113,77 +99,6 @@ class Reconciliation(msgspec.Struct, frozen=True):
     wired: tuple[Wired, ...] = ()
 
 
-class _Pair(msgspec.Struct, frozen=True):
-    """A movement of Stripe's and what is booked of it, either of which may be missing. `ours`: it came about by a payment."""
-
-    currency: str
-    transaction_id: str | None
-    transfer_id: UUID | None
-    kind: str
-    about: str
-    stripe_micro: int
-    ledger_micro: int
-    stripe_ever_micro: int
-    ledger_ever_micro: int
-    booked: bool
-    ours: bool
-    at: datetime
-
-
-# Every movement on the clearing account, beside the one of Stripe's that it is about, before $1 and ever.
-PAIRS = Query(
-    _Pair,
-    """
-    WITH ledger AS (
-        SELECT a.asset AS currency, coalesce(t.payload -> 'facts' ->> 'transaction', s.id) AS transaction_id,
-               CASE WHEN coalesce(t.payload -> 'facts' ->> 'transaction', s.id) IS NULL THEN t.id END AS transfer_id,
-               min(t.kind) AS kind, min(coalesce(t.payload -> 'facts' ->> 'payment', t.subject_id::text)) AS about,
-               bool_or(t.payload -> 'facts' ? 'payment') AS ours,
-               coalesce(-sum(e.amount) FILTER (WHERE t.created_at < $1), 0)::bigint AS micro,
-               -sum(e.amount)::bigint AS ever_micro,
-               min(t.created_at) AS at
-        FROM billing.account a JOIN billing.entry e ON e.account_id = a.id JOIN billing.transfer t ON t.id = e.transfer_id
-        LEFT JOIN billing.stripe_transaction s ON s.transfer_id = t.id
-        WHERE a.path LIKE 'asset:clearing:live:%' GROUP BY 1, 2, 3
-    ), stripe AS (
-        SELECT currency, id AS transaction_id, type AS kind, coalesce(source_id, description) AS about, created_at AS at,
-               booked_at IS NOT NULL AS booked, (amount_minor - fee_minor) * 10000 AS ever_micro,
-               CASE WHEN created_at < $1 THEN (amount_minor - fee_minor) * 10000 ELSE 0 END AS micro
-        FROM billing.stripe_transaction
-    )
-    SELECT coalesce(s.currency, l.currency) AS currency, coalesce(s.transaction_id, l.transaction_id) AS transaction_id,
-           l.transfer_id, coalesce(s.kind, l.kind) AS kind, coalesce(s.about, l.about) AS about,
-           coalesce(s.micro, 0)::bigint AS stripe_micro, coalesce(l.micro, 0)::bigint AS ledger_micro,
-           coalesce(s.ever_micro, 0)::bigint AS stripe_ever_micro, coalesce(l.ever_micro, 0)::bigint AS ledger_ever_micro,
-           coalesce(s.booked, true) AS booked, coalesce(l.ours, false) AS ours, coalesce(s.at, l.at) AS at
-    FROM ledger l FULL JOIN stripe s ON s.transaction_id = l.transaction_id AND s.currency = l.currency
-    WHERE coalesce(s.micro, 0) <> coalesce(l.micro, 0) ORDER BY at, transaction_id, transfer_id
-    """,
-)
-ACCOUNTS = Query(
-    Account,
-    """
-    WITH ledger AS (
-        SELECT a.asset AS currency, -sum(e.amount)::bigint AS micro
-        FROM billing.account a JOIN billing.entry e ON e.account_id = a.id JOIN billing.transfer t ON t.id = e.transfer_id
-        WHERE a.path LIKE 'asset:clearing:live:%' AND t.created_at < $2 GROUP BY 1
-    ), stripe AS (
-        SELECT currency, sum(amount_minor - fee_minor)::bigint * 10000 AS micro,
-               coalesce(sum(amount_minor) FILTER (WHERE today AND type IN ('charge', 'payment')), 0) AS paid_in,
-               coalesce(-sum(amount_minor) FILTER (WHERE today AND (type LIKE '%refund%' OR type = 'adjustment')), 0)
-                   AS given_back,
-               coalesce(sum(fee_minor) FILTER (WHERE today), 0)
-                   - coalesce(sum(amount_minor) FILTER (WHERE today AND type LIKE '%fee'), 0) AS fees,
-               coalesce(-sum(amount_minor) FILTER (WHERE today AND type LIKE 'payout%'), 0) AS to_bank
-        FROM (SELECT *, created_at >= $1 AS today FROM billing.stripe_transaction WHERE created_at < $2) t GROUP BY 1
-    )
-    SELECT currency, coalesce(l.micro, 0)::bigint AS ledger_micro, coalesce(s.micro, 0)::bigint AS stripe_micro,
-           0::bigint AS unexplained_micro, (coalesce(s.paid_in, 0) * 10000)::bigint AS paid_in_micro,
-           (coalesce(s.given_back, 0) * 10000)::bigint AS given_back_micro, (coalesce(s.fees, 0) * 10000)::bigint AS fees_micro,
-           (coalesce(s.to_bank, 0) * 10000)::bigint AS to_bank_micro
-    FROM ledger l FULL JOIN stripe s USING (currency) ORDER BY currency
-    """,
-)
 # What was exchanged, at the rate of the last time: what came back for less or more than it went for is the residue.
 EXCHANGES = Query(
     Exchange,
@@ -200,15 +115,17 @@ EXCHANGES = Query(
     ) x ORDER BY 1, 2
     """,
 )
+# A job's cost stands on what we owe for compute, where the day is a range of the index.
 COSTS = Query(
     Day,
     """
     SELECT coalesce(l.currency, u.currency) AS cost_currency, coalesce(l.micro, 0)::bigint AS ledger_cost_micro,
            coalesce(u.micro, 0)::bigint AS usage_cost_micro
     FROM (
-        SELECT payload ->> 'asset' AS currency, sum((payload -> 'amounts' ->> 'amount')::bigint) AS micro
-        FROM billing.transfer
-        WHERE kind = 'cost' AND payload ->> 'book' = 'live' AND created_at >= $1 AND created_at < $2 GROUP BY 1
+        SELECT a.asset AS currency, sum(e.amount) AS micro
+        FROM billing.account a JOIN billing.entry e ON e.account_id = a.id AND e.booked_at >= $1 AND e.booked_at < $2
+        JOIN billing.transfer t ON t.id = e.transfer_id AND t.kind = 'cost'
+        WHERE a.path LIKE 'liability:gpu_accrued:live:%' GROUP BY 1
     ) l FULL JOIN (
         SELECT s.cost_currency AS currency, sum(u.cost_micro) AS micro
         FROM billing.usage u JOIN billing.usage_series s ON s.id = u.series_id
@@ -221,7 +138,10 @@ WRONG_COSTS = Query(
     Row,
     """
     WITH job AS (
-        SELECT subject_id FROM billing.transfer WHERE kind = 'cost' AND created_at >= $1 AND created_at < $2
+        SELECT t.subject_id
+        FROM billing.account a JOIN billing.entry e ON e.account_id = a.id AND e.booked_at >= $1 AND e.booked_at < $2
+        JOIN billing.transfer t ON t.id = e.transfer_id AND t.kind = 'cost'
+        WHERE a.path LIKE 'liability:gpu_accrued:%'
         UNION SELECT subject_id FROM billing.usage WHERE at >= $1 AND at < $2 AND cost_micro > 0
     ), both_sides AS (
         SELECT j.subject_id, l.currency, coalesce(l.micro, 0) AS ledger, coalesce(u.micro, 0) AS usage, coalesce(l.at, u.at) AS at
@@ -276,12 +196,15 @@ OPEN_DISPUTES = Query(
 
 
 async def reconcile(conn: Conn, day: date) -> Reconciliation:
-    """The day in UTC, as it is known now; run it in a REPEATABLE READ transaction, after `Desk.read_account`."""
+    """The day in UTC, as it is known now; run it in a REPEATABLE READ transaction, after `Desk.read_account`.
+
+    It reads the day, what is between the last mark and the day, and what differed at the mark: not the whole of history.
+    """
     since = datetime(day.year, day.month, day.day, tzinfo=UTC)
     until = since + timedelta(days=1)
-    found: list[Difference] = []
-    for reason, currency, pairs in _sorted(await PAIRS.all(conn, until), until):
-        found.append(_difference(reason, currency, [_row(pair) for pair in pairs]))
+    marks = await last_marks(conn, since)
+    differ = _sorted(await pairs(conn, until, marks), until)
+    found = _by_hand(marks, [_difference(reason, currency, list(map(_row, of_it))) for reason, currency, of_it in differ])
     asked: dict[Reason, list[Row]] = {
         "cost_differs": await WRONG_COSTS.all(conn, since, until),
         "payout_failed": await FAILED_PAYOUTS.all(conn, since, until),
@@ -291,7 +214,7 @@ async def reconcile(conn: Conn, day: date) -> Reconciliation:
     found += [_difference(reason, rows[0].currency, rows) for reason, rows in asked.items() if rows]
     return Reconciliation(
         day,
-        tuple(_checked(account, found) for account in await ACCOUNTS.all(conn, since, until)),
+        tuple(_checked(account, found) for account in await accounts(conn, since, until, marks)),
         tuple(await EXCHANGES.all(conn, until)),
         tuple(await COSTS.all(conn, since, until)),
         tuple(one for one in found if one.reason in EXPLAINED),
@@ -305,20 +228,36 @@ async def reconcile_days(conn: Conn) -> list[Reconciliation]:
     made = [await reconcile(conn, row.day) for row in await sql.DAYS_TO_RECONCILE.all(conn)]
     for one in made:
         await sql.SET_RECONCILIATION.run(conn, one.day, len(one.raised), msgspec.json.encode(one))
+    if made:
+        await mark(conn, max(one.day for one in made) - MARKED_AFTER)
     return [one for one in made if one.raised]
 
 
-def _sorted(pairs: Sequence[_Pair], until: datetime) -> list[tuple[Reason, str, list[_Pair]]]:
+def _by_hand(marks: Sequence[Mark], found: Sequence[Difference]) -> list[Difference]:
+    """With what was entered by hand before the mark, of which only the sum is known."""
+    earlier = {one.currency: one for one in marks if one.by_hand_count}
+    summed: list[Difference] = []
+    for one in found:
+        before = earlier.pop(one.currency, None) if one.reason == "entered_by_hand" else None
+        more = (before.by_hand_micro, before.by_hand_count) if before else (0, 0)
+        summed.append(msgspec.structs.replace(one, amount_micro=one.amount_micro + more[0], count=one.count + more[1]))
+    for one in earlier.values():
+        nothing = _difference("entered_by_hand", one.currency, [])
+        summed.append(msgspec.structs.replace(nothing, amount_micro=one.by_hand_micro, count=one.by_hand_count))
+    return summed
+
+
+def _sorted(pairs: Sequence[Pair], until: datetime) -> list[tuple[Reason, str, list[Pair]]]:
     """The pairs that differ, by why and by currency."""
-    by: dict[tuple[Reason, str], list[_Pair]] = {}
+    by: dict[tuple[Reason, str], list[Pair]] = {}
     for pair in pairs:
         by.setdefault((_reason(pair, until), pair.currency), []).append(pair)
     return [(reason, currency, of_it) for (reason, currency), of_it in sorted(by.items())]
 
 
-def _reason(pair: _Pair, until: datetime) -> Reason:
+def _reason(pair: Pair, until: datetime) -> Reason:
     if pair.transaction_id is None:
-        if not pair.ours:
+        if pair.by_hand:
             return "entered_by_hand"
         return "not_listed_yet" if pair.at > until - LISTED_WITHIN else "never_listed"
     if not pair.booked:
@@ -326,7 +265,7 @@ def _reason(pair: _Pair, until: datetime) -> Reason:
     return "booked_another_day" if pair.stripe_ever_micro == pair.ledger_ever_micro else "amounts_differ"
 
 
-def _row(pair: _Pair) -> Row:
+def _row(pair: Pair) -> Row:
     named = pair.transaction_id or str(pair.transfer_id)
     return Row(named, pair.kind, pair.about, pair.currency, pair.ledger_micro - pair.stripe_micro, pair.at)
 
@@ -340,6 +279,3 @@ def _checked(account: Account, found: Sequence[Difference]) -> Account:
     """Every difference of an account is the sum of its rows; what is left would be a fault of this page."""
     told = sum(one.amount_micro for one in found if one.currency == account.currency and one.reason in COMPARED)
     return msgspec.structs.replace(account, unexplained_micro=account.ledger_micro - account.stripe_micro - told)
-
-
-assert MINOR == 10_000, "the statements above turn minor units into micro-units"

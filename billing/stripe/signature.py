@@ -59,16 +59,21 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 def read_event(body: bytes, header: str, secret: str) -> Signed:
-    """Checks the signature over the bytes as they came. Raises WebhookRefused."""
-    if not secret:
+    """Checks the signature over the bytes as they came. Raises WebhookRefused.
+
+    `secret` is one, or several with white space between: each endpoint at Stripe has its own.
+    """
+    secrets = secret.split()
+    if not secrets:
         raise WebhookRefused("no signing secret is set")
     if len(body) > BODY_BYTES_MAX or len(header) > _HEADER_CHARS_MAX:
         raise WebhookRefused("the message is too long")
     stamps, digests = _parts(header)
     if len(stamps) != 1 or not digests:
         raise WebhookRefused("the signature header needs one t and at least one v1")
-    expected = hmac.new(secret.encode(), stamps[0].encode() + b"." + body, sha256).hexdigest()
-    if not any([hmac.compare_digest(expected, digest) for digest in digests]):  # noqa: C419 – each is compared, whichever fits
+    signed = stamps[0].encode() + b"." + body
+    expected = [hmac.new(one.encode(), signed, sha256).hexdigest() for one in secrets]
+    if not any([hmac.compare_digest(one, digest) for one in expected for digest in digests]):  # noqa: C419 – each is compared, whichever fits
         raise WebhookRefused("no signature fits the message")
     try:
         event = _event.decode(body)

@@ -79,7 +79,7 @@ class DisputeRow(msgspec.Struct, frozen=True):
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What was paid to a payee."""
+    """What was paid to a payee, or taken back of that."""
 
     id: UUID
     currency: str
@@ -373,6 +373,13 @@ TRANSACTION_BOOKED = Command("""
     UPDATE billing.stripe_transaction SET transfer_id = $2, booked_at = billing.now() WHERE id = $1
 """)
 PAYOUT_SENT = Query(Sent, "SELECT id, currency, amount_micro FROM billing.payout WHERE outside_id = $1 AND state = 'paid'")
+PAYOUT_REVERSED = Query(
+    Sent,
+    """
+    SELECT p.id, p.currency, r.amount_micro FROM billing.payout_reversal r JOIN billing.payout p ON p.id = r.payout_id
+    WHERE r.id = $1
+    """,
+)
 NEWEST_TRANSACTION = Query(Now, "SELECT coalesce(max(created_at), '2000-01-01') AS at FROM billing.stripe_transaction")
 NOT_BOOKED = Query(
     TransactionRow,

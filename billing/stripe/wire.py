@@ -7,7 +7,7 @@ import msgspec
 
 Metadata: TypeAlias = dict[str, str]
 
-PAYMENT, REFUND = "tallylight_payment", "tallylight_refund"
+PAYMENT, REFUND, PAYOUT = "tallylight_payment", "tallylight_refund", "tallylight_payout"
 """Under which names our own ids travel in the metadata of what we create."""
 
 
@@ -114,6 +114,85 @@ class Dispute(msgspec.Struct, frozen=True):
     reason: str
     payment_intent: str | None = None
     balance_transactions: tuple[Transaction, ...] = ()
+
+
+class Requirements(msgspec.Struct, frozen=True):
+    """What Stripe still asks for; `disabled_reason` where that is in the way."""
+
+    currently_due: tuple[str, ...] | None = None
+    disabled_reason: str | None = None
+
+
+class Account(msgspec.Struct, frozen=True):
+    """A connected account. It may be paid once it may receive transfers and have them paid to its bank."""
+
+    id: str
+    payouts_enabled: bool = False
+    capabilities: dict[str, str] = {}
+    requirements: Requirements | None = None
+
+    @property
+    def verified(self) -> bool:
+        return self.payouts_enabled and self.capabilities.get("transfers") == "active"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What it lacks, in Stripe's words."""
+        due = (self.requirements and self.requirements.currently_due) or ()
+        reason = self.requirements and self.requirements.disabled_reason
+        return due or ((reason,) if reason else ())
+
+
+class Reversal(msgspec.Struct, frozen=True):
+    """What was taken back of a transfer."""
+
+    id: str
+    amount: int
+
+
+class Reversals(msgspec.Struct, frozen=True):
+    """The newest ten."""
+
+    data: tuple[Reversal, ...] = ()
+    has_more: bool = False
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """Money for a connected account, which has it at once."""
+
+    id: str
+    amount: int
+    currency: str
+    destination: str | None = None
+    metadata: Metadata = {}
+    reversals: Reversals = Reversals()
+
+    @property
+    def payout_id(self) -> UUID | None:
+        return own_id(self.metadata, PAYOUT)
+
+
+class Funds(msgspec.Struct, frozen=True):
+    currency: str
+    amount: int
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """What of the platform's balance can be paid now."""
+
+    available: tuple[Funds, ...]
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A movement with what made it, of which this is read where it is a reversal."""
+
+    id: str
+    source: "TransferReversal | None" = None
+
+
+class TransferReversal(msgspec.Struct, frozen=True):
+    id: str
+    transfer: str | None = None
 
 
 class Card(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import asyncpg
 from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from gateway.access import sql
-from gateway.access.model import Member
+from gateway.access.model import Member, Membership
 from gateway.access.scopes import Role
 from gateway.errors import Conflict, NotFound
 
@@ -50,6 +50,24 @@ async def remove_member(conn: Conn, org_id: UUID, member: Member) -> None:
     if member.role == "owner":
         await _keep_an_owner(conn, org_id)
     await sql.REMOVE_MEMBER.run(conn, org_id, member.id)
+
+
+async def member_with(conn: Conn, org_id: UUID, email: str) -> Member | None:
+    """Whoever has this address, locked."""
+    return await sql.MEMBER_WITH.maybe(conn, org_id, email.lower())
+
+
+async def join_member(conn: Conn, org_id: UUID, email: str, role: Role, person_id: UUID) -> Member:
+    """Makes the person the member of this address and role, who may have been added before. Raises Conflict for any other."""
+    joined = await sql.JOIN_MEMBER.maybe(conn, org_id, new_id(), email.lower(), role, person_id)
+    if joined is None:
+        raise Conflict(f"{email.lower()} is a member already, or has another role; ask for another invitation")
+    return joined
+
+
+async def memberships_of(conn: Conn, person_id: UUID, org_id: UUID | None = None) -> list[Membership]:
+    """Everything the person has joined, or what they are in one organization."""
+    return await sql.MEMBERSHIPS.all(conn, person_id, org_id)
 
 
 async def _keep_an_owner(conn: Conn, org_id: UUID) -> None:

@@ -118,13 +118,28 @@ class Project(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
-    """One of an organization's people."""
+    """One of an organization's people. `person_id` is who they are, once they came in themselves (gateway/people)."""
 
     id: UUID
     email: str
     role: Role
     created_at: datetime
     version: int
+    person_id: UUID | None
+
+    @property
+    def joined(self) -> bool:
+        return self.person_id is not None
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """What a person is in an organization."""
+
+    org_id: UUID
+    organization: str
+    member_id: UUID
+    email: str
+    role: Role
 
 
 class KeySettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from billing.kit.query import Command, Query
-from gateway.access.model import Key, Member, Organization, OrganizationSettings, Project
+from gateway.access.model import Key, Member, Membership, Organization, OrganizationSettings, Project
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -193,12 +193,25 @@ NO_LONGER_VALID = Query(
 )
 
 ADD_MEMBER = Command("INSERT INTO gateway.member (org_id, id, email, role) VALUES ($1, $2, $3, $4)")
-MEMBER = Query(Member, "SELECT id, email, role, created_at, version FROM gateway.member WHERE org_id = $1 AND id = $2")
-MEMBERS = Query(
+_MEMBER = "SELECT id, email, role, created_at, version, person_id FROM gateway.member WHERE org_id = $1 "
+MEMBER = Query(Member, _MEMBER + "AND id = $2")
+MEMBER_WITH = Query(Member, _MEMBER + "AND email = $2 FOR NO KEY UPDATE")
+MEMBERS = Query(Member, _MEMBER + "AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3")
+JOIN_MEMBER = Query(
     Member,
     """
-    SELECT id, email, role, created_at, version FROM gateway.member
-    WHERE org_id = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+    INSERT INTO gateway.member AS m (org_id, id, email, role, person_id) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (org_id, email) DO UPDATE SET person_id = EXCLUDED.person_id, version = m.version + 1
+    WHERE m.person_id IS NULL AND m.role = EXCLUDED.role
+    RETURNING id, email, role, created_at, version, person_id
+    """,
+)
+MEMBERSHIPS = Query(
+    Membership,
+    """
+    SELECT m.org_id, o.name AS organization, m.id AS member_id, m.email, m.role
+    FROM gateway.member m JOIN gateway.organization o ON o.id = m.org_id
+    WHERE m.person_id = $1 AND ($2::uuid IS NULL OR m.org_id = $2) ORDER BY o.name
     """,
 )
 OWNERS = Query(Count, "SELECT count(*) FROM gateway.member WHERE org_id = $1 AND role = 'owner'")

@@ -19,6 +19,9 @@ _ABOUT = """Video generation with exact money: what is held is known before a jo
 A request that is answered 2xx is durable; after any other answer nothing is held. Send `Authorization: Bearer tl_…`.
 Each answer carries `x-request-id`. The same jobs can be created and read in the OpenAI and Ark dialects.
 """
+_SESSION = """The cookie of a person who has signed in (`tallylight` on http://localhost), for pages of this origin only. Send the
+session's `csrf_token` as `X-CSRF-Token` with every request that is not a GET. Whoever is in several organizations names one with
+`Tallylight-Organization`. A request that has a key as well is the key's."""
 _REF = "#/components/schemas/{name}"
 _JOB_ID = "The id of a job, as any dialect answered it."
 _ID_SHAPE = "^job_[0-9a-f]{32}$"
@@ -95,6 +98,12 @@ def document(app: Litestar, version: str) -> Json:
                     "bearerFormat": "tl_mgmt_…",
                     "description": "A management key that has the scope.",
                 },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "__Host-tallylight",
+                    "description": _SESSION,
+                },
             },
             "headers": {"RequestId": {"description": "Quote it when you ask about a request.", "schema": {"type": "string"}}},
         },
@@ -129,7 +138,10 @@ def _operation(operation: Operation, schema_of: Mapping[str, Json], components: 
     elif described.operator:
         built["security"] = [{"operator": []}]
     elif described.scope is not None:
-        built["security"] = [{"management": [described.scope]}, *([{"bearer": list[str]()}] if described.callers else [])]
+        by: list[dict[str, list[str]]] = [{"management": [described.scope]}, {"session": []}]
+        built["security"] = [*by, *([{"bearer": list[str]()}] if described.callers else [])]
+    elif described.session:
+        built["security"] = [{"session": []}]
     if described.body is not None:
         built["requestBody"] = {"required": True, "content": _bodies(described, schema_of, components)}
     return built

@@ -204,7 +204,7 @@ async def create_payment(request: HttpRequest) -> Response[bytes]:
         return_url=_checked(body.return_url),
         saves=body.save_method,
     )
-    started = await _asked(_desk(request).pay(who.org_id, order, f"api/{key or new_id()}"))
+    started = await asked(desk_of(request).pay(who.org_id, order, f"api/{key or new_id()}"))
     if started.payment.state == "failed":
         raise PaymentRefused(f"the payment has failed: {started.payment.failure}")
     view = _view(started.payment)
@@ -227,7 +227,7 @@ async def get_payment(request: HttpRequest, payment_id: str) -> Response[bytes]:
     """One payment."""
     who = await manager(request)
     async with tenant(gateway_of(request).pool, who.org_id) as conn:
-        return json_reply(_encode(_view(await _asked(find_payment(conn, who.org_id, uuid_of(payment_id))))))
+        return json_reply(_encode(_view(await asked(find_payment(conn, who.org_id, uuid_of(payment_id))))))
 
 
 @get("/v1/paying", operation_id="get_paying", opt={"described": _GET_PAYING})
@@ -268,7 +268,7 @@ async def list_methods(request: HttpRequest) -> Response[bytes]:
 async def save_method(request: HttpRequest) -> Response[bytes]:
     """Open a page on which a card is saved without paying."""
     who, key, body = await manager(request), idempotency_key(request), await read_json(request, _return)
-    url = await _asked(_desk(request).save_method(who.org_id, _checked(body.return_url), key or str(new_id())))
+    url = await asked(desk_of(request).save_method(who.org_id, _checked(body.return_url), key or str(new_id())))
     return json_reply(_encode(Page(url)), 201)
 
 
@@ -278,7 +278,7 @@ async def forget_method(request: HttpRequest, method_id: str) -> None:
     who = await manager(request)
     if not _METHOD.fullmatch(method_id):
         raise NotFound
-    await _asked(_desk(request).forget_method(who.org_id, method_id))
+    await asked(desk_of(request).forget_method(who.org_id, method_id))
     await transact(gateway_of(request).pool, lambda conn: record(conn, acted(request, who, method_id)), of=who.org_id)
 
 
@@ -286,14 +286,14 @@ async def forget_method(request: HttpRequest, method_id: str) -> None:
 async def open_portal(request: HttpRequest) -> Response[bytes]:
     """Open Stripe's own page about what the organization has saved there."""
     who, body = await manager(request), await read_json(request, _return)
-    return json_reply(_encode(Page(await _asked(_desk(request).portal(who.org_id, _checked(body.return_url))))), 201)
+    return json_reply(_encode(Page(await asked(desk_of(request).portal(who.org_id, _checked(body.return_url))))), 201)
 
 
 @post("/stripe/webhook", operation_id="take_stripe_event", opt={"described": _EVENT})
 async def take_event(request: HttpRequest) -> Response[bytes]:
     """For Stripe's messages. Each is kept before anything is done about it; the clerk asks Stripe for what it names."""
     gateway = gateway_of(request)
-    _desk(request)
+    desk_of(request)
     try:
         body = await read_body(request, BODY_BYTES_MAX)
         secret = gateway.settings.stripe_webhook_secret.reveal()
@@ -304,7 +304,7 @@ async def take_event(request: HttpRequest) -> Response[bytes]:
     return json_reply(_encode(Received()))
 
 
-def _desk(request: HttpRequest) -> Desk:
+def desk_of(request: HttpRequest) -> Desk:
     """Raises NotFound where no payments are taken."""
     found = gateway_of(request).desk
     if found is None:
@@ -312,7 +312,7 @@ def _desk(request: HttpRequest) -> Desk:
     return found
 
 
-async def _asked(work: Awaitable[Result]) -> Result:
+async def asked(work: Awaitable[Result]) -> Result:
     """What the money plane refuses, as HTTP says it."""
     try:
         return await work

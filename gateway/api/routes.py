@@ -16,13 +16,26 @@ from gateway.api.deliveries import (
     trigger_webhook,
 )
 from gateway.api.documents import docs, docs_errors, docs_file, openapi
+from gateway.api.earnings import get_earnings_statement, list_earnings, list_earnings_accruals, list_earnings_payouts
 from gateway.api.editions import edit_catalogue, get_catalogue
 from gateway.api.fleet import change_one, get_one, list_all, register_one
+from gateway.api.invitations import accept_invitation, create_invitation, list_all_invitations, revoke_one_invitation
 from gateway.api.invoices import get_invoice, get_invoice_pdf, get_invoice_xml, list_invoices
 from gateway.api.keys import change_one_key, create_one_key, get_one_key, list_all_keys, revoke_one_key, rotate_one_key
 from gateway.api.leaked_keys import report_leaked_keys
 from gateway.api.members import add_one_member, change_one_member, get_one_member, list_all_members, remove_one_member
 from gateway.api.organizations import change_organization, get_organization
+from gateway.api.payees import (
+    change_one_payee,
+    connect_payee,
+    create_payee,
+    get_payee,
+    get_payee_statement,
+    get_payout,
+    list_payee_accruals,
+    list_payees,
+    list_payouts,
+)
 from gateway.api.payments import (
     change_paying,
     create_payment,
@@ -39,6 +52,34 @@ from gateway.api.plans import get_plan, list_events, list_plans
 from gateway.api.projects import change_one_project, create_one_project, get_one_project, list_all_projects
 from gateway.api.quotas import change_one_quota, create_one_quota, delete_one_quota, get_one_quota, list_all_quotas
 from gateway.api.requests import group_requests, list_requests
+from gateway.api.sessions import (
+    change_own_password,
+    end_member_sessions,
+    end_own_session,
+    get_session,
+    list_member_sessions,
+    list_own_sessions,
+    replace_second_factor,
+    sign_out,
+)
+from gateway.api.shares import (
+    count_pool_views,
+    create_agreement,
+    create_pool,
+    list_agreements,
+    list_income,
+    list_pools,
+    settle_statement,
+    take_income,
+)
+from gateway.api.sign_in import enrol_second_factor, reset_password, show_second_factor, sign_in
+from gateway.api.sign_in_provider import (
+    get_sign_in_provider,
+    remove_sign_in_provider,
+    return_from_provider,
+    set_sign_in_provider,
+    sign_in_at_provider,
+)
 from gateway.api.usage import get_statement, get_usage, list_used_jobs
 from gateway.api.webhooks import (
     change_webhook,
@@ -151,6 +192,27 @@ router = Router(
         get_one_member,
         change_one_member,
         remove_one_member,
+        create_invitation,
+        list_all_invitations,
+        revoke_one_invitation,
+        accept_invitation,
+        sign_in,
+        enrol_second_factor,
+        show_second_factor,
+        reset_password,
+        sign_in_at_provider,
+        return_from_provider,
+        get_sign_in_provider,
+        set_sign_in_provider,
+        remove_sign_in_provider,
+        get_session,
+        sign_out,
+        list_own_sessions,
+        end_own_session,
+        change_own_password,
+        replace_second_factor,
+        list_member_sessions,
+        end_member_sessions,
         create_payment,
         list_payments,
         get_payment,
@@ -161,5 +223,26 @@ router = Router(
         forget_method,
         open_portal,
         take_event,
+        list_payees,
+        create_payee,
+        get_payee,
+        change_one_payee,
+        connect_payee,
+        get_payee_statement,
+        list_payee_accruals,
+        list_payouts,
+        get_payout,
+        list_agreements,
+        create_agreement,
+        list_income,
+        take_income,
+        settle_statement,
+        list_pools,
+        create_pool,
+        count_pool_views,
+        list_earnings,
+        get_earnings_statement,
+        list_earnings_accruals,
+        list_earnings_payouts,
     ],
 )

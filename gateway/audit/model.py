@@ -18,9 +18,9 @@ Facts: TypeAlias = Mapping[str, object]
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who acted. `name` is what the key or the member was called then."""
+    """Who acted. `name` is what the key or the member was called then; a stranger is who failed to sign in."""
 
-    kind: Literal["key", "member", "operator", "clerk"]
+    kind: Literal["key", "member", "operator", "clerk", "stranger"]
     id: str
     name: str
 

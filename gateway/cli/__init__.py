@@ -16,6 +16,7 @@ COMMANDS = {
     "orgs": ("access", "Create, list and rename organizations."),
     "projects": ("access", "Open, list, rename and archive projects."),
     "members": ("access", "Add, list and remove an organization's people, and change their roles."),
+    "people": ("people", "Invite people, reset what they sign in with, end their sessions."),
     "keys": ("keys", "Create, list, change, rotate and revoke API keys."),
     "apply": ("apply", "Make an organization's projects, keys and members what a YAML file says."),
     "quotas": ("quotas", "Set, list, change and remove what may be used."),

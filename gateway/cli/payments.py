@@ -83,7 +83,7 @@ def refund(
         return made
 
     with reported():
-        made = asyncio.run(_at_desk(settings, give_back))
+        made = asyncio.run(at_desk(settings, give_back))
         if as_json:
             write_json(made)
         else:
@@ -106,7 +106,7 @@ def reconcile(day: datetime | None, settings: Settings, *, as_json: bool) -> Non
 
     with reported():
         if settings.stripe_api_key:
-            asyncio.run(_at_desk(settings, read))
+            asyncio.run(at_desk(settings, read))
         found = asyncio.run(in_snapshot(settings, lambda conn: reconcile_day(conn, chosen)))
         if as_json:
             write_json(found)
@@ -120,12 +120,26 @@ def _show(found: Reconciliation) -> None:
     click.echo(f"{found.day}, UTC\n")
     rows = [
         (one.currency, *(format_micro(micro, one.currency) for micro in (
-            one.paid_in_micro, one.given_back_micro, one.fees_micro, one.to_bank_micro, one.stripe_micro, one.ledger_micro,
+            one.paid_in_micro, one.given_back_micro, one.fees_micro, one.to_bank_micro, one.to_payees_micro, one.stripe_micro, one.ledger_micro,
             one.ledger_micro - one.stripe_micro, one.unexplained_micro)))
         for one in found.accounts
     ]  # fmt: skip
     write_table(
-        [("", "paid in", "given back", "fees", "to the bank", "at Stripe", "in the ledger", "differ by", "unexplained"), *rows]
+        [
+            (
+                "",
+                "paid in",
+                "given back",
+                "fees",
+                "to the bank",
+                "to payees",
+                "at Stripe",
+                "in the ledger",
+                "differ by",
+                "unexplained",
+            ),
+            *rows,
+        ]
     )
     for one in found.exchanges:
         given, got, off = format_micro(one.given_micro, one.currency), one.got_micro, one.residue_micro
@@ -160,7 +174,7 @@ def _show_difference(title: str, one: Difference) -> None:
         click.echo(f"… and {one.count - len(one.rows)} more")
 
 
-async def _at_desk(settings: Settings, work: Callable[[Desk, Pool], Awaitable[Result]]) -> Result:
+async def at_desk(settings: Settings, work: Callable[[Desk, Pool], Awaitable[Result]]) -> Result:
     """Runs `work` at the desk. Raises SettingsError without a key."""
     settings.require("dsn", "stripe_api_key")
     key, sellers = settings.stripe_api_key.reveal(), load_sellers(settings.catalogue_dir)

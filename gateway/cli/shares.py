@@ -6,20 +6,24 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+from msgspec import UNSET
 
 from billing.errors import AgreementInvalid
 from billing.kit.money import SYMBOLS, format_micro, parse_micro
-from billing.kit.query import Conn
+from billing.kit.query import Conn, Pool
 from billing.reports.period import month_of, zone_of
 from billing.shares.files import income_of_csv, views_of_csv
-from billing.shares.model import Agreement, IncomeKind, Party, Payee, Payout, ViewPool
+from billing.shares.model import Agreement, IncomeKind, Party, Payee, PayeeChange, Payout, ViewPool
 from billing.shares.payees import agree, payee, payees, register_payee, set_payee
-from billing.shares.payouts import make_payouts, mark_failed, mark_paid, mark_sent, open_payouts, payouts_of
+from billing.shares.payouts import check_by_hand, make_payouts, mark_failed, mark_paid, mark_sent, open_payouts, payouts_of
 from billing.shares.read import PayeeStatement, payee_statement
 from billing.shares.statements import Imported, import_income, settle_income
 from billing.shares.views import count_views, open_pool, pools
+from billing.stripe.desk import Desk
+from gateway.access.organizations import find_organization
 from gateway.cli.command import amount_of, as_json, reported, settings_flags, write_json, write_table
 from gateway.cli.database import in_snapshot, in_transaction
+from gateway.cli.payments import at_desk
 from gateway.settings import Settings
 
 _file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
@@ -38,30 +42,53 @@ def shares() -> None:
 @_currency
 @click.option("--threshold", help="Pay out from this amount on. Default for a new payee: 100.")
 @click.option("--verified/--unverified", default=None, help="Whether it was checked who the payee is; only then money leaves.")
-@click.option("--destination", help="The connected account that payouts go to.")
+@click.option("--destination", help="Where an operator pays it by hand. For transfers at Stripe: `connect`.")
+@click.option("--hold", help="Why nothing is sent to it from now on, whatever it is owed.")
+@click.option("--release", is_flag=True, help="No longer held.")
+@click.option("--org", help="The organization that reads its statements, by id or name.")
 @settings_flags("dsn")
 @as_json
 def change_payee(
-    reference: str, name: str | None, currency: str, threshold: str | None, destination: str | None, settings: Settings, *,
-    verified: bool | None, as_json: bool,
+    reference: str, name: str | None, currency: str, threshold: str | None, destination: str | None, hold: str | None,
+    org: str | None, settings: Settings, *, verified: bool | None, release: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Register a payee, or change what its payouts need."""
+    if hold and release:
+        raise click.UsageError("say --hold or --release")
     threshold_micro = None if threshold is None else amount_of(threshold)
 
     async def change(conn: Conn) -> Payee:
         if name is not None:
             await register_payee(conn, reference, name, currency, threshold_micro or parse_micro("100"))
-        before = await payee(conn, reference)
-        return await set_payee(
-            conn,
-            reference,
-            verified=before.verified if verified is None else verified,
-            destination=destination or before.destination,
-            threshold_micro=threshold_micro or before.threshold_micro,
+        wanted = PayeeChange(
+            threshold_micro=UNSET if threshold_micro is None else threshold_micro,
+            verified=UNSET if verified is None else verified,
+            destination=destination or UNSET,
+            held=hold or (None if release else UNSET),
+            customer_id=(await find_organization(conn, org)).id if org else UNSET,
         )
+        return await set_payee(conn, reference, wanted)
 
     with reported():
         _show_payees([asyncio.run(in_transaction(settings, change))], as_json)
+
+
+@shares.command("connect")
+@click.argument("reference")
+@click.option("--country", required=True, help="Where the payee is, such as US.")
+@click.option("--return-url", required=True, help="Where it comes back to from Stripe's page.")
+@settings_flags("dsn", "catalogue_dir")
+def connect_payee(reference: str, country: str, return_url: str, settings: Settings) -> None:
+    """Print the address of a page of Stripe's on which the payee says who it is; then it is paid by transfers.
+
+    The page is good for some minutes: send it at once, or ask for it again.
+    """
+
+    async def onboard(desk: Desk, _: Pool) -> str:
+        return await desk.paymaster.onboard(reference, country, return_url)
+
+    with reported():
+        click.echo(asyncio.run(at_desk(settings, onboard)))
 
 
 @shares.command("payees")
@@ -236,7 +263,10 @@ def list_payouts(reference: str | None, settings: Settings, *, as_json: bool) ->
 @settings_flags("dsn")
 @as_json
 def pay_out(available: str, currency: str, settings: Settings, *, as_json: bool) -> None:
-    """Make a payout for each verified payee that is owed its threshold; what they were owed is then on its way."""
+    """Make a payout for each verified payee that is owed its threshold and paid by hand; what it was owed is then on its way.
+
+    Who is connected at Stripe is paid by the clerk.
+    """
     available_micro = amount_of(available)
     with reported():
         made = asyncio.run(in_transaction(settings, lambda conn: make_payouts(conn, {currency: available_micro})))
@@ -255,6 +285,7 @@ def change_payout(payout_id: UUID, outside_id: str | None, reason: str | None, s
         raise click.UsageError("say one of --sent, --paid, --failed")
 
     async def change(conn: Conn) -> None:
+        await check_by_hand(conn, payout_id)
         if outside_id:
             await mark_sent(conn, payout_id, outside_id)
         elif reason:
@@ -283,10 +314,22 @@ def _show_payees(found: list[Payee], as_json: bool) -> None:
         return
     rows = [
         (one.reference, one.name, format_micro(one.threshold_micro, one.currency), "yes" if one.verified else "no",
-         one.destination or "")
+         "Stripe" if one.connected else "hand", one.destination or "", _why(one))
         for one in found
     ]  # fmt: skip
-    write_table([("payee", "name", "threshold", "verified", "destination"), *rows])
+    write_table([("payee", "name", "threshold", "verified", "paid by", "destination", "waits for"), *rows])
+
+
+def _why(one: Payee) -> str:
+    match one.waits_for:
+        case "held":
+            return f"held: {one.held}"
+        case "verification" if one.requirements:
+            return f"verification: {', '.join(one.requirements)}"
+        case "balance":
+            return f"balance, since {one.short_since:%Y-%m-%d %H:%M}"
+        case other:
+            return other
 
 
 def _show_payouts(found: list[Payout], as_json: bool) -> None:
@@ -294,6 +337,8 @@ def _show_payouts(found: list[Payout], as_json: bool) -> None:
         write_json(found)
         return
     rows = [
-        (str(one.id), format_micro(one.amount_micro, one.currency), one.destination, one.state, one.reason or "") for one in found
-    ]
-    write_table([("id", "amount", "to", "state", "reason"), *rows])
+        (str(one.id), format_micro(one.amount_micro, one.currency), one.destination, one.outside_id or "", one.state,
+         one.reason or (f"{format_micro(one.reversed_micro, one.currency)} came back" if one.reversed_micro else ""))
+        for one in found
+    ]  # fmt: skip
+    write_table([("id", "amount", "to", "as", "state", "reason"), *rows])

@@ -22,7 +22,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option(
     "--fleet", type=_FILE,
-    help="TOML: [[pools]] of accelerator, count and perhaps slots, price_micro_usd_per_hour, models; without it, 208 chips.",
+    help="TOML: [[pools]] of accelerator, count and perhaps slots, price_micro_usd_per_hour, models; without it, fleet.toml of "
+    "the catalogue's folder, else the packaged 208 chips, or 32 of each that has a price where the catalogue lacks those.",
 )  # fmt: skip
 @click.option(
     "--policy", default="tallylight", show_default=True,
@@ -58,12 +59,14 @@ def simulate(
     from gateway.simulator.plots import draw
     from gateway.simulator.report import report, table
     from gateway.simulator.scenarios import SCENARIOS, Ground
-    from gateway.simulator.setup import DEFAULT_FLEET, read_events, read_fleet, read_trace
+    from gateway.simulator.setup import fleet_for, read_events, read_fleet, read_trace
 
     if policy not in POLICIES:
         raise click.BadParameter(f"must be one of {', '.join(POLICIES)}", param_hint="--policy")
     with reported():
-        ground = Ground(*read_fleet(fleet or DEFAULT_FLEET, load_chips(str(catalogue or ""))))
+        chips = load_chips(str(catalogue or ""))
+        *parts, which = (*read_fleet(fleet, chips), str(fleet)) if fleet else fleet_for(catalogue, chips)
+        ground = Ground(*parts)
         setup = SCENARIOS[trace](ground, seed) if trace in SCENARIOS else ground.setup(read_trace(Path(trace), ground.fleet))
         if events is not None:
             setup = msgspec.structs.replace(setup, events=read_events(events, ground.fleet))
@@ -77,4 +80,5 @@ def simulate(
     if out is not None and str(out) == "-":
         write_json(made)
     else:
+        click.echo(f"{len(setup.arrivals)} jobs on {which}", err=True)
         write_table(table([made]))

@@ -187,6 +187,7 @@ class _Up:
             replicas=tuple(triton.replica() for triton in tritons),
             operator_token=Secret(self._credentials.operator_token),
             webhook_secret=Secret(self._credentials.webhook_secret),
+            sign_in_secret=Secret(self._credentials.sign_in_secret),
         )
 
     async def _first_video(self, dsn: str) -> None:

@@ -102,5 +102,4 @@ async def read_job(request: HttpRequest, caller: Caller, text: str) -> Job:
     """The caller's job, with its place in the queue and when it should be done. Raises NotFound."""
     gateway = gateway_of(request)
     row = await gateway.reader.job(caller.org_id, caller.project_id, job_id(text), livemode=caller.livemode)
-    position = await gateway.queue.position(row.id) if row.state == "queued" else None
-    return gateway.quotes.expected(job_of(row, position))
+    return gateway.quotes.expected(job_of(row))

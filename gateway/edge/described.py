@@ -14,12 +14,16 @@ from msgspec import Meta
 from gateway.access.scopes import Scope
 from gateway.edge.replies import Renderer
 from gateway.errors import (
+    CrossSiteRefused,
     Forbidden,
     GatewayError,
     InternalError,
     KeyRestricted,
     MethodNotAllowed,
+    NotSignedIn,
     RateLimited,
+    SecondFactorRequired,
+    SignInOff,
     Unauthenticated,
     Unavailable,
 )
@@ -72,6 +76,7 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = False
     scope: Scope | None = None
     callers: bool = False
+    session: bool = False
     operator: bool = False
 
     def __deepcopy__(self, _memo: object) -> Self:
@@ -80,11 +85,20 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
     def every_error(self, *, reads: bool) -> tuple[type[GatewayError], ...]:
         """`reads`: the method is GET or HEAD."""
-        by_key: tuple[type[GatewayError], ...] = ()
-        if not self.public:
-            by_key = (Unauthenticated,) if self.operator else (Unauthenticated, Forbidden, KeyRestricted)
-        limited = reads and not self.public and not self.operator and (self.callers or not self.scope)
-        return (*self.errors, *by_key, *((RateLimited,) if limited else ()), MethodNotAllowed, InternalError, Unavailable)
+        limited = reads and not (self.public or self.session or self.operator) and (self.callers or not self.scope)
+        return (*self.errors, *self._by_who(), *((RateLimited,) if limited else ()), MethodNotAllowed, InternalError, Unavailable)
+
+    def _by_who(self) -> tuple[type[GatewayError], ...]:
+        by_session = (NotSignedIn, SecondFactorRequired, CrossSiteRefused)
+        match self:
+            case Described(public=True):
+                return ()
+            case Described(operator=True):
+                return (Unauthenticated,)
+            case Described(session=True):
+                return (*by_session, SignInOff)
+            case _:
+                return (Unauthenticated, Forbidden, KeyRestricted, *(by_session if self.scope else ()))
 
 
 class ErrorShape(msgspec.Struct, frozen=True):

@@ -1,4 +1,7 @@
-"""From an HTTP request to a manager: whoever says what callers may do, with the scope that the route asks for."""
+"""From an HTTP request to a manager: whoever says what callers may do, with the scope that the route asks for.
+
+A management key, or a person who has signed in. A request that has both is the key's.
+"""
 
 from typing import cast
 
@@ -8,24 +11,37 @@ from gateway.access.model import Manager, Reader, well_formed
 from gateway.access.organizations import read_organization
 from gateway.access.restrictions import refuse_address
 from gateway.access.scopes import Scope, roles_with
-from gateway.edge.caller import HttpRequest, authenticate, bearer, client_address, gateway_of, noted
+from gateway.edge.caller import HttpRequest, authenticate, bearer, client_address, gateway_of, header, noted
 from gateway.edge.described import Described
+from gateway.edge.person import member, session_cookie
 from gateway.errors import Forbidden
 
 
 async def manager(request: HttpRequest) -> Manager:
-    """Who manages, if they have the scope in the route's description. Raises Unauthenticated, Forbidden, KeyRestricted."""
-    token, gateway = bearer(request), gateway_of(request)
-    if well_formed(token):
-        raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
-    async with gateway.pool.acquire(timeout=5) as conn:  # whose key it is, is what is asked
-        found = await find_manager(conn, token)
+    """Who manages, if they have the scope in the route's description. Raises Unauthenticated, NotSignedIn, Forbidden,
+    KeyRestricted, SecondFactorRequired, CrossSiteRefused.
+    """
+    found = await (_by_key(request) if by_key(request) else member(request))
     noted.get().by = found
     if found.restrictions is not None:
         refuse_address(found.restrictions, client_address(request))
-    gateway.key_uses.note(found.org_id, found.actor.id)
+    if found.actor.kind == "key":
+        gateway_of(request).key_uses.note(found.org_id, found.actor.id)
     _require(found, cast("Described", request.route_handler.opt["described"]).scope)
     return found
+
+
+def by_key(request: HttpRequest) -> bool:
+    """Whether a key is to speak for this request: where there is neither, its want is what is refused."""
+    return header(request, b"authorization") is not None or session_cookie(request) is None
+
+
+async def _by_key(request: HttpRequest) -> Manager:
+    token = bearer(request)
+    if well_formed(token):
+        raise Forbidden("an inference key manages nothing; send a management key, tl_mgmt_…")
+    async with gateway_of(request).pool.acquire(timeout=5) as conn:  # whose key it is, is what is asked
+        return await find_manager(conn, token)
 
 
 async def reader(request: HttpRequest) -> Reader:
@@ -33,7 +49,7 @@ async def reader(request: HttpRequest) -> Reader:
 
     Raises Unauthenticated, Forbidden, KeyRestricted.
     """
-    if well_formed(bearer(request)):
+    if by_key(request) and well_formed(bearer(request)):
         caller = await authenticate(request)
         return Reader(caller.org_id, caller.livemode, caller.currency)
     who = await manager(request)

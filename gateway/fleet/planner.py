@@ -43,10 +43,16 @@ class Planner:
 
     # -- jobs ------------------------------------------------------------------------------------------------------------
     def restore(self, backlog: Backlog, memory: Memory | None = None) -> None:
-        """The whole queue, before any other job, and what an earlier leader had learnt."""
+        """Jobs that wait, before any other one, and what an earlier leader had learnt."""
         if memory is not None:
             recall(self._scheduler.state, memory)
         self._load(self._scheduler, backlog, self._clock())
+
+    def complete(self, backlog: Backlog) -> None:
+        """The whole queue as it was a moment ago, where only a part of it was restored. A job in it that has started since is
+        running, and the lease of one that has ended since will not be had.
+        """
+        self._rebuild(self._clock(), backlog)
 
     def submit(self, queued: Queued, *, again: bool = False) -> None:
         """A job waits; `again`: it was admitted and charged to its organization's account long ago."""
@@ -242,13 +248,20 @@ class Planner:
         if replica is not None and replica.free:
             scheduler.state.slots.occupy(replica, key, scheduler.state.fleet.model_index[model], now)
 
-    def _rebuild(self, now: float) -> None:
+    def _rebuild(self, now: float, whole: Backlog | None = None) -> None:
         self._stale = False
         before = self._scheduler
         backlog, running = before.snapshot()
         self._scheduler = made = self._made(now)
         recall(made.state, before.remember())
-        self._load(made, backlog, now)
+        self._load(made, backlog if whole is None else whole, now)
+        if whole is not None:
+            for one in running:
+                self._parked.pop(one.queued.job, None)
+                made.cancel(one.queued.job)
+            for queued in jobs_of(backlog):
+                if not self.knows(queued.job):
+                    self.submit(queued, again=True)
         for one in running:
             if not self._resume(made, one, now) and one.started_at is None:  # its model will not be loaded there any more
                 self._coming.pop(one.replica, None)

@@ -5,9 +5,7 @@ from typing import Literal
 from billing.charges.model import Attempt, Delivery, Ended, Facts
 from billing.ledger.model import Book
 from billing.pricing.model import decode_terms
-from gateway.jobs.model import Ending
-
-_MS_PER_HOUR = 3_600_000
+from gateway.jobs.model import Ending, cost_micro_usd
 
 
 def delivery(job: Ending, delivered_ms: int, device_ms: int) -> Delivery:
@@ -57,7 +55,7 @@ def _facts(job: Ending, running_ms: int = 0) -> Facts:
         resolution=video.resolution,
         tier=job.tier,
         attempts=tuple(
-            Attempt(number=number, pool=chip, chip=chip, outcome=outcome, run_ms=ms, cost_micro=ms * price // _MS_PER_HOUR)
+            Attempt(number=number, pool=chip, chip=chip, outcome=outcome, run_ms=ms, cost_micro=cost_micro_usd(ms, price))
             for number, chip, outcome, ms, price in attempts
         ),
         queue_ms=job.queue_ms or 0,

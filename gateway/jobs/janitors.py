@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from billing.kit.query import Conn
 from gateway.jobs import sql
 from gateway.jobs.cancel import release_holds
-from gateway.jobs.model import JobRef
+from gateway.jobs.model import JobRef, Lost
 
 _ROWS_MAX = 500
 
 
-async def rescue_lost_leases(conn: Conn, *, attempts_max: int) -> int:
-    """Jobs whose owner stopped beating go back to the queue, or end after `attempts_max` attempts. Returns how many."""
-    changed = await sql.RESCUE.all(conn, attempts_max, _ROWS_MAX)
-    await release_holds(conn, [JobRef(row.org_id, row.id) for row in changed if row.state != "queued"])
-    return len(changed)
+async def rescue_lost_leases(conn: Conn, *, attempts_max: int) -> list[Lost]:
+    """Jobs whose owner stopped beating go back to the queue, or end after `attempts_max` attempts. Returns them."""
+    lost = await sql.RESCUE.all(conn, attempts_max, _ROWS_MAX)
+    await release_holds(conn, [JobRef(row.org_id, row.id) for row in lost if row.state != "queued"])
+    return lost
 
 
 async def expire_queued(conn: Conn) -> int:

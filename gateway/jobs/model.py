@@ -112,6 +112,11 @@ class Placed(msgspec.Struct, frozen=True):
     price_micro_usd_per_hour: int | None
 
 
+def cost_micro_usd(device_ms: int, price_micro_usd_per_hour: int | None) -> int:
+    """What an attempt costs us, as the ledger has it: rounded down; nothing where nobody has said a price."""
+    return device_ms * (price_micro_usd_per_hour or 0) // _MS_PER_HOUR
+
+
 class Ending(msgspec.Struct, frozen=True):
     """What is known of a job that is about to end, or has just ended; attempts in order, 0 for what was not priced or timed.
 
@@ -184,6 +189,18 @@ class StateCount(msgspec.Struct, frozen=True):
     n: int
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """A job whose lease ran out, what became of it, and what the attempt that was lost cost us."""
+
+    org_id: UUID
+    id: UUID
+    state: str
+    model: str
+    accelerator: str
+    device_ms: int
+    price_micro_usd_per_hour: int | None
+
+
 class Changed(msgspec.Struct, frozen=True):
     """A job whose state a statement changed, and whether its hold must be released."""
 
@@ -200,17 +217,18 @@ class Delivered(msgspec.Struct, frozen=True):
     artifacts: tuple[Artifact, ...]
 
 
+_MS_PER_HOUR = 3_600_000
 _request = msgspec.json.Decoder(VideoRequest)
 _artifacts = msgspec.json.Decoder(tuple[Artifact, ...])
 
 
-def job_of(row: JobRow, queue_position: int | None = None) -> Job:
+def job_of(row: JobRow) -> Job:
     """The canonical job of a row."""
     fields = msgspec.structs.asdict(row)
     fields["terms"] = decode_terms(row.terms)
     fields["request"] = _request.decode(row.request)
     fields["artifacts"] = _artifacts.decode(row.artifacts)
-    return Job(**fields, queue_position=queue_position)
+    return Job(**fields)
 
 
 def fingerprint(request: VideoRequest, encoded: bytes) -> bytes:

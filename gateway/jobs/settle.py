@@ -27,11 +27,14 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A job that has succeeded, and what was charged for it in money and in prepaid seconds."""
+    """A job that has succeeded, what was charged for it in money and in prepaid seconds, and what of that we have earned: nothing
+    where it was play money.
+    """
 
     currency: str
     charged_micro: int
     charged_ms: int
+    revenue_micro: int
 
 
 async def settle(conn: Conn, settlements: Sequence[Settlement]) -> list[Ended | None]:
@@ -68,7 +71,8 @@ def _succeeded(job: Ending | None, one: Settlement) -> bool:
 
 
 def _ended(job: Ending, charged: Settled) -> Ended:
-    return Ended(decode_terms(job.terms).currency, charged.amount_micro, charged.seconds_ms)
+    revenue_micro = charged.revenue_micro if job.livemode else 0
+    return Ended(decode_terms(job.terms).currency, charged.amount_micro, charged.seconds_ms, revenue_micro)
 
 
 async def _end(conn: Conn, settlements: Sequence[Settlement], charged: dict[UUID, Settled]) -> None:

@@ -13,6 +13,7 @@ from gateway.jobs.model import (
     JobRow,
     Lease,
     Locked,
+    Lost,
     Number,
     StateCount,
     Stored,
@@ -142,13 +143,6 @@ EVENTS = Query(
     FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS u (org_id, job_id, after)
     JOIN gateway.job_event e ON e.org_id = u.org_id AND e.job_id = u.job_id AND e.seq > u.after
     ORDER BY e.org_id, e.job_id, e.seq
-    """,
-)
-QUEUE = Query(
-    JobRef,
-    """
-    SELECT org_id, id FROM gateway.job WHERE state = 'queued'
-    ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id LIMIT $1
     """,
 )
 
@@ -301,7 +295,7 @@ GIVE_UP = Query(
 # -- what the clerk does -----------------------------------------------------------------------------------------------
 # A lease that ran out: its owner is gone. The fence keeps a late owner from writing: the next lease raises the attempt number.
 RESCUE = Query(
-    Changed,
+    Lost,
     """
     WITH lost AS (
         SELECT org_id, id FROM gateway.job
@@ -318,7 +312,7 @@ RESCUE = Query(
             failures = j.failures + 1, queued_xid = pg_current_xact_id(), frames_done = 0, lease_owner = NULL,
             lease_expires_at = NULL, event_seq = j.event_seq + 1
         FROM lost l WHERE j.org_id = l.org_id AND j.id = l.id
-        RETURNING j.org_id, j.id, j.state, j.attempt, j.event_seq, j.error_code, j.error_message
+        RETURNING j.org_id, j.id, j.state, j.model, j.attempt, j.event_seq, j.error_code, j.error_message
     ), logged AS (
         INSERT INTO gateway.job_event (org_id, job_id, seq, kind, data)
         SELECT org_id, id, event_seq, state, jsonb_strip_nulls(jsonb_build_object('code', error_code, 'message', error_message))
@@ -327,9 +321,12 @@ RESCUE = Query(
         UPDATE gateway.attempt a SET ended_at = billing.now(), outcome = 'lost', code = 'lease_expired',
             device_ms = least(extract(epoch FROM billing.now() - a.started_at) * 1000, 2147483647)::int
         FROM ended e WHERE a.org_id = e.org_id AND a.job_id = e.id AND a.attempt = e.attempt AND a.outcome IS NULL
+        RETURNING a.org_id, a.job_id, a.accelerator, a.device_ms, a.price_micro_usd_per_hour
     ), told AS (
         SELECT pg_notify('tallylight_events', ''), pg_notify('tallylight_queue', '') FROM (SELECT 1 FROM ended LIMIT 1) any_)
-    SELECT org_id, id, state FROM ended, told
+    SELECT e.org_id, e.id, e.state, e.model, coalesce(c.accelerator, '') AS accelerator, coalesce(c.device_ms, 0) AS device_ms,
+           c.price_micro_usd_per_hour
+    FROM ended e LEFT JOIN closed c ON c.org_id = e.org_id AND c.job_id = e.id, told
     """,
 )
 EXPIRE = Query(

@@ -22,6 +22,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     link_secret: str
     operator_token: str
     webhook_secret: str
+    sign_in_secret: str
     api_key: str = ""
     test_api_key: str = ""
     management_key: str = ""
@@ -87,8 +88,8 @@ class DataFolder:
         """Those of the last run, or new ones without keys."""
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
             return read_credentials(self.path)
-        link, operator, webhook = (secrets.token_urlsafe(32) for _ in range(3))
-        return Credentials(link_secret=link, operator_token=operator, webhook_secret=webhook)
+        link, operator, webhook, sign_in = (secrets.token_urlsafe(32) for _ in range(4))
+        return Credentials(link_secret=link, operator_token=operator, webhook_secret=webhook, sign_in_secret=sign_in)
 
     def keep(self, credentials: Credentials) -> None:
         write_private(_credentials_file(self.path), msgspec.json.encode(credentials))

@@ -144,8 +144,8 @@ def _tier(records: list[Record], t: int, bound: Bounds | None, *, quoted: bool) 
     late = sum(wait > quote for wait, quote in zip(waits, quotes, strict=True)) / max(len(admitted), 1)
     return TierFigures(
         jobs=len(records),
-        on_target=sum(wait <= DEFAULT.target_s[t] for wait in waits) / count,
-        rejected=1 - len(admitted) / count,
+        on_target=sum(wait <= DEFAULT.target_s[t] for wait in waits) / count if records else 1.0,
+        rejected=(len(records) - len(admitted)) / count,
         late=late if quoted else None,
         wait_p50_s=_quantile(waits, 50),
         wait_p95_s=_quantile(waits, 95),

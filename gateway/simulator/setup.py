@@ -13,6 +13,7 @@ from gateway.fleet.policy.model import Fleet, ReplicaSpec
 from gateway.video import Tier
 
 DEFAULT_FLEET = Path(__file__).with_name("fleet.toml")
+EACH = 32
 Row = TypeVar("Row", bound=msgspec.Struct)
 What = Literal["pool_loss", "pool_back", "join", "slowdown", "failures", "drain"]
 
@@ -98,6 +99,24 @@ def read_fleet(path: Path, chips: Chips) -> tuple[Fleet, tuple[ReplicaSpec, ...]
     if not replicas:
         raise SetupError(f"{path}: needs at least one [[pools]]")
     return fleet_of(chips, prices), tuple(replicas)
+
+
+def fleet_for(catalogue: Path | None, chips: Chips) -> tuple[Fleet, tuple[ReplicaSpec, ...], str]:
+    """Where nobody has said which fleet: fleet.toml of the catalogue's folder, else the packaged one if the catalogue has its
+    chips, else as many of every chip that has a price. Says which. Raises SetupError.
+    """
+    own = None if catalogue is None else catalogue / "fleet.toml"
+    if own is not None and own.exists():
+        return *read_fleet(own, chips), str(own)
+    known = {one.name for one in chips.accelerators}
+    packaged = tomllib.loads(DEFAULT_FLEET.read_text(encoding="utf-8"))["pools"]
+    if all(pool["accelerator"] in known for pool in packaged):
+        return *read_fleet(DEFAULT_FLEET, chips), "the packaged fleet of 208 chips"
+    prices = {one.name: one.price_micro_usd_per_hour for one in chips.accelerators if one.price_micro_usd_per_hour}
+    if not prices:
+        raise SetupError("no accelerator of the catalogue has a price: give one, or a --fleet")
+    replicas = tuple(ReplicaSpec(f"{name}-{n}", name) for name in prices for n in range(EACH))
+    return fleet_of(chips, prices), replicas, f"{EACH} each of {', '.join(prices)}"
 
 
 def read_trace(path: Path, fleet: Fleet) -> tuple[Arrival, ...]:

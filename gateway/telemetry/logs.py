@@ -21,7 +21,7 @@ MASK = "[masked]"
 _SENSITIVE_NAME = re.compile(r"prompt|authorization|api[-_ ]?key|secret|token|password|cookie", re.IGNORECASE)
 # Applied to the rendered line. None of these contains a character that JSON escapes.
 _SENSITIVE_VALUE = re.compile(
-    rb"(?P<key>tl_(?:live|test|mgmt)_)[A-Za-z0-9_]+"
+    rb"(?P<key>tl_(?:live|test|mgmt|session|invite|reset|trip)_)[A-Za-z0-9_]+"
     rb"|(?P<bearer>[Bb]earer\s+)[A-Za-z0-9._~+/=-]+"
     rb"|(?P<login>://[^/\s:@\"]*:)[^@\s/\"]+(?=@)"
 )

@@ -89,8 +89,33 @@ jobs = _by(Gauge("tallylight_jobs", "Jobs in each state.", ["state"], multiproce
 attempts = _by(Counter("tallylight_attempts", "Attempts that ended, by how.", ["outcome"]))
 """(outcome)"""
 
-generated_seconds = _by(Counter("tallylight_generated_seconds", "Seconds of video counted from stored files.", ["model"]))
-"""(model)"""
+# `pool` is an accelerator as the catalogue calls it, `model` the one that was asked for, `outcome` an attempt's. What these four
+# say together – the cost of a generated second, the margin – stands in README.md.
+generated_seconds = _by(Counter("tallylight_generated_seconds", "Seconds of video counted from stored files.", ["pool", "model"]))
+"""(pool, model)"""
+
+device_seconds = _by(
+    Counter("tallylight_device_seconds", "Time of devices that attempts took, however they ended.", ["pool", "model", "outcome"])
+)
+"""(pool, model, outcome)"""
+
+attempt_cost_micro_usd = _by(
+    Counter(
+        "tallylight_attempt_cost_micro_usd",
+        "What attempts cost, in millionths of a dollar, as the ledger accrues it when their job ends.",
+        ["pool", "model", "outcome"],
+    )
+)
+"""(pool, model, outcome)"""
+
+revenue_micro = _by(
+    Counter(
+        "tallylight_revenue_micro",
+        "Money earned by deliveries, in millionths of the currency unit: promotional money is none, prepaid seconds are some.",
+        ["pool", "model", "currency"],
+    )
+)
+"""(pool, model, currency)"""
 
 charged_micro = _by(Counter("tallylight_charged_micro", "Money charged, in millionths of the currency unit.", ["currency"]))
 """(currency)"""

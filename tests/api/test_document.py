@@ -44,6 +44,7 @@ positive_data_acceptance.enabled = false
 # Litestar answers OPTIONS for the handler of a path that was registered first.
 allow_header_conformance.enabled = false
 missing_required_header.expected-statuses = [400, 401, 403, 428]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
 """
 
 

@@ -55,8 +55,9 @@ def test_errors_come_as_documented(desk: Stack, document: dict[str, Any]) -> Non
             documented = operation["responses"]["401"]["content"]
             assert answer.headers["content-type"].partition(";")[0] in documented
             (media,) = documented.values()
-            (example,) = media["examples"].values()
-            assert answer.json().keys() == example["value"].keys(), (path, method)
+            assert media["examples"]
+            for example in media["examples"].values():
+                assert answer.json().keys() == example["value"].keys(), (path, method)
 
 
 def test_the_page_needs_nothing_from_elsewhere(desk: Stack) -> None:

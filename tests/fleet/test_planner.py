@@ -251,6 +251,37 @@ def test_the_whole_queue_is_restored_with_what_no_replica_can_run() -> None:
     assert cell.starts() == [("a", "r")]
 
 
+def test_a_leader_decides_before_it_knows_the_whole_queue() -> None:
+    cell = Cell(row("r", slots=2))
+    cell.up("r")
+
+    def waiting(*jobs: str, model: str = MODELS[0]) -> Backlog:
+        count = len(jobs)
+        return Backlog(
+            list(jobs), [(model, "720p", "standard")], np.zeros(count, dtype=np.int64), ["acme"], np.zeros(count, dtype=np.int64),
+            np.full(count, 5.0), np.arange(count, dtype=np.float64), np.full(count, np.nan),
+        )  # fmt: skip
+
+    cell.plan.restore(waiting("a", "b", "gone"))
+    assert sorted(cell.starts()) == [("a", "r"), ("b", "r")]
+    cell.plan.drop("gone")
+    cell.submit("new")
+    cell.submit("parked", model="unheard of")
+    cell.plan.ended("a", "r", "delivered")
+    cell.plan.complete(waiting("a", "b", "c", "d"))
+    assert [cell.plan.knows(job) for job in ("b", "c", "d", "new", "parked", "gone")] == [True] * 5 + [False]
+    started = [job for job, _ in cell.starts()]
+    assert len(started) == 1 and "b" not in started  # which runs, on the other slot
+    cell.plan.ended("b", "r", "delivered")
+    while begun := cell.starts():
+        started += [job for job, _ in begun]
+        for job, _ in begun:
+            cell.plan.ended(job, "r", "delivered")
+        if len(started) > 1:
+            cell.plan.ended(started[0], "r", "delivered")
+    assert sorted(map(str, started)) == ["a", "c", "d", "new"]  # the lease of the first, which has ended, will not be had
+
+
 def test_a_fleet_of_nothing_decides_nothing() -> None:
     cell = Cell()
     nothing, none = np.array([], dtype=np.float64), np.array([], dtype=np.int64)

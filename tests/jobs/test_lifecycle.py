@@ -11,7 +11,7 @@ from gateway.jobs.cancel import cancel
 from gateway.jobs.delete import delete
 from gateway.jobs.janitors import expire_queued, forget_answers, rescue_lost_leases
 from gateway.jobs.lease import heartbeat
-from gateway.jobs.model import TRANSITIONS, JobRef
+from gateway.jobs.model import TRANSITIONS, JobRef, cost_micro_usd
 from tests.jobs.shop import FUNDS_MICRO, Shop
 
 
@@ -22,7 +22,7 @@ async def stop(shop: Shop, job_id: UUID) -> str | None:
 
 async def rescue(shop: Shop, attempts_max: int = 3) -> int:
     async with shop.conn.transaction():
-        return await rescue_lost_leases(shop.conn, attempts_max=attempts_max)
+        return len(await rescue_lost_leases(shop.conn, attempts_max=attempts_max))
 
 
 async def test_two_owners_never_take_the_same_job(shop: Shop, pool: Pool) -> None:
@@ -121,7 +121,14 @@ async def test_lost_leases_are_rescued_until_too_many_failed(shop: Shop) -> None
 async def test_a_lost_lease_of_a_cancelled_job_ends_it(shop: Shop) -> None:
     held = await shop.running(ttl_s=-1)
     await stop(shop, held.id)
-    assert await rescue(shop) == 1
+    async with shop.conn.transaction():
+        (lost,) = await rescue_lost_leases(shop.conn, attempts_max=3)
+    assert (lost.id, lost.state, lost.accelerator, lost.price_micro_usd_per_hour) == (held.id, "cancelled", "h100", 2_700_000)
+    booked = await shop.conn.fetchval(
+        "SELECT coalesce(-sum(e.amount), 0)::bigint FROM billing.entry e JOIN billing.account a ON a.id = e.account_id"
+        " WHERE a.path LIKE 'expense:cogs:%:lost'"
+    )
+    assert booked == cost_micro_usd(lost.device_ms, lost.price_micro_usd_per_hour)
     assert await shop.state(held.id) == "cancelled"
     assert await shop.findings() == []
 

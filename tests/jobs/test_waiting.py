@@ -9,7 +9,7 @@ from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
 from gateway.fleet.chips import load_chips
 from gateway.fleet.policy.restore import jobs_of
-from gateway.intake import backlog, queued
+from gateway.intake import backlog, first, queued
 from gateway.jobs.model import JobRef
 from gateway.jobs.waiting.inbox import Inbox, database_time
 from gateway.jobs.waiting.model import Waiting
@@ -99,8 +99,11 @@ async def test_a_new_leader_is_told_in_bulk_what_a_slow_one_would_be_told_row_by
     chips = load_chips("")
     models = {model.name: model for model in chips.models}
     inbox = Inbox()
+    begin = await inbox.read_first(shop.conn)
+    assert [row.tier for row in begin] == sorted((row.tier for row in begin), key=("priority", "standard", "flex").index)
     async with shop.conn.transaction(isolation="repeatable_read", readonly=True):
-        flows = await inbox.read_whole(shop.conn)
+        flows, others = await inbox.read_whole(shop.conn)
+    inbox.keep(others, lambda _: False)
     told = backlog(flows, models)
     assert len(told.jobs) == 7 and len(set(told.kinds)) == 3 and told.organizations == [*dict.fromkeys(told.organizations)]
     assert np.isnan(told.promised_at).sum() == 6
@@ -108,6 +111,8 @@ async def test_a_new_leader_is_told_in_bulk_what_a_slow_one_would_be_told_row_by
     assert {JobRef.of(bytes(key)).id for key in told.jobs if isinstance(key, bytes)} | set(later) == {row.id for row in rows}
     one_by_one = [queued(row, models) for row in await shop.waiting() if row.id not in later]
     assert list(jobs_of(told)) == one_by_one
+    few = sorted((row for row in begin if row.id not in later), key=lambda row: row.id)
+    assert list(jobs_of(first(few, models))) == one_by_one
     assert await read(inbox, shop.conn, {row.key for row in rows}) == []
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import tallylight
+from gateway.fleet.catalogue import PACKAGED, load_models
 from gateway.fleet.chips import load_chips
 from gateway.simulator.bounds import bounds
 from gateway.simulator.engine import POLICIES, Outcome, simulate
@@ -202,3 +204,30 @@ def test_the_command(ground: Ground, fleet_file: Path, tmp_path: Path) -> None:
     missing = CliRunner().invoke(tallylight, ["simulate", "--trace", str(tmp_path / "none.csv")])
     assert missing.exit_code == 1
     assert "none.csv" in missing.output
+
+
+def test_a_catalogue_of_ones_own_needs_no_fleet_beside_it(tmp_path: Path) -> None:
+    """As a stranger would try it: three files, a trace, and what befalls the fleet."""
+    shutil.copy(PACKAGED / "models.toml", tmp_path / "models.toml")
+    chip = '[[accelerators]]\nname = "{0}"\ntitle = "x"\nvendor = "x"\nmemory_gib = 192\n'
+    priced = 'price_micro_usd_per_hour = 1_000_000\nprice_source = "us"\nprice_date = 2026-01-01\n'
+    speed = (
+        '[[speeds]]\nmodel = "{0}"\naccelerator = "ours"\nresolution = "480p"\nseconds_per_second = 20.0\n'
+        'provenance = "measured"\nsource = "us"\n'
+    )
+    (tmp_path / "accelerators.toml").write_text(chip.format("ours") + priced + chip.format("unpriced"))
+    models = [model.name for model in load_models(str(tmp_path)).models if not model.like]
+    (tmp_path / "speeds.toml").write_text("".join(speed.format(name) for name in models))
+    rows = [HEAD, *((float(n), f"o{n % 3}", models[1], "480p", 5.0, "standard") for n in range(40))]
+    events = [("at_s", "event", "pool", "value"), (20.0, "pool_loss", "ours", 0.5), (200.0, "pool_back", "ours", 1.0)]
+    ask = ["simulate", "--catalogue", str(tmp_path), "--trace", str(write(tmp_path / "trace.csv", rows))]
+    done = CliRunner().invoke(
+        tallylight, [*ask, "--events", str(write(tmp_path / "events.csv", events)), "--policy", "tallylight"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "40 jobs on 32 each of ours" in done.output
+    (tmp_path / "fleet.toml").write_text('[[pools]]\naccelerator = "ours"\ncount = 3\n')
+    done = CliRunner().invoke(tallylight, [*ask, "--json", "-"])
+    made = msgspec.json.decode(done.stdout, type=Report)
+    assert made.jobs == 40 and made.finished == round(40 * (1 - made.tiers["standard"].rejected))
+    assert (made.tiers["flex"].jobs, made.tiers["flex"].rejected, made.tiers["flex"].on_target) == (0, 0.0, 1.0)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -9,11 +10,13 @@ from uuid import UUID
 import msgspec
 import pytest
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from billing.kit.ids import new_id
 from billing.kit.query import Pool
 from billing.ledger.model import TEST_FLOOR
 from gateway.jobs.cancel import cancel
+from gateway.jobs.waiting import inbox
 from gateway.media.keys import input_key
 from gateway.media.store import open_store
 from gateway.video import InputMedia
@@ -70,6 +73,59 @@ async def test_every_attempt_costs_what_the_catalogue_says_of_its_chip(workshop:
         )
     assert (attempt["accelerator"], attempt["price_micro_usd_per_hour"]) == ("cpu", 50_000)
     assert used == booked == attempt["device_ms"] * 50_000 // 3_600_000
+
+
+async def test_a_new_leader_starts_the_first_jobs_and_then_all_others(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "FIRST_MAX", 2)
+    jobs = [await workshop.order() for _ in range(6)]
+    async with workshop.dispatching():
+        jobs += [await workshop.order() for _ in range(2)]
+        assert {(await workshop.ended(job_id))["state"] for job_id in jobs} == {"succeeded"}
+    assert await workshop.wallet() == (FUNDS_MICRO - len(jobs) * CHARGE_MICRO, 0)
+    assert [len(await workshop.attempts(job_id)) for job_id in jobs] == [1] * len(jobs)
+
+
+async def test_the_metrics_say_what_the_ledger_accrued_and_earned(workshop: Workshop) -> None:
+    """By pool, model and outcome, also of attempts that failed."""
+    before = {name: _counted(name) for name in ("attempt_cost_micro_usd", "revenue_micro", "generated_seconds")}
+    (replica,) = workshop.settings.replicas
+    dear = msgspec.structs.replace(replica, price_micro_usd_per_hour=9_000_000_000)
+    async with workshop.dispatching(attempts_max=1, replicas=(dear,)):
+        for prompt in ("a lamp", "a lamp", "fault:error"):
+            await workshop.ended(await workshop.order(prompt))
+        await workshop.ended(await workshop.order(token=workshop.account.test))  # costs as much, and earns nothing
+    async with workshop.pool.acquire() as conn:
+        rows = await conn.fetch(
+            "SELECT a.path, -sum(e.amount)::bigint AS cost FROM billing.entry e"
+            " JOIN billing.account a ON a.id = e.account_id WHERE a.path LIKE 'expense:cogs:%' GROUP BY a.path"
+        )
+        used = await conn.fetchrow(
+            "SELECT sum(u.net_micro + u.prepaid_micro)::bigint AS revenue FROM billing.usage u"
+            " JOIN billing.usage_series s ON s.id = u.series_id WHERE s.book = 'live'"
+        )
+    accrued = Counter[tuple[str, ...]]()
+    for row in rows:
+        accrued[tuple(row["path"].split(":")[-3:])] += row["cost"]
+    assert {key[-1] for key in accrued} == {"succeeded", "failed"}
+    assert Counter(_counted("attempt_cost_micro_usd")) - Counter(before["attempt_cost_micro_usd"]) == accrued
+    earned = Counter(_counted("revenue_micro")) - Counter(before["revenue_micro"])
+    assert used is not None and earned == {("cpu", "testcard", "CNY"): used["revenue"]} and used["revenue"] == 2 * CHARGE_MICRO
+    made = Counter(_counted("generated_seconds")) - Counter(before["generated_seconds"])
+    assert sum(made.values()) == pytest.approx(3 * FRAMES_9_MS / 1000)
+
+
+def _counted(name: str) -> dict[tuple[str, ...], float]:
+    """By the values of its labels."""
+    labels = {"attempt_cost_micro_usd": ("pool", "model", "outcome"), "revenue_micro": ("pool", "model", "currency")}
+    return {
+        tuple(sample.labels[label] for label in labels.get(name, ("pool", "model"))): sample.value
+        for metric in REGISTRY.collect()
+        if metric.name == f"tallylight_{name}"
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    }
 
 
 async def test_an_automatic_length_is_charged_as_delivered_and_the_rest_of_the_hold_returns(workshop: Workshop) -> None:

@@ -124,6 +124,16 @@ async def test_a_job_that_waits_and_one_that_runs_say_when_they_should_be_done(w
         assert second.promised_start_at is not None
         assert second.created_at <= second.expected_start_at <= second.promised_start_at
         assert second.expected_start_at < second.expected_finish_at
+        # Where they stand is where the leader would start them: a priority job first, whoever came before it.
+        urgent, last = await workshop.order("fault:stall", tier="priority"), await workshop.order("fault:stall", tier="flex")
+        async with asyncio.timeout(SOON_S):
+            while await places(workshop, urgent, waits, last) != [0, 1, 2]:
+                await asyncio.sleep(0.05)
+        assert (await expected(workshop, row["id"])).queue_position is None
+
+
+async def places(workshop: Workshop, *jobs: UUID) -> list[int | None]:
+    return [(await expected(workshop, job)).queue_position for job in jobs]
 
 
 async def expected(workshop: Workshop, job_id: UUID) -> Job:

@@ -69,6 +69,10 @@ CASES: dict[str, list[Case]] = {
     "GET /v1/projects/{project_id}": [Case("project", "/v1/projects/{}")],
     "PATCH /v1/projects/{project_id}": [Case("project", "/v1/projects/{}", {"name": "taken"}, ANY)],
     "GET /v1/members": [Case("member", "/v1/members?cursor={hex}")],
+    "GET /v1/members/{member_id}/sessions": [Case("member", "/v1/members/{}/sessions")],
+    "DELETE /v1/members/{member_id}/sessions": [Case("member", "/v1/members/{}/sessions")],
+    "GET /v1/invitations": [Case("invitation", "/v1/invitations?cursor={hex}")],
+    "POST /v1/invitations/{invitation_id}/revoke": [Case("invitation", "/v1/invitations/{}/revoke")],
     "GET /v1/members/{member_id}": [Case("member", "/v1/members/{}")],
     "PATCH /v1/members/{member_id}": [Case("member", "/v1/members/{}", {"role": "developer"}, ANY)],
     "DELETE /v1/members/{member_id}": [Case("member", "/v1/members/{}", None, ANY)],
@@ -137,6 +141,23 @@ WITHOUT: dict[str, str] = {
     "PATCH /v1/organization": "the caller's own",
     "POST /v1/projects": "names nothing that is there",
     "POST /v1/members": "names nobody that is there",
+    "POST /v1/invitations": "names nobody that is there",
+    "GET /v1/sign-in-provider": "the caller's own",
+    "PUT /v1/sign-in-provider": "the caller's own",
+    "DELETE /v1/sign-in-provider": "the caller's own",
+    "POST /v1/invitations/accept": "a person's own",
+    "POST /v1/sign-in": "a person's own",
+    "POST /v1/sign-in/enrolment": "a person's own",
+    "POST /v1/sign-in/code": "a person's own",
+    "POST /v1/sign-in/password": "a person's own",
+    "GET /v1/sign-in/provider/{org_id}": "public; where it leads is tried in tests/people/test_provider.py",
+    "GET /v1/sign-in/provider/{org_id}/return": "a person's own",
+    "GET /v1/session": "a person's own",
+    "DELETE /v1/session": "a person's own",
+    "GET /v1/sessions": "a person's own",
+    "DELETE /v1/sessions/{session_id}": "a person's own",
+    "POST /v1/session/password": "a person's own",
+    "POST /v1/session/second-factor": "a person's own",
     "GET /v1/webhooks": "the caller's own",
     "POST /v1/webhooks": "names nothing that is there",
     "GET /v1/paying": "the caller's own",
@@ -175,6 +196,8 @@ OWN: list[tuple[str, Case]] = [
     ("POST /v1/members", Case("", "/v1/members", {"email": "owner@example.com", "role": "owner"})),
     ("PATCH /v1/members/{member_id}", Case("", "/v1/members/{member}", {"role": "owner"}, ANY)),
     ("PATCH /v1/members/{member_id}", Case("", "/v1/members/{member}", {"role": "viewer"}, ANY)),
+    ("POST /v1/invitations", Case("", "/v1/invitations", {"email": "new@example.com", "role": "viewer"})),
+    ("DELETE /v1/sign-in-provider", Case("", "/v1/sign-in-provider")),
     ("POST /v1/quotas", Case("", "/v1/quotas", QUOTA)),
     ("PATCH /v1/quotas/{quota_id}", Case("", "/v1/quotas/{quota}", {"name": "another"}, ANY)),
     ("PATCH /v1/organization", Case("", "/v1/organization", {"name": "another"}, ANY)),
@@ -182,8 +205,11 @@ OWN: list[tuple[str, Case]] = [
 ]
 """Calls about the caller's own: with the others, they run whatever a tenant may run. The last one ends its keys."""
 
-UNSEEN = {"billing.stripe.sql.PAYER_KNOWN_AS", "billing.stripe.sql.PAYER_TOLD"}
-"""What a tenant runs once Stripe has answered (tests/api/test_payments.py)."""
+UNSEEN = {
+    *("billing.stripe.sql.PAYER_KNOWN_AS", "billing.stripe.sql.PAYER_TOLD"),
+    *("gateway.people.sql.SET_PROVIDER", "gateway.people.sql.ADD_TRIP", "gateway.people.sql.END_TRIP"),
+}
+"""What a tenant runs once Stripe has answered (tests/api/test_payments.py), or its provider (tests/people/test_provider.py)."""
 
 NO_IDS = {
     # path

@@ -21,10 +21,10 @@ BATCHED: Mapping[str, Mapping[str, str]] = {
         "NOTE_USES": "written down for many keys together",
     },
     "gateway.requests.sql": {"ADD_CALLS ADD_READS": "written down for many calls together"},
-    "gateway.audit.sql": {"LOCK END ADD": "keys that were found, of whomever; else as the tenant"},
-    "gateway.webhooks.sql": {"RECORD ANSWERED FAILED": "the courier; else as the tenant"},
-    "billing.pricing.sql": {"IN_FORCE": "admission; else as the tenant"},
-    "billing.customers.sql": {"CUSTOMERS": "charges and invoices; else as the tenant"},
+    "gateway.audit.sql": {"LOCK END ADD": "keys that were found, of whomever"},
+    "gateway.webhooks.sql": {"RECORD ANSWERED FAILED": "the courier"},
+    "billing.pricing.sql": {"IN_FORCE": "admission"},
+    "billing.customers.sql": {"CUSTOMERS": "charges and invoices"},
     "billing.plans.sql": {"STANDINGS": "admission"},
     "billing.charges.sql": {
         "ADD_VOLUMES LOCK_VOLUMES COUNT_VOLUMES ADD_SERIES": "settlement",
@@ -32,9 +32,28 @@ BATCHED: Mapping[str, Mapping[str, str]] = {
 }
 """Module, statements, when. In the plan of each, every table that leads with an organization or a customer is compared by it."""
 
+HOT: Mapping[str, str] = {
+    "gateway.access.sql": "VALID_KEYS NO_LONGER_VALID",
+    "gateway.jobs.sql": "LOCK_TOKENS STORED_ANSWERS REMEMBER INSERT_JOBS CREATED CLAIM_RETRIED READ EVENTS",
+    "gateway.quotas.sql": "COUNT DEFINITIONS BEGIN RESERVE",
+    "billing.pricing.sql": "IN_FORCE CARDS",
+    "billing.plans.sql": "STANDINGS",
+    "billing.ledger.sql": "LOCK_WALLETS FIND_HOLDS INSERT_HOLDS",
+}
+"""What the API runs for its load, as a role of its own that may do this and nothing else."""
+
 BY_SECRET: Mapping[str, Mapping[str, str]] = {
     "gateway.access.sql": {
-        "VALID_KEYS MANAGER REVOKE_LEAKED": "whose key it is, is the answer: the hash of its secret finds one row"
+        "VALID_KEYS MANAGER REVOKE_LEAKED": "whose key it is, is the answer: the hash of its secret finds one row",
+        "MEMBERSHIPS JOIN_MEMBER": "of a person whose session, invitation or provider has told who they are",
+    },
+    "gateway.people.sql": {
+        "SIGNED_IN INVITATION_WITH PERSON_TO_RESET": "whose it is, is the answer: the hash of its secret finds one row",
+        "PERSON LOCKED_PERSON PERSON_OF ADD_PERSON SET_PASSWORD OFFER_RESET SET_PENDING CONFIRM TAKE_STEP FORGET_FACTOR"
+        " ADD_RECOVERY_CODES TAKE_RECOVERY_CODE FORGET_RECOVERY_CODES ADD_SESSION SEEN END_SESSION": "a person is no organization's",
+        "ACCEPT_INVITATION": "of an invitation that its secret has found",
+        "PERSON_WITH_SUBJECT ADD_SUBJECT": "whom an organization's provider names; a person is no organization's",
+        "OPEN_PACE PACE NOTE_FAILURES FORGIVE_ALL FORGIVE_ONE": "attempts of whomever",
     },
 }
 """What tells which organization somebody is of."""
@@ -67,7 +86,7 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
         "ADD_CATALOGUE NOW LOCK_SUBSCRIPTION SUBSCRIPTION LOCK_DUE ANY_TO_ROLL_OVER ADD_SUBSCRIPTION SAME_SUBSCRIPTION"
         " UPDATE_SUBSCRIPTION ADD_SALE SALE SALE_OF_GRANT SALE_OF_INVOICE GIVEN_BACK LEFT_OF_GRANTS LOCK_EVENTS ADD_EVENT"
         " SET_BUDGET BUDGETS SPENT PACES": "the clerk, the command line and what a payment buys",
-        "EVENTS_AFTER": "the clerk derives deliveries from all events; else as the tenant",
+        "EVENTS_AFTER": "the clerk derives deliveries from all events",
     },
     "billing.pricing.sql": {
         "LIST_IN_FORCE": "public",
@@ -94,6 +113,7 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
     },
     "gateway.jobs.verify": {"*": "proof over all jobs"},
     "gateway.jobs.waiting.sql": {"*": "the scheduler's queue"},
+    "gateway.people.sql": {"FORGET_SESSIONS FORGET_INVITATIONS FORGET_PACES FORGET_TRIPS": "the clerk"},
     "gateway.quotas.sql": {
         "NOW": "the time",
         "UNTOLD MARK_TOLD FORGET": "the clerk",
@@ -106,6 +126,16 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
     },
 }  # fmt: skip
 """The operator's, the clerk's, the scheduler's; no request of an organization runs them, or they say nothing of one."""
+
+ALSO_TENANT: Mapping[str, str] = {
+    "billing.customers.sql": "CUSTOMERS",
+    "billing.plans.sql": "EVENTS_AFTER",
+    "billing.pricing.sql": "IN_FORCE CARDS",
+    "gateway.audit.sql": "LOCK END ADD",
+    "gateway.quotas.sql": "NOW",
+    "gateway.webhooks.sql": "RECORD ANSWERED FAILED",
+}
+"""What stands above and an organization's requests run too."""
 
 EVERY = (BATCHED, BY_SECRET, BY_MONEY, PLATFORM)
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -20,7 +20,7 @@ from billing.kit.ids import new_id
 from billing.kit.query import Conn
 from billing.pricing.book import publish
 from gateway.access.keys import issue_key, issue_management_key
-from gateway.access.members import add_member
+from gateway.access.members import add_member, join_member
 from gateway.access.scopes import ROLES
 from gateway.app import answer_failure, create_app, open_gateway
 from gateway.context import Gateway
@@ -30,6 +30,12 @@ from gateway.fleet.offers import load_prices
 from gateway.jobs.model import Delivered
 from gateway.jobs.settle import Settlement
 from gateway.media.store import open_store
+from gateway.people.invitations import invite
+from gateway.people.model import Place
+from gateway.people.persons import make_person
+from gateway.people.providers import set_provider
+from gateway.people.seal import Seal
+from gateway.people.sessions import begin_session
 from gateway.settings import Secret, Settings
 from gateway.video import Artifact, public_id
 from tests.billing.invoices.papers import invoice
@@ -81,7 +87,8 @@ async def served(settings: Settings) -> AsyncGenerator[Served]:
     litestar = litestar_of(settings)
     async with open_gateway(settings) as gateway:
         litestar.state.gateway = gateway
-        transport = httpx.ASGITransport(observed(shortcut(litestar, answer_failure)))
+        app: Any = observed(shortcut(litestar, answer_failure))  # httpx and Litestar each have their own type for the same thing
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://tests", timeout=30) as client:
             yield Served(litestar, gateway, client)
 
@@ -89,7 +96,7 @@ async def served(settings: Settings) -> AsyncGenerator[Served]:
 def settings_of(dsn: str, folder: Path, *, pool_max: int = 4) -> Settings:
     (folder / "media").mkdir(exist_ok=True)
     return Settings(
-        dsn=Secret(dsn), media_url=(folder / "media").as_uri(), link_secret=Secret(SECRET), webhook_secret=Secret(SECRET),
+        dsn=Secret(dsn), media_url=(folder / "media").as_uri(), link_secret=Secret(SECRET), webhook_secret=Secret(SECRET), sign_in_secret=Secret(SECRET),
         operator_token=Secret(OPERATOR), stripe_api_key=Secret("sk_test_nobody"), stripe_url="http://127.0.0.1:9",
         stripe_webhook_secret=Secret("whsec_nobody"), disk_free_min_bytes=0, reads_per_s=1_000_000, pool_max=pool_max,
     )  # fmt: skip
@@ -129,9 +136,19 @@ async def open_side(conn: Conn, settings: Settings, mark: str) -> Side:
         "org": named(shop.org_id, lambda one: one.hex),
         "token": Id(f"{mark}-token", f"{mark}-tokex"),
         "end_user": Id(f"{mark}-viewer", f"{mark}-viewex"),
+        "invitation": named(await _people(conn, shop.org_id, mark)),
         **await _money(conn, shop.org_id, mark),
     }  # fmt: skip
     return Side(mark, shop.org_id, key, management, ids)
+
+
+async def _people(conn: Conn, org_id: UUID, mark: str) -> UUID:
+    """The member has come in by the organization's provider, and another is invited: the id of that invitation."""
+    person = await make_person(conn, f"{mark}@example.com", None)
+    await join_member(conn, org_id, person.email, "viewer", person.id)
+    await set_provider(conn, Seal(SECRET), org_id, issuer="https://example.com", client_id=mark, client_secret=mark)
+    await begin_session(conn, person.id, "full", Place("127.0.0.1", mark), org_id=org_id)
+    return (await invite(conn, org_id, f"{mark}-invited@example.com", "viewer", by=mark))[0].id
 
 
 async def _finished(shop: Shop, film: Artifact) -> UUID:

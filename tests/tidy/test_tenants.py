@@ -11,11 +11,12 @@ NOBODYS = {
     "billing.agreement": "payees are no customers",
     "billing.asset": "currencies and classes of seconds",
     "billing.catalogue": "what is on offer, to everybody",
+    "billing.clearing_mark": "the platform's account at Stripe",
     "billing.income": "payees are no customers",
     "billing.income_statement": "payees are no customers",
     "billing.invoice_number": "a counter of each legal entity",
-    "billing.payee": "payees are no customers",
     "billing.payout": "payees are no customers",
+    "billing.payout_reversal": "payees are no customers",
     "billing.reconciliation": "the platform's account at Stripe",
     "billing.share": "payees are no customers",
     "billing.stripe_event": "Stripe's messages, of whomever",
@@ -26,9 +27,12 @@ NOBODYS = {
     "billing.view_pool": "payees are no customers",
     "gateway.catalogue_edition": "the fleet is nobody's",
     "gateway.demand_curve": "the fleet is nobody's",
+    "gateway.person": "a person is no organization's",
     "gateway.quoter": "the fleet is nobody's",
+    "gateway.recovery_code": "a person is no organization's",
     "gateway.replica": "the fleet is nobody's",
     "gateway.replica_sight": "the fleet is nobody's",
+    "gateway.sign_in_pace": "attempts of whomever",
     "gateway.webhook_mark": "how far the events were taken",
 }
 """Tables without an organization or a customer, that no row policy guards."""
@@ -57,7 +61,7 @@ async def tables(conn: Conn) -> list[Table]:
                c.relrowsecurity AND c.relforcerowsecurity AS forced,
                (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ('org_id', 'customer_id')) AS column,
                EXISTS (SELECT FROM pg_policies p WHERE p.schemaname = n.nspname AND p.tablename = c.relname AND p.qual = 'true'
-                       AND p.cmd = 'ALL' AND p.roles = '{tallylight_app}') AS platform,
+                       AND p.cmd = 'ALL' AND p.roles @> '{tallylight_app,tallylight_batch}' AND cardinality(p.roles) = 2) AS platform,
                (SELECT p.qual FROM pg_policies p WHERE p.schemaname = n.nspname AND p.tablename = c.relname
                 AND p.cmd = 'ALL' AND p.roles = '{tallylight_tenant}') AS tenant,
                has_any_column_privilege('tallylight_tenant', c.oid, 'SELECT, INSERT, UPDATE')
@@ -128,8 +132,25 @@ SEES_ALL = {
     ("gateway.api.fleet", "register_one"): "the fleet is nobody's",
     ("gateway.api.leaked_keys", "report_leaked_keys"): "whose keys they are, is what is asked",
     ("gateway.api.payments", "take_event"): "Stripe's messages, of whomever",
+    ("gateway.api.payees", "operate"): "payees are no customers",
     ("gateway.api.routes", "ready"): "asks nothing",
-    ("gateway.edge.manager", "manager"): "whose key it is, is what is asked",
+    ("gateway.api.invitations", "_accept_anew"): "whose invitation it is, is what is asked",
+    ("gateway.api.invitations", "accept_invitation"): "whose invitation it is, is what is asked",
+    ("gateway.api.sessions", "_end"): "a person is no organization's",
+    ("gateway.api.sessions", "change_own_password"): "a person is no organization's",
+    ("gateway.api.sessions", "get_session"): "a person is no organization's",
+    ("gateway.api.sessions", "list_own_sessions"): "a person is no organization's",
+    ("gateway.api.sign_in", "answer_who"): "a person is no organization's",
+    ("gateway.api.sign_in", "enrol_second_factor"): "a person is no organization's",
+    ("gateway.api.sign_in", "reset_password"): "a person is no organization's",
+    ("gateway.api.sign_in", "sign_in"): "a person is no organization's",
+    ("gateway.api.sign_in", "with_code"): "a person is no organization's",
+    ("gateway.api.sign_in_provider", "_entered"): "who came, is what is asked",
+    ("gateway.api.sign_in_provider", "sign_in_at_provider"): "attempts of whomever",
+    ("gateway.edge.entrance", "note_failure"): "who tried, is what is asked",
+    ("gateway.edge.manager", "_by_key"): "whose key it is, is what is asked",
+    ("gateway.edge.person", "member"): "whose member they are, is what is asked",
+    ("gateway.edge.person", "signed_in"): "whose session it is, is what is asked",
 }
 """Functions of the edge that take a connection which sees every organization's rows, and why."""
 
@@ -137,7 +158,7 @@ SEES_ALL = {
 def unscoped(module: Module) -> list[tuple[str, str]]:
     """Functions that take a connection without saying whom it serves."""
     found: list[tuple[str, str]] = []
-    for function, text in re.findall(r"^(?:async )?def (\w+)(.*?)(?=^\S|\Z)", module.text, re.DOTALL | re.MULTILINE):
+    for function, text in re.findall(r"^(?:async )?def (\w+)(.*?)(?=^[^\s)]|\Z)", module.text, re.DOTALL | re.MULTILINE):
         if ".acquire(" in text or len(re.findall(r"\btransact\(", text)) > len(re.findall(r"\bof=", text)):
             found.append((module.name, function))
     return found

@@ -148,10 +148,7 @@ async def list_jobs_page(request: HttpRequest) -> Reply:
     gateway, after = gateway_of(request), parse_cursor(cursor) if cursor is not None else None
     async with tenant(gateway.pool, caller.org_id) as conn:
         rows, more = await list_jobs(conn, only, limit=limit, after=after)
-    jobs = [
-        gateway.quotes.expected(job_of(row, await gateway.queue.position(row.id) if row.state == "queued" else None))
-        for row in rows
-    ]
+    jobs = [gateway.quotes.expected(job_of(row)) for row in rows]
     base, link = linked(request)
     return json_reply(render_list(jobs, base, link, next_cursor=cursor_of(jobs[-1]) if more else None))
 

@@ -164,10 +164,10 @@ async def list_videos(request: HttpRequest) -> Reply:
     cursor = parse_public_id(after) if after is not None else None
     if after is not None and cursor is None:
         raise InvalidRequest("after must be the id of a video, as last_id of a page gives it", param="after")
-    only = Filter(org_id=caller.org_id, project_id=caller.project_id, livemode=caller.livemode)
-    async with tenant(gateway_of(request).pool, caller.org_id) as conn:
+    gateway, only = gateway_of(request), Filter(org_id=caller.org_id, project_id=caller.project_id, livemode=caller.livemode)
+    async with tenant(gateway.pool, caller.org_id) as conn:
         rows, more = await list_jobs(conn, only, limit=int(limit), after=cursor, ascending=order == "asc")
-    return json_reply(render_page([job_of(row) for row in rows], has_more=more))
+    return json_reply(render_page([gateway.quotes.expected(job_of(row)) for row in rows], has_more=more))
 
 
 @get("/{video_id:str}", operation_id="openai_get_video", opt={"described": _GET, "hot": True})

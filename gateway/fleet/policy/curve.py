@@ -5,12 +5,14 @@ processes); what it promises it takes off its own copy. So between two publicati
 for, but for one job in each process: a start is promised where there is room for a start, however long the job.
 """
 
+from collections.abc import Hashable
 from math import inf
 
 import numpy as np
 from msgspec import Struct
 
 from gateway.fleet.policy.model import Quote
+from gateway.fleet.policy.outlook import Outlook, outlooks, place_of
 from gateway.fleet.policy.parameters import FLEX, PRIORITY, STANDARD, TIERS, Parameters
 from gateway.fleet.policy.quotes import promise_s, runtime, share_s, slot_s
 from gateway.fleet.policy.state import State
@@ -44,9 +46,9 @@ class Heavy(Struct, frozen=True):
 
 
 class DemandCurve(Struct, frozen=True):
-    """`room[group][tier]` at each time of `due_at`; `usual` of a class is the share of its slots that each tier and those above
-    usually hold; `fair`: the share of an organization of weight 1. Times are on the scheduler's clock. A few tens of kilobytes
-    as JSON, less as MessagePack.
+    """`room[group][tier]` at each time of `due_at`; `outlooks`: who waits in each group; `usual` of a class is the share of its
+    slots that each tier and those above usually hold; `fair`: the share of an organization of weight 1. Times are on the
+    scheduler's clock. A few tens of kilobytes as JSON, less as MessagePack.
     """
 
     epoch: int
@@ -56,6 +58,7 @@ class DemandCurve(Struct, frozen=True):
     fair: float
     classes: dict[str, ClassCurve]
     heavy: dict[str, Heavy]
+    outlooks: list[Outlook] = []
 
 
 def publish(state: State, epoch: int, now: float) -> DemandCurve:
@@ -83,7 +86,16 @@ def publish(state: State, epoch: int, now: float) -> DemandCurve:
         fair=1.0 / max(state.weight_active, 1.0),
         classes=classes,
         heavy=heavy,
+        outlooks=outlooks(state, points, now),
     )
+
+
+def place(curve: DemandCurve, job: Hashable, model: str, resolution: str, tier: Tier, due: float) -> int | None:
+    """How many jobs should start before this one, which waits; None where nobody can say: no chip that runs it is up."""
+    one = curve.classes.get(f"{model} {resolution}")
+    if one is None or one.group < 0 or one.group >= len(curve.outlooks):
+        return None
+    return place_of(curve.outlooks[one.group], job, TIERS.index(tier), due, curve.due_at)
 
 
 class Quoter:

@@ -179,6 +179,13 @@ class Ledger:
         """Work that waits in this tier and those above it."""
         return float(self._overdue_work[group, : tier + 1].sum() + self._work[group, : tier + 1].sum())
 
+    def due_shares(self, points: list[int]) -> Floats:
+        """(groups, tiers, points): of the work that waits, the share that is due before each of these buckets begins."""
+        work = self._unrolled(self._work)
+        before = work.cumsum(axis=2) - work + self._overdue_work[:, :, None]
+        total = before[:, :, -1:] + work[:, :, -1:]
+        return np.clip(before[:, :, points] / np.maximum(total, 1e-9), 0.0, 1.0)
+
     def offsets(self, now: float) -> Floats:
         """Seconds from now to the start of each bucket."""
         return np.maximum((self._base + np.arange(self._length)) * self._bucket_s - now, 0.0)

@@ -9,6 +9,7 @@ from array import array
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,6 +200,32 @@ class Queues:
                 return row
             heappop(heap)
         return -1
+
+    def first(self, queue: int, count: int) -> list[int]:
+        """Rows of next jobs: those of about `count` organizations with the earliest promises, and of as many with the smallest
+        tags.
+        """
+        by_due, by_tag = self._first(self._urgent[queue], self.due, count), self._first(self._fair[queue], self.tag, count)
+        return list(dict.fromkeys((*by_due, *by_tag)))
+
+    def behind(self, row: int) -> Iterator[int]:
+        """The other jobs of the flow whose next job this is, in their order."""
+        return (other for other in islice(self._flow_of(row).rows, 1, None) if self.queue[other] != _GONE)
+
+    def _first(self, heap: list[tuple[float, int, int]], values: "array[float]", count: int) -> Iterator[int]:
+        """In the order of a heap, which is left as it is; of what has gone meanwhile it passes over as many at most."""
+        todo = [(heap[0], 0)] if heap else []
+        for _ in range(2 * count):
+            if not todo or not count:
+                return
+            (value, row, key), node = heappop(todo)
+            flow = self._flows.get(key)
+            if flow is not None and flow.rows[0] == row and values[row] == value:
+                count -= 1
+                yield row
+            for child in (2 * node + 1, 2 * node + 2):
+                if child < len(heap):
+                    heappush(todo, (heap[child], child))
 
     def _new_row(self, job: Hashable) -> int:
         if self._free:

@@ -17,9 +17,9 @@ from billing.kit.batch import TRANSIENT
 from billing.kit.ids import new_id
 from billing.kit.query import Conn, Pool
 from gateway.errors import FleetBusy
-from gateway.fleet.policy.curve import Quoter
+from gateway.fleet.policy.curve import DemandCurve, Quoter, place
 from gateway.fleet.policy.model import Quote
-from gateway.fleet.policy.parameters import DEFAULT
+from gateway.fleet.policy.parameters import DEFAULT, TIERS
 from gateway.fleet.promises import sql
 from gateway.fleet.promises.model import decode_curve
 from gateway.video import Job, Tier, VideoRequest
@@ -60,6 +60,7 @@ class Quotes:
         self._id = new_id()
         self._seen = (0, 0)
         self._quoter: Quoter | None = None
+        self._curve: DemandCurve | None = None
         self._now, self._heard = 0.0, -inf
         self._counted_at: float | None = None
         self._open: list[Promise] = []
@@ -80,12 +81,14 @@ class Quotes:
         return self._quote(self._wanted(org_id, request, tier, livemode=livemode))
 
     def expected(self, job: Job) -> Job:
-        """With when it should start, if it waits, and be done; as it is, where nobody can say.
+        """With where it stands and when it should start, if it waits, and be done; as it is, where nobody can say.
 
         One that waits starts no later than one that were asked for now, nor than was promised.
         """
         if job.state not in ("queued", "running"):
             return job
+        if job.state == "queued":
+            job = replace(job, queue_position=self._place(job))
         quoted = self.quote(job.org_id, job.request, job.request.tier, livemode=job.livemode)
         if quoted is None or not isfinite(quoted.likely_s):
             return job if job.state == "running" else replace(job, expected_start_at=job.promised_start_at)
@@ -97,6 +100,15 @@ class Quotes:
         if job.promised_start_at is not None:
             starts_at = min(starts_at, max(job.promised_start_at, now))
         return replace(job, expected_start_at=starts_at, expected_finish_at=starts_at + run)
+
+    def _place(self, job: Job) -> int | None:
+        """By the last curve, whether or not this process may promise from it."""
+        if self._curve is None or self._clock() - self._now > self._stale_s:
+            return None
+        request, tier = job.request, job.request.tier
+        due = job.promised_start_at or job.created_at + timedelta(seconds=DEFAULT.target_s[TIERS.index(tier)])
+        model = request.model if job.livemode else _TESTCARD
+        return place(self._curve, job.org_id.bytes + job.id.bytes, model, request.resolution, tier, due.timestamp())
 
     def promise(self, org_id: UUID, request: VideoRequest, *, livemode: bool) -> Promise | None:
         """A start, taken off what is left, which is to be `settled`; None as `quote`. Raises FleetBusy."""
@@ -146,14 +158,14 @@ class Quotes:
     def _follow(self, curve: bytes, quoters: Sequence[UUID], read_at: float) -> None:
         """Only a share of what is left is ours, and of what we have promised, what its leader may not have seen is taken off."""
         self._open = [one for one in self._open if one.settled_at is None or one.settled_at >= read_at]
-        self._quoter = None
+        self._quoter, self._curve = None, decode_curve(curve)
         if self._id not in quoters:
             self._counted_at = None
             return
         self._counted_at = monotonic() if self._counted_at is None else self._counted_at
         if monotonic() - self._counted_at < self._stale_s:
             return  # until then another may quote from a curve that does not count this process
-        self._quoter = Quoter(decode_curve(curve), 1 / len(quoters), DEFAULT)
+        self._quoter = Quoter(self._curve, 1 / len(quoters), DEFAULT)
         for one in self._open:
             self._take(one)
 

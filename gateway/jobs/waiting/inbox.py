@@ -8,6 +8,8 @@ from gateway.jobs.model import JobRef
 from gateway.jobs.waiting import sql
 from gateway.jobs.waiting.model import Flow, Waiting
 
+FIRST_MAX = 5_000
+
 
 class Inbox:
     """One leadership's. A job that is not to start before some time is kept back until then."""
@@ -19,17 +21,22 @@ class Inbox:
         self._kept: set[bytes] = set()
         self._read = 0
 
-    async def read_whole(self, conn: Conn) -> list[Flow]:
-        """The first reading, in a transaction with one snapshot: all that may start and never ran. The rest is then `due`.
+    async def read_first(self, conn: Conn) -> list[Waiting]:
+        """The first reading: of what may start, the first few thousand by tier and age. `read_whole` must follow.
 
-        The mark is taken first: what a reading does not see yet has an id from its mark on, and so the next one finds it.
+        The mark is taken before: what a reading does not see yet has an id from its mark on, and so the next one finds it.
         """
-        mark = (await sql.MARK.one(conn)).mark
+        self._mark = (await sql.MARK.one(conn)).mark
+        return await sql.FIRST.all(conn, await database_time(conn), FIRST_MAX)
+
+    async def read_whole(self, conn: Conn) -> tuple[list[Flow], list[Waiting]]:
+        """All that waits, in a transaction with one snapshot: what may start and never ran, and the rest, for `keep`."""
         now = await database_time(conn)
-        flows = await sql.FLOWS.all(conn, now)
-        self._keep(await sql.OTHERS.all(conn, now))
-        self._mark = mark
-        return flows
+        return await sql.FLOWS.all(conn, now), await sql.OTHERS.all(conn, now)
+
+    def keep(self, rows: Sequence[Waiting], known: Callable[[bytes], bool]) -> None:
+        """They are `due` when they may start, except what is known."""
+        self._keep([row for row in rows if not known(row.key)])
 
     async def read(self, conn: Conn, known: Callable[[bytes], bool]) -> None:
         """Reads what was queued since the last reading, and what was asked for, except what is known."""
@@ -40,7 +47,7 @@ class Inbox:
             rows += await sql.WAITING_BY_ID.all(conn, [ref.org_id for ref in asked], [ref.id for ref in asked])
             self._asked.difference_update(ref.key for ref in asked)
         self._mark = mark
-        self._keep([row for row in rows if not known(row.key)])
+        self.keep(rows, known)
 
     def ask(self, key: bytes) -> None:
         """Something happened to this job that may have put it back into the queue."""

@@ -38,6 +38,17 @@ OTHERS = Query(
     FROM gateway.job j WHERE j.state = 'queued' AND (j.attempt > 0 OR j.available_at > to_timestamp($1)) ORDER BY j.id
     """,
 )
+# Of what may start, the first by tier and age, from the index job_queue.
+FIRST = Query(
+    Waiting,
+    """
+    SELECT """
+    + _WAITING
+    + """
+    FROM gateway.job j WHERE j.state = 'queued' AND j.available_at <= to_timestamp($1)
+    ORDER BY CASE tier WHEN 'priority' THEN 0 WHEN 'standard' THEN 1 ELSE 2 END, id LIMIT $2
+    """,
+)
 WAITING_SINCE = Query(
     Waiting,
     """

@@ -126,6 +126,7 @@ POSTED: dict[str, tuple[Mapping[str, int], list[tuple[str, int]], int]] = {
     "payout": (TEN, [("{payee}", -10), ("liability:payout_transit:live:CNY", 10)], 0),
     "payout_paid": (TEN, [("liability:payout_transit:live:CNY", -10), ("asset:clearing:live:CNY", 10)], 0),
     "payout_failed": (TEN, [("liability:payout_transit:live:CNY", -10), ("{payee}", 10)], 0),
+    "payout_reversed": (TEN, [("asset:clearing:live:CNY", -10), ("{payee}", 10)], 0),
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from billing.kit.query import Conn
 from billing.ledger.trial import trial_balance
 from billing.ledger.verify import verify
 from billing.shares.files import income_of_csv, views_of_csv
-from billing.shares.model import WHOLE_PPM, IncomeRow, IncomeStatement, Party, split, split_back
+from billing.shares.model import WHOLE_PPM, IncomeRow, IncomeStatement, Party, PayeeChange, split, split_back
 from billing.shares.payees import agree, register_payee, set_payee
 from billing.shares.payouts import make_payouts, mark_failed, mark_paid, mark_sent, open_payouts, payouts_of
 from billing.shares.read import payee_statement
@@ -283,7 +283,7 @@ async def test_a_count_with_a_wrong_row_changes_nothing(database: Conn, clock: C
 async def earned(conn: Conn, amount: int, row_id: str = "a", **checked: Any) -> None:
     await shop(conn, WHOLE_PPM)
     needs: dict[str, Any] = {"verified": True, "destination": "acct_1", "threshold_micro": 10 * YUAN, **checked}
-    await set_payee(conn, "m0", **needs)
+    await set_payee(conn, "m0", PayeeChange(**needs))
     await take(conn, statement(row(row_id, amount), reference=row_id))
 
 

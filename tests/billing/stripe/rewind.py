@@ -11,8 +11,12 @@ from tests.billing.simulator.cut import CutConn
 class _Cut(CutConn):
     """A connection that dies at a statement, also inside the transactions that are opened on it."""
 
-    def transaction(self, **options: Any) -> Any:
-        return self._conn.transaction(**options)
+    @asynccontextmanager
+    async def transaction(self, **options: Any) -> AsyncGenerator[None]:
+        """A part of the whole. What acts for a tenant does so until its own transaction ends."""
+        async with self._conn.transaction(**options):
+            yield
+        await self._conn.execute("RESET ROLE")
 
 
 class Rewound:

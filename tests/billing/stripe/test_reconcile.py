@@ -1,10 +1,17 @@
 """A day of money: what differs between the ledger and Stripe is explained, or raised with the rows that make it."""
 
-from datetime import date, timedelta
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
+from billing.ledger.post import Posting, post_all
+from billing.stripe.clearing import ACCOUNTS, PAIRS, last_marks, mark
 from billing.stripe.reconcile import Reconciliation, reconcile, reconcile_days
+from tests.billing.conftest import DAWN
 from tests.billing.plans.shop import YUAN
-from tests.billing.stripe.office import ANN, Office
+from tests.billing.stripe.office import ANN, RETURN, Office
 
 NEW_YEAR = date(2026, 1, 1)
 FEE = 4_900_000
@@ -121,10 +128,11 @@ async def test_a_cost_that_usage_does_not_know_is_raised(office: Office) -> None
     await office.shop.tops_up(ANN, 100 * YUAN)
     await office.shop.makes(ANN, 1_000)
     assert (await report(office)).raised == ()
-    await office.shop.conn.execute(
-        "INSERT INTO billing.transfer (id, kind, subject_id, payload) VALUES (gen_random_uuid(), 'cost', gen_random_uuid(),"
-        ' \'{"book": "live", "asset": "USD", "amounts": {"amount": 5}}\')'
-    )
+    where = {"pool": "h100", "model": "testcard", "outcome": "failed"}
+    lost = Posting(
+        kind="cost", source="x", subject_id=UUID(int=9), book="live", asset="USD", amounts={"amount": 5}, dimensions=where
+    )  # fmt: skip
+    await office.shop.does(post_all, [lost])
     found = await report(office)
     assert [(one.reason, one.amount_micro) for one in found.raised] == [("cost_differs", 5)]
     assert [(one.cost_currency, one.ledger_cost_micro, one.usage_cost_micro) for one in found.costs] == [("USD", 5, 0)]
@@ -167,3 +175,96 @@ async def test_a_message_that_cannot_be_worked_on_is_raised_with_its_reason(offi
     raised = {one.reason: one for one in (await report(office)).raised}
     assert raised["message_stuck"].count == 3 and "payment_conflict" in raised["message_stuck"].rows[0].about
     assert raised["not_booked"].currency == "USD"
+
+
+# -- marks -------------------------------------------------------------------------------------------------------------
+def told(found: Reconciliation) -> object:
+    """Everything it says, but for the rows of what was entered by hand: of those before a mark only the sum is kept."""
+    differences = [*found.explained, *found.raised]
+    said = [
+        (one.reason, one.currency, one.amount_micro, one.count, one.reason == "entered_by_hand" or one.rows)
+        for one in differences
+    ]
+    return found.accounts, found.exchanges, found.costs, sorted(said, key=str)
+
+
+async def a_week(office: Office) -> None:
+    """Payments each day, one listed five days late, some by hand, a dispute, a refund, another currency, and one that is not ours."""
+    await office.control.settings(balance_transaction="on_command")
+    await pays(office, source="late")
+    await office.control.settings(balance_transaction="at_once", settles={"cny": "usd"})
+    for day in range(8):
+        await pays(office, source=f"day {day}")
+        if day % 3 == 0:
+            await office.shop.tops_up(ANN, (day + 1) * YUAN)
+        charges = [one["id"] for one in (await office.control.dump())["tables"]["charge"].values()]
+        if day == 2:
+            await office.posts(
+                "payment_intents", amount=500_00, currency="cny", payment_method="pm_card_visa", confirm="true", return_url=RETURN
+            )
+            await office.control.settings(settles={})
+        if day == 3:
+            await office.control.dispute(charges[-1])
+        if day == 4:
+            await office.posts("refunds", charge=charges[-1], amount=30_00)
+        if day == 5:
+            await office.control.settle_charge(charges[0])
+        await office.hears(await office.events())
+        await office.advance(days=1)
+
+
+async def test_what_is_read_on_from_a_mark_is_what_the_whole_history_says(office: Office) -> None:
+    await a_week(office)
+    days = [NEW_YEAR + timedelta(days=day) for day in range(8)]
+    conn = office.shop.conn
+    for listed in (False, True):
+        if listed:  # what was listed days late, and what nothing had told of, after the marks were made
+            await office.desk.read_account(DAWN)
+        async with conn.transaction():
+            marks = await conn.fetch("DELETE FROM billing.clearing_mark RETURNING *")
+            whole = [told(await reconcile(conn, day)) for day in days]
+            await conn.executemany(
+                "INSERT INTO billing.clearing_mark SELECT ($1::billing.clearing_mark).*", [(tuple(row),) for row in marks]
+            )
+        for nth in range(len(days)):
+            assert [told(await reconcile(conn, day)) for day in days] == whole, f"marked up to {days[nth]}"
+            if not listed:
+                await office.shop.does(mark, days[nth])
+
+
+async def test_a_day_is_read_and_not_the_whole_of_history(office: Office) -> None:
+    conn = office.shop.conn
+    await pays(office)
+    await conn.execute("""
+        WITH old AS (
+            INSERT INTO billing.transfer (id, kind, subject_id, payload, created_at)
+            SELECT gen_random_uuid(), 'top_up', gen_random_uuid(), '{}', billing.now() - interval '1 year' FROM generate_series(1, 4000)
+            RETURNING id, created_at
+        )
+        INSERT INTO billing.entry (transfer_id, leg, account_id, asset, amount, booked_at)
+        SELECT old.id, leg, a.id, 'CNY', 1 - 2 * leg, old.created_at FROM old, generate_series(0, 1) leg, billing.account a
+        WHERE a.path = 'asset:clearing:live:CNY'
+    """)
+    await conn.execute("""
+        INSERT INTO billing.stripe_transaction (id, type, currency, amount_minor, fee_minor, created_at, stored_at, booked_at)
+        SELECT 'old_' || n, 'charge', 'CNY', 1, 0, at, at, at
+        FROM generate_series(1, 4000) n, LATERAL (SELECT billing.now() - interval '1 year' AS at) now
+    """)
+    await office.shop.does(mark, NEW_YEAR)
+    await conn.execute("ANALYZE billing.entry, billing.transfer, billing.stripe_transaction, billing.account")
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    until, marks = since + timedelta(days=1), await last_marks(conn, since)
+    assert marks[0].stripe_micro == 4000 * 10_000 and len(marks[0].open_transactions) == 4000
+    now, open_then = datetime(9000, 1, 1, tzinfo=UTC), ([], [])
+    for query, arguments in ((PAIRS, (until, since, now, *open_then, now)), (ACCOUNTS, (since, until, since, now, now))):
+        plan = json.loads(await conn.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query.sql}", *arguments))[0]["Plan"]
+        assert sum(rows_read(plan)) < 100, query.sql
+
+
+def rows_read(node: dict[str, Any]) -> Iterator[int]:
+    """How many rows each scan of a table has looked at."""
+    if node.get("Relation Name") in ("entry", "transfer", "stripe_transaction"):
+        skipped = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+        yield (node["Actual Rows"] + skipped) * node["Actual Loops"]
+    for inner in node.get("Plans", ()):
+        yield from rows_read(inner)

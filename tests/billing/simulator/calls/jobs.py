@@ -131,9 +131,8 @@ class JobCalls(Dice):
         if self.choose.random() < 0.1:
             jobs.append(self.choose.choice(jobs))
         requests = [job.request() for job in jobs]
-        return self._call(
-            "hold", jobs, lambda conn: hold(conn, requests), lambda oracle: [oracle.hold(job.order) for job in jobs]
-        )
+        orders = [job.order for job in jobs]
+        return self._call("hold", jobs, lambda conn: hold(conn, requests), lambda oracle: oracle.batch(orders))
 
     async def settles(self) -> Call | None:
         jobs = self._some("held")

@@ -112,6 +112,17 @@ class Jobs(Books):
         kept = self.holds[order.id] = Hold(order, asked, draws, self.now, starts)
         return self._held(kept)
 
+    def batch(self, orders: Sequence[Order]) -> list[Outcome]:
+        """Holds asked for together. An id that comes twice is decided once: what else is held between the two changes nothing."""
+        refused: dict[UUID, Outcome] = {}
+        outcomes: list[Outcome] = []
+        for order in orders:
+            outcome = refused.get(order.id) or self.hold(order)
+            if order.id not in self.holds:
+                refused[order.id] = outcome
+            outcomes.append(outcome)
+        return outcomes
+
     def _held(self, kept: Hold) -> Outcome:
         return "held", kept.sum(MONEY), kept.sum(SECONDS), kept.starts
 
