@@ -252,6 +252,7 @@ def _settings(dsn: str, folder: Path, fleet: tuple[ReplicaSettings, ...], overri
         "media_url": (folder / "media").as_uri(),
         "link_secret": Secret(LINK_SECRET),
         "webhook_secret": Secret(LINK_SECRET),
+        "sign_in_secret": Secret(LINK_SECRET),
         "spool_dir": str(folder),
         "disk_free_min_bytes": 0,
         "metrics_dir": str(folder / "metrics"),

@@ -1,4 +1,4 @@
-"""/v1/members, for managers: an organization's people and their roles. How they are invited and sign in is not told here."""
+"""/v1/members, for managers: an organization's people and their roles; invitations.py lets them in, sign_in.py signs them in."""
 
 from typing import Literal
 

@@ -25,7 +25,7 @@ from gateway.edge.pages import uuid_of
 from gateway.edge.person import cookie, cookie_header, door_of, origin_of, place_of, session_header
 from gateway.edge.replies import json_reply
 from gateway.edge.trail import acted
-from gateway.errors import Conflict, Forbidden, NotFound, ProviderFailed, SignInOff, SignInPaused, SignInRefused
+from gateway.errors import Conflict, Forbidden, InvalidRequest, NotFound, ProviderFailed, SignInOff, SignInPaused, SignInRefused
 from gateway.people.model import FREE_OF_ADDRESS, TRIP_S, of_network
 from gateway.people.pace import claim_attempt, forgive_one
 from gateway.people.providers import Identity, Provider, person_of_identity, read_provider, remove_provider, set_provider
@@ -64,7 +64,7 @@ _SET = Described(
     tag="Organization",
     body=SetProvider,
     answers={200: Answer("The provider, which has answered.", ProviderView)},
-    errors=(*BODY_ERRORS, ProviderFailed, SignInOff),
+    errors=(*BODY_ERRORS, SignInOff),
     scope="organization:write",
 )
 _REMOVE = Described(
@@ -109,7 +109,10 @@ async def set_sign_in_provider(request: HttpRequest) -> Response[bytes]:
     """Let the organization's people sign in at a provider of its own. Whoever sets it can become any of them: only owners may."""
     who, door, body = await manager(request), door_of(request), await read_json(request, _set)
     require_within(who, ROLES["owner"])
-    await door.issuers.metadata(body.issuer)
+    try:
+        await door.issuers.metadata(body.issuer)
+    except ProviderFailed as failed:  # what was named is no provider, as far as can be seen from here
+        raise InvalidRequest(failed.message, param="issuer") from failed
 
     async def write(conn: Conn) -> Provider:
         made = await set_provider(

@@ -160,14 +160,13 @@ def connection(url: str | None, key: str | None, data: Path, *, manages: bool = 
     key = key or os.environ.get("TALLYLIGHT_API_KEY")
     if url and key:
         return url, key
+    nobody = Credentials(link_secret="", operator_token="", webhook_secret="", sign_in_secret="")
     try:
         demo = read_credentials(data)
     except (OSError, msgspec.DecodeError):
-        demo = Credentials(link_secret="", operator_token="", webhook_secret="", sign_in_secret="")
+        demo = nobody
     if url and demo.base_url != url.rstrip("/"):
-        demo = Credentials(
-            link_secret="", operator_token="", webhook_secret="", sign_in_secret=""
-        )  # the demo's key is not shown to another server
+        demo = nobody  # the demo's key is not shown to another server
     demo_key = demo.management_key if manages else demo.api_key
     if not (url or demo.base_url) or not (key or demo_key):
         missing = "TALLYLIGHT_API_KEY (or --key)" if url else "TALLYLIGHT_BASE_URL (or --url) and TALLYLIGHT_API_KEY (or --key)"
