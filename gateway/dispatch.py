@@ -98,8 +98,7 @@ class Dispatcher:
         self._headroom = Headroom(studio.spool, settings.disk_free_min_bytes)
         self._owner = new_id()
         self._catalogue = Current(settings.catalogue_dir)
-        # A job has one lease, and so one attempt at a time; and a breaker's pause is a setting.
-        self._parameters = msgspec.structs.replace(parameters, hedge_share=0.0, breaker_pause_s=settings.breaker_pause_s)
+        self._parameters = msgspec.structs.replace(parameters, breaker_pause_s=settings.breaker_pause_s)
         self._wake = Wake()
         triton_models = self._catalogue.triton_models
         self._attendant = Attendant(

@@ -29,14 +29,6 @@ CREATE TABLE billing.payout_reversal (
 );
 CREATE INDEX payout_reversal_of_payout ON billing.payout_reversal (payout_id);
 
--- One more kind of transfer.
-DO $$
-BEGIN
-    EXECUTE (SELECT format('ALTER TABLE billing.transfer DROP CONSTRAINT transfer_kind, ADD CONSTRAINT transfer_kind '
-                           'CHECK (%s OR kind = ''payout_reversed'')', pg_get_expr(conbin, conrelid))
-             FROM pg_constraint WHERE conname = 'transfer_kind');
-END $$;
-
 CREATE INDEX agreement_created ON billing.agreement (created_at, id);
 CREATE INDEX income_statement_created ON billing.income_statement (created_at, id);
 

@@ -74,5 +74,5 @@ ALTER TABLE billing.transfer DROP CONSTRAINT transfer_kind, ADD CONSTRAINT trans
     'cash_refund_failed', 'seconds_return_to_wallet', 'seconds_return_on_account', 'credit_limit', 'close', 'payment',
     'payment_from_wallet', 'credit_note', 'sla_note', 'write_off', 'cost', 'cost_true_up', 'cost_paid', 'income', 'income_back',
     'income_settled', 'share', 'share_back', 'share_kept', 'share_kept_back', 'pool_share', 'pool_share_back', 'payout',
-    'payout_paid', 'payout_failed', 'cash_taken', 'cash_returned', 'payment_refund', 'payment_refund_failed', 'payment_taken',
+    'payout_paid', 'payout_failed', 'payout_reversed', 'cash_taken', 'cash_returned', 'payment_refund', 'payment_refund_failed', 'payment_taken',
     'payment_returned', 'stripe_fee', 'exchange', 'bank_payout', 'bank_payment', 'bank_top_up', 'capture', 'refund', 'reversal'));

@@ -62,7 +62,7 @@ _REFUSALS = (400, 402, 404)
 """Statuses that are an answer; with any other the same request may yet succeed."""
 
 _NO_ACCOUNT = "account_invalid"
-"""An account that is gone is a 403, as a key without rights is."""
+"""An account that is gone is a 403, as a key without rights is; the SDK's error does not tell them apart."""
 
 Answer = TypeVar("Answer")
 Struct = TypeVar("Struct", bound=msgspec.Struct)
@@ -352,7 +352,7 @@ async def _answer(asked: Awaitable[Answer]) -> Answer:
     try:
         return await asked
     except stripe.StripeError as error:
-        if error.http_status in _REFUSALS or error.code == _NO_ACCOUNT:
+        if error.http_status in _REFUSALS or _told(error).get("code") == _NO_ACCOUNT:
             raise PaymentRefused(error.user_message or str(error), _word(error)) from error
         raise StripeAway(type(error).__name__) from error
 
@@ -377,7 +377,7 @@ def _read(answer: stripe.StripeObject, kind: type[Struct]) -> Struct:
 def _word(error: stripe.StripeError) -> str:
     """One word of why."""
     told = _told(error)
-    return str(told.get("decline_code") or error.code or told.get("type") or "refused")
+    return str(told.get("decline_code") or told.get("code") or told.get("type") or "refused")
 
 
 def _declined_intent(refused: PaymentRefused) -> str | None:

@@ -120,8 +120,8 @@ def _show(found: Reconciliation) -> None:
     click.echo(f"{found.day}, UTC\n")
     rows = [
         (one.currency, *(format_micro(micro, one.currency) for micro in (
-            one.paid_in_micro, one.given_back_micro, one.fees_micro, one.to_bank_micro, one.to_payees_micro, one.stripe_micro, one.ledger_micro,
-            one.ledger_micro - one.stripe_micro, one.unexplained_micro)))
+            one.paid_in_micro, one.given_back_micro, one.fees_micro, one.to_bank_micro, one.to_payees_micro,
+            one.stripe_micro, one.ledger_micro, one.ledger_micro - one.stripe_micro, one.unexplained_micro)))
         for one in found.accounts
     ]  # fmt: skip
     write_table(

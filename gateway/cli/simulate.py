@@ -65,8 +65,8 @@ def simulate(
         raise click.BadParameter(f"must be one of {', '.join(POLICIES)}", param_hint="--policy")
     with reported():
         chips = load_chips(str(catalogue or ""))
-        *parts, which = (*read_fleet(fleet, chips), str(fleet)) if fleet else fleet_for(catalogue, chips)
-        ground = Ground(*parts)
+        tables, replicas, which = (*read_fleet(fleet, chips), str(fleet)) if fleet else fleet_for(catalogue, chips)
+        ground = Ground(tables, replicas)
         setup = SCENARIOS[trace](ground, seed) if trace in SCENARIOS else ground.setup(read_trace(Path(trace), ground.fleet))
         if events is not None:
             setup = msgspec.structs.replace(setup, events=read_events(events, ground.fleet))

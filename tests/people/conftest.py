@@ -116,7 +116,7 @@ class Site:
                 "CREATE OR REPLACE FUNCTION billing.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS "
                 "'SELECT pg_catalog.clock_timestamp() + (SELECT make_interval(secs => sum(seconds)) FROM billing.later)'"
             )
-            await conn.execute("GRANT SELECT ON billing.later TO tallylight_app")
+            await conn.execute("GRANT SELECT ON billing.later TO PUBLIC")
 
 
 Open: TypeAlias = Callable[..., Coroutine[Any, Any, Site]]

@@ -254,3 +254,45 @@ async def test_an_invoice_is_made_of_items_paid_and_credited(client: StripeClien
     assert (await client.v1.customers.retrieve_async(customer)).balance == -1000
     with pytest.raises(stripe.InvalidRequestError):
         await client.v1.invoices.void_invoice_async(invoice.id)
+
+
+PAYEE: stripe.params.AccountCreateParams = {
+    "country": "US",
+    "controller": {
+        "fees": {"payer": "application"},
+        "losses": {"payments": "application"},
+        "stripe_dashboard": {"type": "express"},
+    },
+    "capabilities": {"transfers": {"requested": True}},
+}
+
+
+async def test_a_payee_is_asked_who_it_is_before_it_is_paid(client: StripeClient) -> None:
+    key = str(uuid4())
+    account = await client.v1.accounts.create_async(PAYEE, {"idempotency_key": key})
+    try:
+        assert (await client.v1.accounts.create_async(PAYEE, {"idempotency_key": key})).id == account.id
+        account = await client.v1.accounts.retrieve_async(account.id)
+        assert account.capabilities is not None and account.requirements is not None
+        assert (account.payouts_enabled, account.capabilities.transfers) == (False, "inactive")
+        assert "external_account" in (account.requirements.currently_due or [])
+        page = await client.v1.account_links.create_async(
+            {"account": account.id, "type": "account_onboarding", "return_url": BACK, "refresh_url": BACK}
+        )
+        assert page.url.startswith("http")
+        group = str(uuid4())
+        with pytest.raises(stripe.InvalidRequestError):
+            await client.v1.transfers.create_async(
+                {"amount": 100, "currency": "usd", "destination": account.id, "transfer_group": group}
+            )
+        assert (await client.v1.transfers.list_async({"transfer_group": group})).data == []
+    finally:
+        await client.v1.accounts.delete_async(account.id)
+    with pytest.raises(stripe.PermissionError) as caught:
+        await client.v1.accounts.retrieve_async(account.id)
+    assert "account_invalid" in str(caught.value.http_body)
+
+
+async def test_the_balance_says_what_can_be_transferred_by_currency(client: StripeClient) -> None:
+    balance = await client.v1.balance.retrieve_async()
+    assert {"usd"} <= {one.currency for one in balance.available}

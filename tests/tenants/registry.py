@@ -69,18 +69,20 @@ BY_MONEY: Mapping[str, Mapping[str, str]] = {
 """The money plane below customers. Its ids come from a row that (org_id, id) has found in the same transaction."""
 
 PLATFORM: Mapping[str, Mapping[str, str]] = {
+    "billing.bank.sql": {"*": "the command line"},
     "billing.kit.migrate": {"*": "the migrator"},
     "billing.kit.pool": {"*": "who acts, not what is done"},
     "billing.ledger.verify": {"*": "proof over all books"},
     "billing.ledger.chain": {"*": "proof over all books"},
     "billing.ledger.trial": {"*": "proof over all books"},
     "billing.shares.sql": {"*": "payees are no customers"},
+    "billing.stripe.clearing": {"*": "the platform's account at Stripe"},
     "billing.stripe.reconcile": {"*": "the platform's account at Stripe"},
     "billing.charges.sql": {"ADD_MONTH ALONE ROLL_UP ANOTHER_CLUSTER FORGET_ROLLUP": "the clerk"},
     "billing.customers.sql": {"ADD_CUSTOMER UPDATE_DETAILS IS_TIME_ZONE": "the command line"},
     "billing.invoices.sql": {
         "LOCK_CONTRACTS POSTPONE TAKE_SNAPSHOT SAW USED COUNTED NEXT_NUMBER ADD_INVOICE LOCK_SALES INVOICE_OF_SALE MARK_SALE"
-        " CORRECTIONS BILL ADD_LINES LINES CREDIT_LINES": "the clerk and the command line",
+        " CORRECTIONS BILL ADD_LINES LINES CREDIT_LINES JOBS_OF_INVOICE": "the clerk and the command line",
     },
     "billing.plans.sql": {
         "ADD_CATALOGUE NOW LOCK_SUBSCRIPTION SUBSCRIPTION LOCK_DUE ANY_TO_ROLL_OVER ADD_SUBSCRIPTION SAME_SUBSCRIPTION"
@@ -92,14 +94,14 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
         "LIST_IN_FORCE": "public",
         "LOCK_SUCCESSION BILLED_IN NOW SUCCESSION ADD_CARD": "the command line",
     },
-    "billing.reports.sql": {"MARGIN": "the command line"},
+    "billing.reports.sql": {"MARGIN TRUE_UPS": "the command line"},
     "billing.stripe.sql": {
         "NOW PAYER_LOST PAYER_AT_STRIPE PAYER_CHARGES PAUSE ADD_METHODS FORGET_METHODS LOCK_LOW_WALLETS ADD_COLLECTIONS"
         " LOCK_COLLECTIONS COLLECTION_IS LOOK_AGAIN OTHERS_PAST_DUE PAYING_INVOICE LOCK_PAYMENT PAYMENT_OF_INTENT BOOKED_INTENT"
         " PAYMENT_OF_SESSION PAYMENT_OF_CHARGE LEASE_PAYMENTS PAYMENT_KNOWN PAYMENT_SUCCEEDED PAYMENT_FAILED ADD_REFUND REFUND"
         " REFUND_AT_STRIPE REFUND_IS LEASE_REFUNDS GIVEN_BACK DISPUTE SET_DISPUTE LEASE_DISPUTES ADD_EVENT LEASE_EVENTS"
         " EVENTS_DONE EVENTS_FAILED DAYS_TO_RECONCILE SET_RECONCILIATION ADD_TRANSACTION LOCK_TRANSACTION TRANSACTION_BOOKED"
-        " PAYOUT_SENT NEWEST_TRANSACTION NOT_BOOKED": "what Stripe says, of whomever; the clerk and the command line",
+        " PAYOUT_SENT PAYOUT_REVERSED OPEN_INVOICES NEWEST_TRANSACTION NOT_BOOKED": "what Stripe says, of whomever; the clerk and the command line",
     },
     "gateway.access.sql": {"ADD_ORGANIZATION ORGANIZATION ORGANIZATIONS": "the command line"},
     "gateway.audit.sql": {"CHAIN CHAINS": "proof over all trails"},
@@ -108,7 +110,6 @@ PLATFORM: Mapping[str, Mapping[str, str]] = {
     "gateway.fleet.registry.sql": {"*": "the fleet is nobody's"},
     "gateway.jobs.late.sql": {"*": "the clerk"},
     "gateway.jobs.sql": {
-        "QUEUE": "the order of the queue, of which a client is told one place",
         "RESCUE EXPIRE EXPIRED_ASSETS FORGET_ASSETS FORGET_PROMPTS FORGET_ANSWERS LIVE": "the clerk",
     },
     "gateway.jobs.verify": {"*": "proof over all jobs"},
@@ -131,6 +132,7 @@ ALSO_TENANT: Mapping[str, str] = {
     "billing.customers.sql": "CUSTOMERS",
     "billing.plans.sql": "EVENTS_AFTER",
     "billing.pricing.sql": "IN_FORCE CARDS",
+    "billing.shares.sql": "PAYEE_PAGE PAYEES_BY_ID",
     "gateway.audit.sql": "LOCK END ADD",
     "gateway.quotas.sql": "NOW",
     "gateway.webhooks.sql": "RECORD ANSWERED FAILED",

@@ -183,7 +183,12 @@ async def _money(conn: Conn, org_id: UUID, mark: str) -> dict[str, Id]:
         org_id,
         {"mark": mark},
     )
-    return {"invoice": named(made), "payment": named(payment), "method": Id(method, method[:-1] + "x")}
+    payee = new_id()
+    await conn.execute(
+        "INSERT INTO billing.payee (id, reference, name, currency, threshold_micro, customer_id) VALUES ($1, $2, $2, 'CNY', 1, $3)",
+        payee, mark, org_id,
+    )  # fmt: skip
+    return {"payee": named(payee), "invoice": named(made), "payment": named(payment), "method": Id(method, method[:-1] + "x")}
 
 
 async def _through_the_api(client: httpx.AsyncClient, side: Side) -> None:

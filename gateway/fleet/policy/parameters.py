@@ -71,8 +71,8 @@ class Parameters(msgspec.Struct, frozen=True):
     straggle_ratio: float = 3.0
     """An attempt without progress for this many times its longest likely time is stopped and tried elsewhere."""
     straggle_min_s: float = 60.0
-    hedge_share: float = 0.01
-    """At most this share of the starts are second attempts at a priority job that is overdue."""
+    hedge_share: float = 0.0
+    """At most this share of the starts are second attempts at a priority job that is overdue; none: docs/decisions/0061."""
     breaker_window: int = 10
     breaker_failures: int = 3
     breaker_pause_s: float = 30.0

@@ -84,6 +84,10 @@ async def test_an_event_is_written_once(ledger: Ledger) -> None:
     one = cash(ledger, 10)
     assert await posted(ledger.conn, one, one, cash(ledger, 11)) == ["ok", "ok", "transfer_conflict"]
     assert await posted(ledger.conn, one) == ["ok"]
+    async with ledger.conn.transaction():
+        assert await post(ledger.conn, [cash(ledger, 0, "new"), cash(ledger, 0, "new"), one]) == [
+            Posted(derived_id("cash_refund", source)) for source in ("new", "new", "c")
+        ]
     for other in (
         cash(ledger, 11),
         replaced(one, subject_id=new_id()),
@@ -137,8 +141,10 @@ async def test_an_unknown_currency_is_named(ledger: Ledger) -> None:
     assert await ledger.conn.fetchval("SELECT count(*) FROM billing.transfer WHERE kind = 'cost'") == 0
 
 
-async def test_the_same_cost_from_two_processes_is_booked_once(ledger: Ledger, pool: Pool) -> None:
-    """They share no lock: the second waits for the first's row and then reads it."""
+@pytest.mark.parametrize("before", [0, 1])
+async def test_the_same_cost_from_two_processes_is_booked_once(ledger: Ledger, pool: Pool, before: int) -> None:
+    """They share no lock: the second waits for the first's account, or where that is there for its transfer, and reads it then."""
+    assert await posted(ledger.conn, *[cost(100, "before")] * before) == ["ok"] * before
 
     async def rival(*postings: Posting) -> list[str]:
         async with pool.acquire() as conn:
@@ -150,7 +156,10 @@ async def test_the_same_cost_from_two_processes_is_booked_once(ledger: Ledger, p
         await until_blocked(watcher)
     assert await second == ["ok", "transfer_conflict", "ok"]
     account = platform_account_id("liability:gpu_accrued", "live", "USD", "h100")
-    assert await ledger.conn.fetchval("SELECT sum(amount)::bigint FROM billing.entry WHERE account_id = $1", account) == 21
+    assert (
+        await ledger.conn.fetchval("SELECT sum(amount)::bigint FROM billing.entry WHERE account_id = $1", account)
+        == 21 + 100 * before
+    )
 
 
 async def test_a_reversal_is_the_opposite_once(ledger: Ledger) -> None:

@@ -54,9 +54,14 @@ class Office:
         assert started.payment.intent_id is not None
         return await self.posts(f"payment_intents/{started.payment.intent_id}/confirm", payment_method=card, return_url=RETURN)
 
+    @property
+    def url(self) -> str:
+        """Where Stripe is."""
+        return str(self.control._client.base_url).removesuffix("/_control/")
+
     async def posts(self, path: str, **form: Any) -> int:
         """Whatever others do at Stripe with their own key; the status, 0 where there was no answer."""
-        address = f"{str(self.control._client.base_url).removesuffix('/_control/')}/v1/{path}"
+        address = f"{self.url}/v1/{path}"
         try:
             return (await self.control._client.post(address, data=form, headers={"authorization": f"Bearer {KEY}"})).status_code
         except httpx.TransportError:

@@ -1,12 +1,12 @@
 """A process that dies at any statement, or at any request to Stripe, loses nothing: who comes after it ends where it would have.
 
 The life of a payment is lived to its end without a cut, and then again for each moment at which it may be cut: before a
-statement, after it, before Stripe has heard a request, or before its answer has come back.
+statement, after a commit, before Stripe has heard a request, or before its answer has come back.
 """
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 import pytest
@@ -25,13 +25,20 @@ from tests.billing.stripe.test_histories import check_account
 Json: TypeAlias = dict[str, Any]
 EVERY = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_CUTS", "61"))
 """One moment in so many is cut at; 1: each."""
+FROM = int(os.environ.get("TALLYLIGHT_TEST_PAYMENT_CUTS_FROM", "0")) % EVERY
+What: TypeAlias = Literal["statement", "commit"]
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """Where it dies: at the nth statement, before or after it was done."""
+    """Where it dies: before the nth statement, or after the nth commit. What a statement has done goes with its transaction, so
+    after it is before the next one, or after the commit.
+    """
 
+    what: What
     nth: int
-    after: bool
+
+    def falls(self, past: Rewound) -> None:
+        past.dies(at=self.nth if self.what == "statement" else 0, commit=self.nth if self.what == "commit" else 0)
 
 
 class Silence(msgspec.Struct, frozen=True):
@@ -50,7 +57,7 @@ class Life:
 
     async def live(self, steps: list[Callable[[Desk], Awaitable[object]]]) -> None:
         if isinstance(self._moment, Moment):
-            self._past.dies(self._moment.nth, after=self._moment.after)
+            self._moment.falls(self._past)
         for step in steps:
             for _ in range(3):
                 try:
@@ -140,8 +147,8 @@ async def state(office: Office) -> Json:
     }  # fmt: skip
 
 
-async def lived(office: Office, start: Json, moment: Moment | Silence | None) -> tuple[Json, int]:
-    """The state at the end, and how many statements it took."""
+async def lived(office: Office, start: Json, moment: Moment | Silence | None) -> tuple[Json, dict[What, int]]:
+    """The state at the end, and how many moments of each kind there were."""
     await office.control.restore(start)
     at = office.clock.at
     if isinstance(moment, Silence):
@@ -152,19 +159,21 @@ async def lived(office: Office, start: Json, moment: Moment | Silence | None) ->
         found = await state(office)
         assert [finding for rule in SOUND for finding in await rule.all(office.shop.conn)] == []
         await check_account(office.shop, await office.control.dump())
-        statements = past.cut.count
+        moments: dict[What, int] = {"statement": past.cut.count, "commit": past.cut.commits}
     office.clock.at = at
-    return found, statements
+    return found, moments
 
 
-@pytest.mark.parametrize("after", [False, True])
-async def test_a_cut_at_any_statement_changes_nothing(office: Office, after: bool) -> None:
+@pytest.mark.parametrize("what", get_args(What))
+async def test_a_cut_at_any_moment_changes_nothing(office: Office, what: What) -> None:
     start = await office.control.dump()
-    wanted, statements = await lived(office, start, None)
-    assert wanted["balances"] == {"paid": 50 * YUAN, "pack": 1_000_000} and statements > 300
-    for nth in range(1 + (EVERY // 2 if after else 0), statements + 1, EVERY):
-        found, _ = await lived(office, start, Moment(nth, after))
-        assert found == wanted, (nth, after)
+    wanted, moments = await lived(office, start, None)
+    assert wanted["balances"] == {"paid": 50 * YUAN, "pack": 1_000_000} and moments["statement"] > 300 and moments["commit"] > 50
+    # One piece of several: how often is cut, and from where on.
+    for nth in range(1 + FROM, moments[what] + 1, EVERY):
+        found, _ = await lived(office, start, Moment(what, nth))
+        assert found == wanted, (what, nth)
+    print(f"{what}: cut at each {EVERY}th of {moments[what]}, from {1 + FROM} on")
 
 
 ASKED = [

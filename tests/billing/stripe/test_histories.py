@@ -8,15 +8,18 @@ are told: `walk.py` goes on once from each state of the books that any of them l
 import json
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 
+from billing.errors import StripeAway
 from billing.ledger.verify import SOUND
 from billing.stripe.desk import Desk
 from tests.billing.plans.shop import Shop
 from tests.billing.stripe.office import ANN, RETURN, Office
+from tests.billing.stripe.payees import earns, fills, onboards
 from tests.billing.stripe.rewind import rewound
 from tests.billing.stripe.walk import Walk
 from tests.stripe.server.server import Server
@@ -101,6 +104,29 @@ async def authenticates(office: Office, memory: Json) -> None:
     await office.control.authenticate(memory["started"].payment.intent_id, ok=True)
 
 
+async def sends(office: Office, memory: Json) -> None:
+    """A payee's transfer is made at Stripe, and the answer is lost."""
+    await fills(office, 100_00)
+    await earns(office, "ann", 60_000_000)
+    memory["account"] = await onboards(office, "ann")
+    await office.control.fault("cut", at="after", method="POST", path="/v1/transfers", times=9)
+    with suppress(StripeAway):
+        await office.desk.paymaster.pay()
+    await office.control.clear_faults()
+
+
+def takes_back(amount_minor: int) -> Callable[[Office, Json], Awaitable[object]]:
+    async def act(office: Office, memory: Json) -> None:
+        (transfer,) = (await office.control.dump())["tables"]["transfer"]
+        assert await office.posts(f"transfers/{transfer}/reversals", amount=amount_minor) == 200
+
+    return act
+
+
+async def asks_more(office: Office, memory: Json) -> None:
+    await office.control.require(memory["account"], ["individual.id_number"])
+
+
 PAID = ("payment_intent.succeeded", "charge.succeeded")
 HISTORIES: dict[str, tuple[tuple[Callable[[Office, Json], Awaitable[object]], ...], tuple[str, ...]]] = {
     "paid by Alipay": (
@@ -124,6 +150,9 @@ HISTORIES: dict[str, tuple[tuple[Callable[[Office, Json], Awaitable[object]], ..
         (pays("pm_card_visa"), settles_late, refunds_half, disputes),
         (*PAID, "charge.updated", "refund.created", "charge.dispute.created", "charge.dispute.funds_withdrawn"),
     ),
+    "a payee is paid, and it is taken back": (
+        (sends, takes_back(10_00), takes_back(50_00), asks_more), ("account.updated", "transfer.created", "transfer.reversed"),
+    ),
 }  # fmt: skip
 
 
@@ -142,6 +171,8 @@ async def state(office: Office) -> Json:
         "refunds": [tuple(row) for row in await read("SELECT id, state, gone, amount_minor FROM billing.payment_refund ORDER BY id")],
         "disputes": [tuple(row) for row in await read("SELECT stripe_id, state, taken_minor FROM billing.dispute ORDER BY stripe_id")],
         "account": [tuple(row) for row in await read("SELECT id, transfer_id, booked_at IS NOT NULL FROM billing.stripe_transaction ORDER BY id")],
+        "payees": [tuple(row) for row in await read("SELECT reference, verified, requirements, held FROM billing.payee")],
+        "payouts": [tuple(row) for row in await read("SELECT p.id, state, outside_id, r.id, r.amount_micro FROM billing.payout p LEFT JOIN billing.payout_reversal r ON r.payout_id = p.id ORDER BY r.id")],
         "told": sorted(tuple(row) for row in await read("SELECT kind, id FROM billing.event WHERE kind !~ '^(plan|invoice)'")),
     }  # fmt: skip
 
@@ -162,6 +193,7 @@ async def ends(office: Office, server: Server, steps: Sequence[Step]) -> Json:
         await office.clock.advance(hours=7)
         await office.works()
         await office.desk.poll()
+        await office.desk.paymaster.pay()
         await office.desk.read_account()
     office.clock.at = before
     return await state(office)

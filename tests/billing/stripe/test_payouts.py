@@ -5,6 +5,7 @@ import random
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 
 from billing.errors import StripeAway
@@ -16,10 +17,10 @@ from billing.stripe.desk import Desk
 from billing.stripe.reconcile import reconcile
 from tests.billing.plans.shop import YUAN
 from tests.billing.simulator.cut import Cut
-from tests.billing.stripe.office import RETURN, Office
+from tests.billing.stripe.office import KEY, RETURN, Office
 from tests.billing.stripe.payees import NEW_YEAR, earns, fills, onboards, owed, payee, payouts
 from tests.billing.stripe.rewind import rewound
-from tests.billing.stripe.test_cuts import EVERY, Moment, Silence
+from tests.billing.stripe.test_cuts import EVERY, Moment, Silence, What
 from tests.billing.stripe.test_histories import check_account
 
 
@@ -178,6 +179,19 @@ async def test_an_account_that_stripe_has_stopped_is_not_paid(office: Office) ->
     await check(office)
 
 
+async def test_an_account_that_is_gone_is_missing_and_stops_nobody_else(office: Office) -> None:
+    account = await ready(office)
+    await earns(office, "ben", 20 * YUAN)
+    await onboards(office, "ben")
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+        assert (await client.delete(f"{office.url}/v1/accounts/{account}")).status_code == 200
+    await clerk(office)
+    await clerk(office)
+    found = await payee(office, "ann")
+    assert (found.verified, found.requirements, await payouts(office, "ann")) == (False, ["account_invalid"], [])
+    assert [one.state for one in await payouts(office, "ben")] == ["paid"]
+
+
 async def test_a_payee_that_is_held_is_sent_nothing_not_even_what_was_made(office: Office) -> None:
     await ready(office)
     await office.control.fault("reset", method="POST", path="/v1/transfers", times=9)
@@ -244,10 +258,10 @@ async def test_many_clerks_pay_once_and_never_more_than_there_is(office: Office)
 
 
 # -- cuts --------------------------------------------------------------------------------------------------------------
-async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> tuple[Any, int]:
+async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> tuple[Any, dict[What, int]]:
     """A payee is connected, verified, paid, and its transfer reversed in part; each step is tried again by a new process.
 
-    Returns the end, and how many statements it took.
+    Returns the end, and how many moments of each kind there were.
     """
     await office.control.restore(start)
     at = office.clock.at
@@ -255,7 +269,7 @@ async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> 
         await office.control.fault("reset", at=moment.at, method=moment.method, path=moment.path, times=3)
     async with rewound(office.shop.conn) as past:
         if isinstance(moment, Moment):
-            past.dies(moment.nth, after=moment.after)
+            moment.falls(past)
 
         async def connects(desk: Desk) -> None:
             await desk.paymaster.onboard("ann", "US", RETURN)
@@ -284,6 +298,8 @@ async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> 
                     await office.clock.advance(hours=2)
                     continue
                 break
+        moments: dict[What, int] = {"statement": past.cut.count, "commit": past.cut.commits}
+        past.dies()  # no more
         office.desk = Desk(past.pool, office.stripe, office.shop.sellers)
         await check(office)
         (made,) = await payouts(office, "ann")
@@ -295,17 +311,16 @@ async def lived(office: Office, start: Any, moment: Moment | Silence | None) -> 
             await office.books(),
         )
         assert len(await at_stripe(office, "account")) == 1
-        statements = past.cut.count
     office.clock.at = at
-    return found, statements
+    return found, moments
 
 
-async def test_a_cut_at_any_statement_or_request_pays_once(office: Office) -> None:
+async def test_a_cut_at_any_moment_or_request_pays_once(office: Office) -> None:
     await fills(office, 100_00)
     await earns(office, "ann", 60 * YUAN)
     start = await office.control.dump()
-    wanted, statements = await lived(office, start, None)
-    assert wanted[:3] == ("paid", 10 * YUAN, 10 * YUAN) and statements > 40
+    wanted, moments = await lived(office, start, None)
+    assert wanted[:3] == ("paid", 10 * YUAN, 10 * YUAN) and moments["statement"] > 40 and moments["commit"] > 10
     asked = (
         ("POST", "/v1/accounts"),
         ("GET", "/v1/accounts/*"),
@@ -314,6 +329,7 @@ async def test_a_cut_at_any_statement_or_request_pays_once(office: Office) -> No
         ("POST", "/v1/transfers"),
     )
     silences = [Silence(method, path, at) for method, path in asked for at in ("before", "after")]
-    cuts = [Moment(nth, after) for after in (False, True) for nth in range(1 + after, statements + 1, min(EVERY, 11))]
+    cuts = [Moment(what, nth) for what, count in moments.items() for nth in range(1, count + 1, min(EVERY, 11))]
     for moment in (*silences, *cuts):
         assert (await lived(office, start, moment))[0] == wanted, moment
+    print(f"a payout: {len(silences)} requests without an answer, {len(cuts)} of {sum(moments.values())} moments cut")

@@ -1,4 +1,6 @@
-"""Three months of a customer, from its first card to a credit note: what it pays, uses and owes, to the last fen."""
+"""Three months of a customer, from its first card to a credit note, and of a merchant: what they pay, use, owe and are owed, to
+the last fen. At every step the whole adds up to what has entered and not left.
+"""
 
 from datetime import UTC, datetime
 
@@ -11,12 +13,14 @@ from billing.plans.catalogue import publish_catalogue
 from billing.plans.events import events_after
 from billing.plans.model import Catalogue
 from billing.plans.subscribe import subscribe
+from billing.shares.statements import settle_income
 from billing.stripe.collect import collect_due
 from billing.stripe.recharge import Recharge, note_recharges, set_paying
 from billing.stripe.reconcile import reconcile
 from tests.billing.invoices.test_story import CONTRACT
 from tests.billing.plans.shop import CATALOGUE, YUAN
 from tests.billing.stripe.office import ANN, RETURN, Office
+from tests.billing.stripe.payees import earns, onboards, owed, payouts
 from tests.billing.stripe.test_recharge import saves
 
 
@@ -28,9 +32,28 @@ async def clerk(office: Office) -> list[Invoice]:
     while await office.shop.does(collect_due):
         pass
     await office.desk.poll()
+    await office.desk.paymaster.pay()
     await office.desk.read_account()
     await office.shop.does(collect_due)
+    await conserved(office)
     return [one for one in made if isinstance(one, Invoice)]
+
+
+async def conserved(office: Office) -> None:
+    """What customers have and payees are owed, what we earned, owe and lost, and what others owe us: it is what has entered
+    at Stripe and not left it.
+    """
+    rows = await office.shop.conn.fetch(
+        "SELECT split_part(a.path, ':', 1) AS what, a.wallet_id IS NOT NULL AS owned, sum(e.amount)::bigint AS sum"
+        " FROM billing.entry e JOIN billing.account a ON a.id = e.account_id"
+        " WHERE a.asset = 'CNY' AND a.book = 'live' AND a.path NOT LIKE 'asset:clearing:%' GROUP BY 1, 2"
+    )
+    assert {row["what"] for row in rows if not row["owned"]} <= {"revenue", "contra", "liability", "expense", "asset"}
+    stripe = await office.control.dump()
+    ours = [one for one in stripe["tables"].get("balance_transaction", {}).values() if one["id"] not in stripe["owner"]]
+    entered = sum(one["amount"] for one in ours if one["type"] in ("charge", "payment"))
+    left = sum(one["fee"] for one in ours) - sum(one["amount"] for one in ours if one["type"] not in ("charge", "payment"))
+    assert sum(row["sum"] for row in rows) == (entered - left) * 10_000
 
 
 async def _known(office: Office, event: str) -> bool:
@@ -62,10 +85,21 @@ async def prepaid(office: Office) -> None:
     assert await office.balances() == {"paid": 212 * YUAN}
 
 
+async def pays_a_merchant(office: Office) -> None:
+    # An advertisement runs in a merchant's shop: all that the network pays for it is the merchant's, by transfer.
+    await earns(office, "lamp-shop", 50 * YUAN)
+    await onboards(office, "lamp-shop")
+    await clerk(office)
+    assert [one.state for one in await payouts(office, "lamp-shop")] == ["paid"] and await owed(office, "lamp-shop") == 0
+    await office.shop.does(settle_income, "kads", "lamp-shop-1")
+    await conserved(office)
+
+
 async def on_account(office: Office) -> Invoice:
     # February: a contract. What is left in the wallet is used first, the rest is invoiced and charged.
     await to(office, datetime(2026, 1, 31, 16, tzinfo=UTC))
     await office.shop.does(set_paying, ANN, collects="charge", recharge=None, return_url=RETURN)
+    await pays_a_merchant(office)
     await office.shop.does(publish_catalogue, Catalogue((*CATALOGUE.plans, CONTRACT), CATALOGUE.packs, CATALOGUE.budgets))
     await office.shop.sells(subscribe, customer_id=ANN, plan="film-house", source="contract")
     await office.shop.makes(ANN, 1_000_000)
@@ -95,7 +129,8 @@ async def test_three_months_of_a_customer(office: Office) -> None:
     fees = sum((amount * 29 + 500) // 1000 + 200 for amount in (100_00, 200_00, 200_00, 1_471_28)) * 10_000
     used = 100 + 200 + 200 + 1_388
     assert await office.books() == {
-        "asset:clearing": -(100 + 200 + 200) * YUAN - (1_471_28 - 106_00) * 10_000 + fees,
+        "asset:bank": -50 * YUAN,
+        "asset:clearing": -(100 + 200 + 200 - 50) * YUAN - (1_471_28 - 106_00) * 10_000 + fees,
         "expense:stripe_fee": -fees,
         "revenue:usage": used * YUAN,
         "contra:refunds": -100 * YUAN,

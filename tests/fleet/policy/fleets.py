@@ -1,6 +1,9 @@
 """Small fleets for tests of the policy: round figures, so that expectations can be worked out by hand."""
 
+from msgspec.structs import replace
+
 from gateway.fleet.policy.model import Fleet, ModelSpec, PoolSpec, Queued, ReplicaSpec, SpeedSpec
+from gateway.fleet.policy.parameters import DEFAULT
 from gateway.fleet.policy.scheduler import Scheduler
 from gateway.video import Tier
 
@@ -22,8 +25,9 @@ def fleet(*more: SpeedSpec) -> Fleet:
     return Fleet(MODELS, POOLS, (*SPEEDS, *more))
 
 
-def scheduler(*replicas: ReplicaSpec, speeds: tuple[SpeedSpec, ...] = ()) -> Scheduler:
-    made = Scheduler(fleet(*speeds), 0.0)
+def scheduler(*replicas: ReplicaSpec, speeds: tuple[SpeedSpec, ...] = (), hedge_share: float = 0.01) -> Scheduler:
+    """With hedges, which dispatch does not use yet (docs/decisions/0061)."""
+    made = Scheduler(fleet(*speeds), 0.0, replace(DEFAULT, hedge_share=hedge_share))
     for spec in replicas:
         made.replica_up(spec, 0.0)
     made.tick(0.0)

@@ -169,7 +169,7 @@ def test_a_restored_scheduler_decides_like_the_original(steps: list[tuple[str, i
     assume(not driver.one.state.hedges)  # a new leader does not know of those, nor of failures before it
     assume(not any(isinstance(made, Stop) for _, made in driver.log))
     backlog, running = driver.one.snapshot()
-    other = Scheduler(fleet(), 0.0)
+    other = Scheduler(fleet(), 0.0, driver.one.state.parameters)
     for name, replica in driver.one.state.slots.by_name.items():
         spec = next(one for one in driver.specs if one.name == name)
         loaded = tuple(driver.one.state.fleet.models[m].name for m in sorted(replica.loaded))

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tests.stripe.server.errors import Json, StripeError, malformed, unauthorized
+from tests.stripe.server.errors import Json, StripeError, malformed, unauthorized, unseen
 from tests.stripe.server.expand import expanded
 from tests.stripe.server.form import Params, Tree, parse
 from tests.stripe.server.http import Answer, Fate, Request
@@ -182,13 +182,7 @@ def _authorize(world: World, request: Request) -> str:
         raise unauthorized(f"Invalid API Key provided: {key[:7]}{'*' * 8}{key[-4:]}")
     account = request.headers.get("stripe-account", world.settings.platform)
     if account != world.settings.platform and account not in world.state.tables.get("account", {}):
-        raise StripeError(
-            403,
-            "invalid_request_error",
-            f"The provided key does not have access to account '{account}' (or that account does not exist).",
-            code="account_invalid",
-            executed=False,
-        )
+        raise unseen(account)
     return account
 
 

@@ -78,3 +78,9 @@ def card_error(body: Json, **more: Any) -> StripeError:
     error = StripeError(402, "card_error", body["message"])
     error.body = body | more
     return error
+
+
+def unseen(account: str) -> StripeError:
+    """Stripe does not tell an account that is gone from one that is somebody else's."""
+    message = f"The provided key does not have access to account '{account}' (or that account does not exist)."
+    return StripeError(403, "invalid_request_error", message, code="account_invalid", executed=False)

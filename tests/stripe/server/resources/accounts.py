@@ -1,6 +1,6 @@
 """Connected accounts: what they still owe of their identity, and what they may do once they gave it."""
 
-from tests.stripe.server.errors import Json, malformed
+from tests.stripe.server.errors import Json, malformed, unseen
 from tests.stripe.server.form import Params, dated, page
 from tests.stripe.server.routes import route
 from tests.stripe.server.world import World
@@ -91,6 +91,8 @@ def _requested(p: Params) -> list[str]:
 @route("GET", "/v1/accounts/{id}")
 def retrieve(world: World, p: Params, id: str) -> Json:
     p.end()
+    if id not in world.state.tables.get("account", {}):
+        raise unseen(id)
     return world.get("account", id)
 
 
