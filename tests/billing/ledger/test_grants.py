@@ -148,7 +148,8 @@ async def test_without_seconds_the_whole_maximum_is_held(shelf: Shelf) -> None:
 
 async def test_a_sponsor_covers_all_or_nothing_and_may_begin_later(shelf: Shelf) -> None:
     budget = wallet_id(PLATFORM, "live", "USD")
-    today = await shelf.issue("budget", 50, customer_id=PLATFORM, asset="USD", expires_at=SOON)
+    before = SOON - timedelta(days=40)
+    today = await shelf.issue("budget", 50, customer_id=PLATFORM, asset="USD", starts_at=before, expires_at=SOON)
     tomorrow = await shelf.issue("budget", 50, customer_id=PLATFORM, asset="USD", starts_at=SOON, expires_at=LATER)
     await shelf.issue("allowance", 9000, asset="SEC:h100")
     free = Seconds(shelf.seconds, 1000, 5)
