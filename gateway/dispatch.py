@@ -265,6 +265,8 @@ class Dispatcher:
                     planner.refused(name, model, key)
             case Start(job, name, load, unload):
                 self._swap(planner, name, load, unload, job)
+            case Load(name, load) if not self._whole:  # which models will be wanted is known with the whole queue
+                planner.refused(name, load)
             case Load(name, load, unload):
                 self._swap(planner, name, load, unload, None)
             case Stop(job=bytes(key)):
