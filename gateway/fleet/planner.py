@@ -109,6 +109,7 @@ class Planner:
         if job is not None and self._run(job, name) is not None:
             scheduler.failed(job, name, now, blame=False)
         scheduler.loaded(name, now, ok=False)
+        self._found(name, now)
         scheduler.state.slots.shut(replica, scheduler.state.fleet.model_index[model], _AVOID_S, now)
 
     def started(self, job: Hashable, name: str) -> None:

@@ -221,6 +221,17 @@ def test_a_replica_that_refuses_is_not_asked_again_at_once() -> None:
     assert cell.starts() == [("job", "r")]
 
 
+def test_a_swap_that_was_refused_has_unloaded_nothing() -> None:
+    cell = Cell(row("r", loads=True, models_max=1))
+    cell.up("r", loaded=MODELS[:1])
+    cell.submit("other", model=MODELS[1])
+    (start,) = cell.plan.decide()
+    assert isinstance(start, Start) and start.load == MODELS[1]
+    cell.plan.refused("r", MODELS[1], "other")
+    cell.submit("job")
+    assert cell.starts() == [("job", "r")]
+
+
 def test_a_cancelled_job_does_not_start() -> None:
     cell = Cell(row("r"))
     cell.up("r")
