@@ -130,7 +130,7 @@ async def test_a_session_is_valid_exactly_while_it_should_be(dsn: str) -> None:
 
     lives = type("LivesHere", (Lives,), {"run": staticmethod(run), "conn": conn})
     budget = settings(
-        max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,),
+        max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=(HealthCheck.too_slow,), phases=(Phase.generate,),
         derandomize=True, database=None,
     )  # fmt: skip
     await asyncio.to_thread(run_state_machine_as_test, lives, settings=budget)
