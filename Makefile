@@ -20,7 +20,7 @@ up: .venv/.synced-local
 
 # All of it on every core, a file at a time; what ARGS chooses runs in one process.
 test: .venv/.synced-dev
-	@exec $(BIN)/python -m pytest $(or $(ARGS),-n auto --maxprocesses 4 --dist loadfile)
+	@exec $(BIN)/python -m pytest $(or $(ARGS),-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder)
 
 check: .venv/.synced-dev
 	$(BIN)/ruff check .

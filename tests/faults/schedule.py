@@ -117,7 +117,7 @@ class Schedules:
             )
         except httpx.TransportError:
             return None
-        if answer.status_code >= 500 or answer.status_code == 409:
+        if answer.status_code >= 500 or answer.status_code in (409, 429):  # 429: the fleet that is left can promise nothing now
             return None
         assert answer.status_code == 201, answer.text
         return parse_public_id(answer.json()["id"])
