@@ -62,7 +62,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     ready_s: float = 60.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_s: float = 3.0
-    """How long it may take to stop before it is killed."""
+    """How long it may take to stop before it is killed; longer where those stopped before it left some of theirs."""
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it is sent when `up` itself has ended."""
 
@@ -136,10 +136,16 @@ class Supervisor:
         return {name: keeper.pid for name, keeper in self._keepers.items() if keeper.is_ready.is_set()}
 
     async def stop(self) -> None:
-        """Stops everything, the last started first, each by its own signal, and kills what does not stop in time."""
+        """Stops everything, the last started first, each by its own signal, and kills what does not stop in time.
+
+        What one does not need of its time those behind it have: PostgreSQL, which is the last, may have much to write.
+        """
         self._rotation.cancel()
+        until = monotonic()
         for wave in reversed(self._waves):
+            until += max(keeper.role.stop_s for keeper in wave)
             for keeper in wave:
+                keeper.stop_until = until
                 keeper.task.cancel()
             await asyncio.gather(*[keeper.task for keeper in wave], return_exceptions=True)
         if not self._failed.cancel() and not self._failed.cancelled():
@@ -170,7 +176,7 @@ class Keeper:
         changed: Callable[[], None],
         told: Callable[[str], None],
     ) -> None:
-        self.role, self.pid, self.is_ready = role, 0, asyncio.Event()
+        self.role, self.pid, self.is_ready, self.stop_until = role, 0, asyncio.Event(), 0.0
         self._log, self._needs, self._patience, self._changed, self._told = log, needs, patience, changed, told
         self._was_ready = False
         self.task = asyncio.create_task(self._run(), name=role.name)
@@ -238,7 +244,7 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(self.role.stop_signal)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), self.role.stop_s)
+                await asyncio.wait_for(process.wait(), max(self.role.stop_s, self.stop_until - monotonic()))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
