@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+from litestar.exceptions import LitestarException
 
 from billing.kit.pool import APP_ROLE, BATCH_ROLE
 from billing.kit.query import Conn, Pool
@@ -58,6 +59,9 @@ class Crowd:
         await asyncio.wait({call})
         if call.cancelled():
             self.answers["cancelled"] += 1
+            return
+        if isinstance(call.exception(), LitestarException):  # cut off in mid-answer: a client sees its connection break
+            self.answers["broken off"] += 1
             return
         answer = call.result()
         self.answers[f"{answer.status // 100}xx"] += 1
