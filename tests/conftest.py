@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from billing.kit.migrate import migrate
 from billing.kit.pool import open_pool
@@ -29,6 +30,10 @@ from gateway.local import postgres
 from gateway.migrations import FOLDERS
 
 Connection: TypeAlias = "asyncpg.Connection[Record]"
+
+# No test asserts a duration, so hypothesis does not either; in CI it keeps the rest of its own profile.
+settings.register_profile("tests", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 MEMORY, MEMORY_MIN_BYTES = Path("/dev/shm"), 6 * 1024**3
 
