@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from gateway.errors import InvalidMedia, InvalidRequest, Unavailable
 from gateway.media.errors import DecoderUnavailable, ImageRejected, StoreError
 from gateway.media.images import ImageLimits, decode_data_url, is_web_url, probe_image
 from gateway.media.keys import input_key, job_prefix, pending_key
+from gateway.media.store import StoredObject
 from gateway.video import InputMedia, Role
 
 IMAGE_LIMITS = ImageLimits(bytes=20 << 20, pixels=40_000_000, edge=8192)
@@ -75,12 +77,22 @@ async def _take(gateway: Gateway, caller: Caller, image: Image, key: str) -> Inp
         async with _data(gateway, caller, image) as data:
             probed = await probe_image(gateway.decoders, data, IMAGE_LIMITS)
             mime = f"image/{probed.format}"
-            put = await gateway.store.put_bytes(key, data, content_type=mime)
+            put = await _to_its_end(gateway.store.put_bytes(key, data, content_type=mime))
     except ImageRejected as error:
         raise _invalid(image.param, error.detail) from error
     except (DecoderUnavailable, StoreError) as error:
         raise Unavailable(retry_after_s=5) from error
     return InputMedia(image.role, put.key, put.sha256, mime, probed.width, probed.height, put.bytes)
+
+
+async def _to_its_end(writing: Coroutine[Any, Any, StoredObject]) -> StoredObject:
+    """A write that is cancelled may still be done, after what was written has been removed: so it is waited for."""
+    task = asyncio.create_task(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 @contextlib.asynccontextmanager
