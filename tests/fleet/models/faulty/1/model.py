@@ -63,7 +63,7 @@ def _misbehave(name: str, at: int, asked: VideoRequest, answer: FaultyAnswer) ->
             answer.progress(at, total)
             os._exit(1)
         case "slow_cancel":
-            time.sleep(6)
+            time.sleep(3)
             _deliver(answer, _film(planned), total)
         case "object":
             answer.send("object", total, total, f"uploads/{asked.request_id}/{asked.attempt}.mp4".encode(), final=True)
